@@ -1,0 +1,25 @@
+"""CPU back end: explicit vector registers compiled by Numba, threads over sites."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+
+
+class _Backend:
+    name = "numba"
+    _modules = ("gauge",)
+
+    def accepts(self, array):
+        return type(array).__module__.partition(".")[0] == "numpy"
+
+    @cache  # noqa: B019  (one instance for the life of the process)
+    def lookup(self, kernel):
+        for module in self._modules:
+            found = getattr(importlib.import_module(f"gaugeflow_numba.{module}"), kernel, None)
+            if found is not None:
+                return found
+        return None
+
+
+backend = _Backend()

@@ -1,0 +1,109 @@
+"""The only place where compilation options are set, and where site functions become known to Numba."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import cache
+from pathlib import Path
+
+import gaugeflow
+import numba
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
+from numba.extending import overload, register_jitable
+
+OPTIONS = {"error_model": "numpy", "boundscheck": False, "fastmath": {"contract", "reassoc", "nsz"}}
+EXACT = {"error_model": "numpy", "boundscheck": False}
+
+
+@cache
+def cache_directory():
+    """Directory of compiled kernels; its name carries a hash of the sources, which Numba's own check would miss.
+
+    ``GAUGEFLOW_CACHE_DIR`` overrides the place (default: the user's cache directory).
+    """
+    digest = hashlib.sha256(numba.__version__.encode())
+    for root in (Path(gaugeflow.__file__).parent, Path(__file__).parent):
+        for path in sorted(root.rglob("*.py")):
+            if path.parent.name in ("sites", "gaugeflow_numba"):
+                digest.update(path.read_bytes())
+    base = os.environ.get("GAUGEFLOW_CACHE_DIR") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "gaugeflow"
+    )
+    return os.path.join(base, f"numba-{digest.hexdigest()[:16]}")
+
+
+class _Locator(UserProvidedCacheLocator):
+    def __init__(self, py_func, py_file):
+        self._py_file = py_file
+        self._lineno = py_func.__code__.co_firstlineno
+        self._cache_path = os.path.join(cache_directory(), Path(py_file).stem)
+
+    @classmethod
+    def from_function(cls, py_func, py_file):
+        self = cls(py_func, py_file)
+        try:
+            self.ensure_cache_path()
+        except OSError:
+            return None
+        return self
+
+
+class _CacheImpl(CompileResultCacheImpl):
+    _locator_classes = [_Locator]
+
+
+class _Cache(FunctionCache):
+    _impl_class = _CacheImpl
+
+
+def _cached(dispatcher):
+    try:
+        dispatcher._cache = _Cache(dispatcher.py_func)
+    except RuntimeError:  # no writable place: compile in every process
+        pass
+    return dispatcher
+
+
+def parallel(function):
+    """Compile a lattice loop: threads, disk cache, fused arithmetic."""
+    return _cached(numba.njit(parallel=True, **OPTIONS)(function))
+
+
+def parallel_exact(function):
+    """Compile a lattice loop whose arithmetic must not be fused or reordered."""
+    return _cached(numba.njit(parallel=True, **EXACT)(function))
+
+
+def inline(function):
+    """Compile a helper into its caller."""
+    return numba.njit(forceinline=True, **OPTIONS)(function)
+
+
+def apart(function):
+    """Compile a helper as a function of its own, called rather than inlined."""
+    return numba.njit(**OPTIONS)(function)
+
+
+def teach(function, inlined=True):
+    """Let kernels call a site function."""
+    for_size = getattr(function, "for_size", None)
+    options = {"forceinline": True} if inlined else {}
+    if for_size is None:
+        return register_jitable(**options)(function)
+
+    @overload(function, jit_options=options, strict=False)
+    def _(*args):
+        n = round(args[-1].count ** 0.5)
+        chosen = for_size(n)
+        names = ", ".join(f"a{i}" for i in range(len(args)))
+        scope = {"chosen": _known(chosen)}
+        exec(f"def call({names}):\n    return chosen({names})\n", scope)
+        return scope["call"]
+
+    return function
+
+
+@cache
+def _known(function):
+    return register_jitable(forceinline=True)(function)

@@ -1,0 +1,36 @@
+"""What every driver needs to know of its arguments: flat views, sizes, tables and the register width."""
+
+from __future__ import annotations
+
+import numpy as np
+from gaugeflow.kernels.slots import rows as reference_rows
+
+from gaugeflow_numba.geometry import CHUNKS, tables
+from gaugeflow_numba.lanes import choose
+
+PRECISION = {np.dtype(np.complex128): np.float64, np.dtype(np.complex64): np.float32}
+
+
+class Geometry:
+    """Sizes of a link field on a lattice and the arguments that end every kernel's signature."""
+
+    def __init__(self, lattice, links):
+        if links.dtype not in PRECISION:
+            raise TypeError(f"links: expected complex128 or complex64, got {links.dtype}")
+        self.n, self.lanes = links.shape[2], links.shape[4]
+        self.pieces = min(lattice.n_blocks, CHUNKS)
+        bits = 8 * PRECISION[links.dtype](0).itemsize
+        g = choose(self.lanes, self.n, bits)
+        self.arguments = (tables(lattice, self.lanes), lattice.ndim, lattice.n_blocks, self.lanes, g)
+
+
+def flat(array):
+    """Flat view of a complex field as reals (a contiguous copy where the caller gave a strided view)."""
+    return np.ascontiguousarray(array).reshape(-1).view(PRECISION[array.dtype])
+
+
+def rows(lattice, values, count, links, name):
+    """Coefficients of every lane, ``(count, lanes)`` contiguous, in the precision of the links."""
+    given = reference_rows(lattice, values, count, links, name)
+    batch = lattice.batch(links.shape[-1])
+    return np.ascontiguousarray(lattice.spread_folds(np.broadcast_to(given, (count, batch))))

@@ -1,0 +1,233 @@
+"""Loads and stores of registers, with the register's width carried by a type.
+
+``Lanes(w, n, bits)`` is passed to kernels as a value whose Numba *type* says how wide registers are, how large matrices
+are and in which precision: kernels stay module-level functions, which Numba can cache on disk, with one compiled
+specialisation per combination.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import llvmlite.binding as llvm
+from gaugeflow.sites import numbers
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import NativeValue, intrinsic, models, overload, register_model, typeof_impl, unbox
+
+from gaugeflow_numba.simd import I32, CVecType, VecType, element, join, lanes_constant, parts
+
+
+class Lanes:
+    """Width w, matrix size n and precision (32 or 64 bits) of a kernel's numbers."""
+
+    def __init__(self, w, n, bits):
+        self.w, self.n, self.bits = w, n, bits
+
+
+class LanesType(types.Type):
+    def __init__(self, w, n, bits):
+        self.w, self.n, self.bits = w, n, bits
+        super().__init__(name=f"Lanes({w},{n},{bits})")
+
+
+typeof_impl.register(Lanes)(lambda value, c: LanesType(value.w, value.n, value.bits))
+register_model(LanesType)(models.OpaqueModel)
+
+
+@unbox(LanesType)
+def _unbox_lanes(typ, obj, c):
+    return NativeValue(c.context.get_dummy_value())
+
+
+@cache
+def register_bytes():
+    """Bytes of this processor's widest vector register."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64
+    return 32 if features.get("avx") else 16
+
+
+@cache
+def choose(lanes, n, bits):
+    """The widest registers that ``lanes`` lanes can fill."""
+    w = min(register_bytes() * 8 // bits, 1 << (lanes.bit_length() - 1))
+    return Lanes(w, n, bits)
+
+
+def width(g):
+    return g.w
+
+
+def colours(g):
+    return g.n
+
+
+@overload(width, jit_options={"forceinline": True})
+def _(g):
+    w = g.w
+    return lambda g: w
+
+
+@overload(colours, jit_options={"forceinline": True})
+def _(g):
+    n = g.n
+    return lambda g: n
+
+
+def _address(ctx, b, t, array, offset, kind):
+    return b.bitcast(b.gep(ctx.make_array(t)(ctx, b, array).data, [offset]), kind.as_pointer())
+
+
+def _prefetch(b, pointer, write):
+    i8p = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [i8p, I32, I32, I32])
+    f = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+    b.call(f, [b.bitcast(pointer, i8p), ir.Constant(I32, int(write)), ir.Constant(I32, 3), ir.Constant(I32, 1)])
+
+
+def _load_complex(ctx, b, t, array, offset, c):
+    """Interleaved re, im, re, im, ... to two registers."""
+    both = ir.VectorType(element(c.bits), 2 * c.w)
+    x = b.load(_address(ctx, b, t, array, offset, both))
+    x.align = c.bits // 8
+    undefined = ir.Constant(both, ir.Undefined)
+    re = b.shuffle_vector(x, undefined, lanes_constant(range(0, 2 * c.w, 2)))
+    im = b.shuffle_vector(x, undefined, lanes_constant(range(1, 2 * c.w, 2)))
+    return join(ctx, b, c, re, im)
+
+
+def _elements(ctx, b, count, offset, stride):
+    for k in range(count):
+        yield k, b.add(offset, b.mul(stride, ir.Constant(ir.IntType(64), k)))
+
+
+@intrinsic
+def load(tx, array, offset, stride, g):
+    """Matrix whose entry k lies ``stride`` elements after entry k - 1; the next site's matrix is fetched ahead.
+
+    ``array`` is a flat view of reals; offset and stride count reals.
+    """
+    c = CVecType(g.w, g.bits)
+    count = g.n * g.n
+    matrix = types.UniTuple(c, count)
+
+    def cg(ctx, b, sig, a):
+        values = []
+        ahead = b.mul(a[2], ir.Constant(ir.IntType(64), count))
+        for _, place in _elements(ctx, b, count, a[1], a[2]):
+            _prefetch(b, _address(ctx, b, array, a[0], b.add(place, ahead), ir.IntType(8)), write=False)
+            values.append(_load_complex(ctx, b, array, a[0], place, c))
+        return ctx.make_tuple(b, matrix, values)
+
+    return matrix(array, types.int64, types.int64, g), cg
+
+
+@intrinsic
+def load_permuted(tx, array, offset, stride, table, row, g):
+    """Matrix gathered lane by lane: lane i comes from lane ``table[row + i]``."""
+    c = CVecType(g.w, g.bits)
+    count = g.n * g.n
+    matrix = types.UniTuple(c, count)
+    i64 = ir.IntType(64)
+
+    def cg(ctx, b, sig, a):
+        base = ctx.make_array(table)(ctx, b, a[3]).data
+        source = []
+        for i in range(g.w):
+            index = b.load(b.gep(base, [b.add(a[4], ir.Constant(i64, i))]))
+            source.append(b.mul(b.sext(index, i64), ir.Constant(i64, 2)))
+        pair = ir.VectorType(element(c.bits), 2)
+        values = []
+        for _, place in _elements(ctx, b, count, a[1], a[2]):
+            re = im = ir.Constant(c.part.llvm, ir.Undefined)
+            for i in range(g.w):
+                z = b.load(_address(ctx, b, array, a[0], b.add(place, source[i]), pair))
+                z.align = c.bits // 8
+                re = b.insert_element(re, b.extract_element(z, ir.Constant(I32, 0)), ir.Constant(I32, i))
+                im = b.insert_element(im, b.extract_element(z, ir.Constant(I32, 1)), ir.Constant(I32, i))
+            values.append(join(ctx, b, c, re, im))
+        return ctx.make_tuple(b, matrix, values)
+
+    return matrix(array, types.int64, types.int64, table, types.int64, g), cg
+
+
+@intrinsic
+def store(tx, array, offset, stride, matrix):
+    """Write a matrix, entry k at ``offset + k stride``."""
+    c = matrix.dtype
+
+    def cg(ctx, b, sig, a):
+        order = lanes_constant([i // 2 + (c.w if i % 2 else 0) for i in range(2 * c.w)])
+        both = ir.VectorType(element(c.bits), 2 * c.w)
+        for k, place in _elements(ctx, b, matrix.count, a[1], a[2]):
+            re, im = parts(ctx, b, c, b.extract_value(a[3], k), c)
+            pointer = _address(ctx, b, array, a[0], place, both)
+            b.store(b.shuffle_vector(re, im, order), pointer).align = c.bits // 8
+        return ctx.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64, matrix), cg
+
+
+def _vector_of(array, g):
+    return VecType(g.w, array.dtype.bitwidth)
+
+
+@intrinsic
+def load_real(tx, array, offset, g):
+    """Register of w consecutive reals, in the array's precision."""
+    v = _vector_of(array, g)
+
+    def cg(ctx, b, sig, a):
+        x = b.load(_address(ctx, b, array, a[0], a[1], v.llvm))
+        x.align = v.bits // 8
+        return x
+
+    return v(array, types.int64, g), cg
+
+
+@intrinsic
+def store_real(tx, array, offset, x):
+    """Write a register to w consecutive reals."""
+
+    def cg(ctx, b, sig, a):
+        b.store(a[2], _address(ctx, b, array, a[0], a[1], x.llvm)).align = x.bits // 8
+        return ctx.get_dummy_value()
+
+    return types.void(array, types.int64, x), cg
+
+
+@intrinsic
+def zero(tx, g):
+    """Double-precision register of zeros: an accumulator."""
+    v = VecType(g.w, 64)
+    return v(g), lambda ctx, b, sig, a: ir.Constant(v.llvm, [ir.Constant(ir.DoubleType(), 0.0)] * g.w)
+
+
+@intrinsic
+def zero_matrix(tx, g):
+    """Matrix of zeros."""
+    c = CVecType(g.w, g.bits)
+    matrix = types.UniTuple(c, g.n * g.n)
+
+    def cg(ctx, b, sig, a):
+        nought = ir.Constant(c.part.llvm, [ir.Constant(element(g.bits), 0.0)] * g.w)
+        return ctx.make_tuple(b, matrix, [join(ctx, b, c, nought, nought)] * (g.n * g.n))
+
+    return matrix(g), cg
+
+
+# ---- scratch memory of formulas: a pair (flat array of reals, Lanes) -------------------------------------------------
+@overload(numbers.get, jit_options={"forceinline": True})
+def _(memory, index):
+    if isinstance(memory, types.BaseTuple) and isinstance(memory[1], LanesType):
+        w = memory[1].w
+        return lambda memory, index: load_real(memory[0], index * w, memory[1])
+
+
+@overload(numbers.put, jit_options={"forceinline": True})
+def _(memory, index, value):
+    if isinstance(memory, types.BaseTuple) and isinstance(memory[1], LanesType):
+        w = memory[1].w
+        return lambda memory, index, value: store_real(memory[0], index * w, value)

@@ -1,0 +1,297 @@
+"""Periodic hypercubic lattices as tables of neighbours.
+
+Kernels never see a dimension or a shape: they see a flat list of ``n_blocks`` sites and tables that say where a hop
+leads.  A *fold* cuts the lattice into equal sub-lattices that become lanes of the last axis, so that one large
+configuration fills the vector registers as well as a batch of small ones does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = Any
+IntArray = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """A periodic lattice of any dimension, optionally folded.
+
+    Parameters
+    ----------
+    shape
+        Extents, slowest first: ``(t, z, y, x)`` in four dimensions.  Direction ``mu`` moves along axis ``mu``.
+    fold
+        Number of equal sub-lattices per direction (default: all 1).  Lanes are ordered fold major, batch minor.
+
+    Notes
+    -----
+    A field has its site axis of length ``n_blocks = volume / n_folds`` and its last axis of ``n_folds * batch`` lanes.
+    """
+
+    shape: tuple[int, ...]
+    fold: tuple[int, ...] = field(default=())
+
+    def __init__(self, shape: Sequence[int], fold: Sequence[int] | None = None) -> None:
+        extents = tuple(int(n) for n in shape)
+        folds = tuple(int(f) for f in fold) if fold else (1,) * len(extents)
+        if not extents:
+            raise ValueError("Lattice: shape needs at least one extent, got ()")
+        if len(folds) != len(extents):
+            raise ValueError(f"Lattice: fold needs {len(extents)} entries like shape {extents}, got {folds}")
+        for mu, (n, f) in enumerate(zip(extents, folds, strict=True)):
+            if n < 2:
+                raise ValueError(f"Lattice: extent of direction {mu} must be at least 2, got {n}")
+            if f < 1 or n % f or n // f < 2:
+                works = [k for k in range(1, n // 2 + 1) if n % k == 0]
+                raise ValueError(
+                    f"Lattice: fold {f} cannot cut direction {mu} of extent {n} into sub-lattices of 2 sites or more; "
+                    f"folds that work: {works}"
+                )
+        object.__setattr__(self, "shape", extents)
+        object.__setattr__(self, "fold", folds)
+
+    # ---- sizes -------------------------------------------------------------------------------------------------
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def volume(self) -> int:
+        """Number of lattice sites."""
+        return int(np.prod(self.shape))
+
+    @property
+    def n_folds(self) -> int:
+        """Number of sub-lattices, i.e. lanes per configuration."""
+        return int(np.prod(self.fold))
+
+    @property
+    def n_blocks(self) -> int:
+        """Length of the site axis of fields: ``volume / n_folds``."""
+        return self.volume // self.n_folds
+
+    @property
+    def block_shape(self) -> tuple[int, ...]:
+        """Extents of one sub-lattice."""
+        return tuple(n // f for n, f in zip(self.shape, self.fold, strict=True))
+
+    @property
+    def planes(self) -> tuple[tuple[int, int], ...]:
+        """Planes ``(mu, nu)`` with ``mu < nu`` in the order of every per-plane array; planes with mu = 0 are temporal."""
+        return tuple((mu, nu) for mu in range(self.ndim) for nu in range(mu + 1, self.ndim))
+
+    def batch(self, lanes: int) -> int:
+        """Number of configurations in a field with this many lanes."""
+        if lanes < 1 or lanes % self.n_folds:
+            raise ValueError(f"lattice folded {self.fold} needs a multiple of {self.n_folds} lanes, got {lanes}")
+        return lanes // self.n_folds
+
+    # ---- tables ------------------------------------------------------------------------------------------------
+    @cached_property
+    def _block_coordinates(self) -> IntArray:
+        return np.indices(self.block_shape).reshape(self.ndim, self.n_blocks).astype(np.int32)
+
+    @cached_property
+    def neighbour(self) -> IntArray:
+        """Block site reached by one hop, ``(ndim, 2, n_blocks)``; index 0 of axis 1 is forward, 1 backward."""
+        index = np.arange(self.n_blocks, dtype=np.int32).reshape(self.block_shape)
+        table = [[np.roll(index, -s, axis=mu).ravel() for s in (1, -1)] for mu in range(self.ndim)]
+        return np.array(table, dtype=np.int32)
+
+    @cached_property
+    def crossing(self) -> IntArray:
+        """Lane permutation picked up by one hop, ``(ndim, 2, n_blocks)``; 0 is the identity."""
+        table = np.zeros((self.ndim, 2, self.n_blocks), dtype=np.int32)
+        for mu, (n, f) in enumerate(zip(self.block_shape, self.fold, strict=True)):
+            stride = int(np.prod(self.fold[mu + 1 :]))
+            table[mu, 0, self._block_coordinates[mu] == n - 1] = (1 % f) * stride
+            table[mu, 1, self._block_coordinates[mu] == 0] = ((f - 1) % f) * stride
+        return table
+
+    @cached_property
+    def permutation(self) -> IntArray:
+        """``permutation[p, f]``: the sub-lattice in which lane ``f`` finds its data after permutation ``p``."""
+        shifts = np.indices(self.fold).reshape(self.ndim, self.n_folds)
+        moved = (shifts[:, :, None] + shifts[:, None, :]) % np.array(self.fold)[:, None, None]
+        return np.ravel_multi_index(tuple(moved), self.fold).astype(np.int32)
+
+    @property
+    def composition(self) -> IntArray:
+        """``composition[p, q]``: permutation of a hop ``p`` followed by a hop ``q`` (a product of cyclic groups)."""
+        return self.permutation
+
+    @cached_property
+    def slot_neighbour(self) -> IntArray:
+        """Hops between slots ``block site * n_folds + fold``, ``(ndim, 2, volume)``: the tables in one, for arrays."""
+        site = self.neighbour[..., None] * self.n_folds
+        lane = self.permutation[self.crossing]
+        return (site + lane).reshape(self.ndim, 2, self.volume).astype(np.int32)
+
+    @cached_property
+    def coordinates(self) -> IntArray:
+        """Global coordinates of every slot, ``(ndim, n_blocks, n_folds)``."""
+        offsets = np.indices(self.fold).reshape(self.ndim, 1, self.n_folds)
+        extent = np.array(self.block_shape).reshape(self.ndim, 1, 1)
+        return (self._block_coordinates[:, :, None] + offsets * extent).astype(np.int32)
+
+    @cached_property
+    def site(self) -> IntArray:
+        """Global lexicographic index of every slot, ``(n_blocks, n_folds)``: what random numbers are keyed by."""
+        return np.ravel_multi_index(tuple(self.coordinates), self.shape).astype(np.int32)
+
+    # ---- masks -------------------------------------------------------------------------------------------------
+    def sites_of_parity(self, parity: int, directions: Sequence[int] | None = None) -> IntArray:
+        """Block sites whose coordinates along ``directions`` (default: all) sum to ``parity`` modulo 2.
+
+        Raises
+        ------
+        ValueError
+            If an extent is odd, or a fold makes parity differ between lanes.
+        """
+        if parity not in (0, 1):
+            raise ValueError(f"parity must be 0 or 1, got {parity!r}")
+        chosen = tuple(range(self.ndim)) if directions is None else tuple(directions)
+        for mu in chosen:
+            if self.shape[mu] % 2:
+                raise ValueError(
+                    f"parity needs even extents: direction {mu} has extent {self.shape[mu]}; "
+                    f"{self.shape[mu] - 1} or {self.shape[mu] + 1} would work"
+                )
+            if self.fold[mu] > 1 and self.block_shape[mu] % 2:
+                works = [k for k in range(1, self.shape[mu] // 2 + 1) if self.shape[mu] % (2 * k) == 0]
+                raise ValueError(
+                    f"parity must be the same in all lanes: fold {self.fold[mu]} leaves an odd sub-lattice extent "
+                    f"{self.block_shape[mu]} in direction {mu} of extent {self.shape[mu]}; folds that work: {works}"
+                )
+        total = self._block_coordinates[list(chosen)].sum(axis=0)
+        return np.nonzero(total % 2 == parity)[0].astype(np.int32)
+
+    def active_sites(self, mu: int, parity: int) -> IntArray:
+        """Sites of the active links of direction ``mu``: those whose *other* coordinates have the given parity.
+
+        No plaquette holds two of them, and the ``2 ndim`` masks cover every link once.
+        """
+        self.check_direction(mu)
+        return self.sites_of_parity(parity, [nu for nu in range(self.ndim) if nu != mu])
+
+    def check_direction(self, mu: int) -> None:
+        """Raise ``ValueError`` unless ``mu`` is a direction of this lattice."""
+        if not 0 <= mu < self.ndim:
+            raise ValueError(f"direction must be in 0 ... {self.ndim - 1}, got {mu!r}")
+
+    def boundary_phase(self, phases: Sequence[complex]) -> npt.NDArray[np.complex128]:
+        """Factor that a forward hop picks up, ``(ndim, n_blocks, n_folds)``: ``phases[mu]`` across the boundary, else 1.
+
+        Boundary conditions are data of the operator that hops; links are never multiplied.
+        """
+        if len(phases) != self.ndim:
+            raise ValueError(f"boundary phases: expected {self.ndim} entries, got {len(phases)}")
+        last = np.array(self.shape).reshape(-1, 1, 1) - 1
+        factor = np.array(phases, dtype=np.complex128).reshape(-1, 1, 1)
+        return np.where(self.coordinates == last, factor, 1.0)
+
+    # ---- fields ------------------------------------------------------------------------------------------------
+    def check_links(self, links: Array, name: str = "links") -> tuple[int, int]:
+        """Colours and lanes of a link or algebra field ``(ndim, n_blocks, N, N, B)``; ``ValueError`` if it is none."""
+        found = tuple(links.shape)
+        good = len(found) == 5 and found[:2] == (self.ndim, self.n_blocks) and found[2] == found[3]
+        if not good:
+            raise ValueError(
+                f"{name}: expected shape ({self.ndim}, {self.n_blocks}, N, N, lanes) on {self}, got {found}"
+            )
+        self.batch(found[4])
+        return found[2], found[4]
+
+    def pack(self, array: Array, components: int = 0) -> Array:
+        """Turn a conventional array into a field.
+
+        Parameters
+        ----------
+        array
+            ``(batch, *lead, *shape, *trail)`` with ``components`` axes in ``lead``; NumPy-like.  Links are
+            ``(batch, d, *shape, N, N)`` with ``components=1``.
+
+        Returns
+        -------
+        Array
+            ``(*lead, n_blocks, *trail, n_folds * batch)``, contiguous.
+        """
+        xp = _namespace(array)
+        first = 1 + components
+        found = tuple(array.shape)
+        if found[first : first + self.ndim] != self.shape:
+            raise ValueError(
+                f"pack: expected site axes {self.shape} after {first} leading axes, got an array of shape {found}"
+            )
+        split = [n for f, b in zip(self.fold, self.block_shape, strict=True) for n in (f, b)]
+        trail = found[first + self.ndim :]
+        x = xp.reshape(array, (*found[:first], *split, *trail))
+        folds = [first + 2 * i for i in range(self.ndim)]
+        blocks = [first + 2 * i + 1 for i in range(self.ndim)]
+        tail = list(range(first + 2 * self.ndim, len(x.shape)))
+        x = xp.permute_dims(x, (*range(1, first), *blocks, *tail, *folds, 0))
+        return xp.asarray(xp.reshape(x, (*found[1:first], self.n_blocks, *trail, self.n_folds * found[0])), copy=True)
+
+    def unpack(self, field: Array, components: int = 0) -> Array:
+        """Inverse of :meth:`pack`: ``(*lead, n_blocks, *trail, lanes)`` to ``(batch, *lead, *shape, *trail)``."""
+        xp = _namespace(field)
+        found = tuple(field.shape)
+        if len(found) < components + 2 or found[components] != self.n_blocks:
+            raise ValueError(
+                f"unpack: expected {components} leading axes, then {self.n_blocks} sites, got a field of shape {found}"
+            )
+        batch = self.batch(found[-1])
+        trail = found[components + 1 : -1]
+        x = xp.reshape(field, (*found[:components], *self.block_shape, *trail, *self.fold, batch))
+        blocks = [components + i for i in range(self.ndim)]
+        folds = [components + self.ndim + len(trail) + i for i in range(self.ndim)]
+        pairs = [axis for pair in zip(folds, blocks, strict=True) for axis in pair]
+        tail = range(components + self.ndim, components + self.ndim + len(trail))
+        x = xp.permute_dims(x, (len(x.shape) - 1, *range(components), *pairs, *tail))
+        return xp.reshape(x, (batch, *found[:components], *self.shape, *trail))
+
+    def sum_folds(self, values: Array) -> Array:
+        """Sum per-lane values ``(..., n_folds * batch)`` over the sub-lattices: ``(..., batch)``."""
+        if self.n_folds == 1:
+            return values
+        xp = _namespace(values)
+        lead = tuple(values.shape[:-1])
+        return xp.sum(xp.reshape(values, (*lead, self.n_folds, self.batch(values.shape[-1]))), axis=-2)
+
+    def spread_folds(self, values: Array) -> Array:
+        """Repeat per-configuration values ``(..., batch)`` in every sub-lattice: ``(..., n_folds * batch)``."""
+        if self.n_folds == 1:
+            return values
+        xp = _namespace(values)
+        lead = tuple(values.shape[:-1])
+        wide = xp.broadcast_to(values[..., None, :], (*lead, self.n_folds, values.shape[-1]))
+        return xp.reshape(wide, (*lead, self.n_folds * values.shape[-1]))
+
+
+def _namespace(array: Array) -> Any:
+    from array_api_compat import array_namespace
+
+    return array_namespace(array)
+
+
+def suggest_fold(shape: Sequence[int], width: int) -> tuple[int, ...]:
+    """Fold that gives at least ``width`` lanes from factors of two while sub-lattice extents stay even, slowest first.
+
+    Fewer lanes come back when the extents do not allow as many.
+    """
+    fold = [1] * len(shape)
+    while int(np.prod(fold)) < width:
+        room = [mu for mu, n in enumerate(shape) if n % (4 * fold[mu]) == 0]
+        if not room:
+            break
+        best = max(room, key=lambda mu: (shape[mu] // fold[mu], -mu))
+        fold[best] *= 2
+    return tuple(fold)

@@ -1,0 +1,80 @@
+"""Paths of links."""
+
+from __future__ import annotations
+
+from gaugeflow.sites.matrix import add, dag_mul, mul, mul_dag, re_trace_mul_dag
+from gaugeflow.sites.numbers import Matrix, Number
+
+
+def staple_up(n: Matrix, m_n: Matrix, n_m: Matrix) -> Matrix:
+    """n(x) m(x + nu) n(x + mu)^dagger: the path from x to x + mu around the upper side of the plaquette."""
+    return mul_dag(mul(n, m_n), n_m)
+
+
+def staple_down(n_b: Matrix, m_b: Matrix, n_bm: Matrix) -> Matrix:
+    """n(x - nu)^dagger m(x - nu) n(x - nu + mu): the path from x to x + mu around the lower side."""
+    return mul(dag_mul(n_b, m_b), n_bm)
+
+
+def staple_pair(n: Matrix, m_n: Matrix, n_m: Matrix, n_b: Matrix, m_b: Matrix, n_bm: Matrix) -> Matrix:
+    """Sum of the upper and the lower staple."""
+    return add(staple_up(n, m_n, n_m), staple_down(n_b, m_b, n_bm))
+
+
+def re_trace_plaquette(m: Matrix, n_m: Matrix, n: Matrix, m_n: Matrix) -> Number:
+    """Re tr m(x) n(x + mu) m(x + nu)^dagger n(x)^dagger."""
+    return re_trace_mul_dag(mul(m, n_m), mul(n, m_n))
+
+
+def re_trace_rectangle(m: Matrix, m_m: Matrix, n_mm: Matrix, n: Matrix, m_n: Matrix, m_nm: Matrix) -> Number:
+    """Re tr of the loop two steps along mu and one along nu."""
+    return re_trace_mul_dag(mul(mul(m, m_m), n_mm), mul(mul(n, m_n), m_nm))
+
+
+def rectangle_staples(
+    above: tuple[Matrix, Matrix, Matrix, Matrix, Matrix],
+    below: tuple[Matrix, Matrix, Matrix, Matrix, Matrix],
+    ahead_up: tuple[Matrix, Matrix, Matrix, Matrix, Matrix],
+    ahead_down: tuple[Matrix, Matrix, Matrix, Matrix, Matrix],
+    behind_up: tuple[Matrix, Matrix, Matrix, Matrix, Matrix],
+    behind_down: tuple[Matrix, Matrix, Matrix, Matrix, Matrix],
+) -> tuple[Matrix, Matrix]:
+    """Five-link paths from x to x + mu in the plane (mu, nu): (sum of the two tall ones, sum of the four wide ones).
+
+    Tall loops are two steps along nu, wide ones two steps along mu.  The tuples hold the links of each path in the
+    order in which the helper functions below walk them.
+    """
+    tall = add(tall_up(*above), tall_down(*below))
+    wide_up = add(around_ahead(*ahead_up), around_behind(*behind_up))
+    wide_down = add(around_ahead_below(*ahead_down), around_behind_below(*behind_down))
+    return tall, add(wide_up, wide_down)
+
+
+def tall_up(n: Matrix, n_n: Matrix, m_nn: Matrix, n_mn: Matrix, n_m: Matrix) -> Matrix:
+    """n(x) n(x+nu) m(x+2nu) n(x+mu+nu)^dagger n(x+mu)^dagger."""
+    return mul_dag(mul_dag(mul(mul(n, n_n), m_nn), n_mn), n_m)
+
+
+def tall_down(n_b: Matrix, n_bb: Matrix, m_bb: Matrix, n_mbb: Matrix, n_mb: Matrix) -> Matrix:
+    """n(x-nu)^dagger n(x-2nu)^dagger m(x-2nu) n(x+mu-2nu) n(x+mu-nu)."""
+    return mul(mul(dag_mul(n_b, dag_mul(n_bb, m_bb)), n_mbb), n_mb)
+
+
+def around_ahead(m_m: Matrix, n_mm: Matrix, m_nm: Matrix, m_n: Matrix, n: Matrix) -> Matrix:
+    """n(x) m(x+nu) m(x+nu+mu) n(x+2mu)^dagger m(x+mu)^dagger."""
+    return mul_dag(mul_dag(mul(mul(n, m_n), m_nm), n_mm), m_m)
+
+
+def around_ahead_below(m_m: Matrix, n_mmb: Matrix, m_mb: Matrix, m_b: Matrix, n_b: Matrix) -> Matrix:
+    """n(x-nu)^dagger m(x-nu) m(x-nu+mu) n(x-nu+2mu) m(x+mu)^dagger."""
+    return mul_dag(mul(mul(dag_mul(n_b, m_b), m_mb), n_mmb), m_m)
+
+
+def around_behind(m_w: Matrix, n_w: Matrix, m_nw: Matrix, m_n: Matrix, n_m: Matrix) -> Matrix:
+    """m(x-mu)^dagger n(x-mu) m(x-mu+nu) m(x+nu) n(x+mu)^dagger."""
+    return mul_dag(mul(mul(dag_mul(m_w, n_w), m_nw), m_n), n_m)
+
+
+def around_behind_below(m_w: Matrix, n_wb: Matrix, m_wb: Matrix, m_b: Matrix, n_mb: Matrix) -> Matrix:
+    """m(x-mu)^dagger n(x-mu-nu)^dagger m(x-mu-nu) m(x-nu) n(x-nu+mu)."""
+    return mul(mul(dag_mul(m_w, dag_mul(n_wb, m_wb)), m_b), n_mb)
