@@ -13,7 +13,7 @@ from gaugeflow.analysis.correlated import (
     difference_independent,
     gain,
 )
-from gaugeflow.analysis.gamma import Estimate, autocovariance, derive, format_error, gamma_method
+from gaugeflow.analysis.gamma import Estimate, derive, format_error, gamma_method
 from gaugeflow.analysis.resample import Resampled, bootstrap, jackknife
 from gaugeflow.analysis.series import Series, align, stack
 from gaugeflow.analysis.weights import (
@@ -36,7 +36,6 @@ __all__ = [
     "VariancePerSite",
     "acceptance_gaussian",
     "align",
-    "autocovariance",
     "bootstrap",
     "derivative_central",
     "derivative_linear",

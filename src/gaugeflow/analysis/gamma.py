@@ -34,9 +34,6 @@ class Estimate:
         Integrated autocorrelation time, in units of the spacing of the series; 1/2 without autocorrelation.
     window : int
         Summation window W of the autocorrelation function.
-    window_found : bool
-        False if the windowing criterion was not met within half of the longest chain: the chains are too short for
-        their autocorrelation and the error is a lower bound.
     n, chains : int
         Number of configurations in all chains, number of chains.
     consistency : float
@@ -53,12 +50,16 @@ class Estimate:
     tau_int: float
     tau_int_error: float
     window: int
-    window_found: bool
     n: int
     chains: int
     consistency: float
     rho: FloatArray = field(repr=False)
     name: str = ""
+
+    @property
+    def n_independent(self) -> float:
+        """Equivalent number of independent configurations, n / (2 tau_int); below about 50 the error is a guess."""
+        return self.n / (2 * self.tau_int)
 
     def __str__(self) -> str:
         """Value with the error in its last two digits: ``0.59372(18)``."""
@@ -71,10 +72,10 @@ def gamma_method(series: SeriesLike, *, s_tau: float = 2.0, tau_exp: float = 0.0
     With delta_i the deviation from the mean and N configurations in R chains of lengths N_r,
 
         Gamma(t) = sum_{r, i} delta_i delta_{i+t} / sum_r (N_r - t),   rho = Gamma / Gamma(0)
-        tau_int  = 1/2 + sum_{t=1..W} rho(t)
-        error^2  = 2 tau_int Gamma(0) / N,
+        tau_int  = (1/2 + sum_{t=1..W} rho(t)) (1 + (2W + 1)/N) / (1 + 1/N)
+        error^2  = 2 tau_int Gamma(0) (1 + 1/N) / N,
 
-    with tau_int corrected by (1 + (2W + 1)/N) for the subtracted mean (eq. 49). W is the first one with
+    where the factors with 1/N correct for the subtracted mean (eq. 49). W is the first one with
     exp(-W/tau) < tau / sqrt(W N), tau = s_tau / ln((2 tau_int + 1) / (2 tau_int - 1)). The errors are
     delta tau_int = 2 tau_int sqrt(|W + 1/2 - tau_int| / N) (eq. 42) and
     delta error = error sqrt((W + 1/2) / N). Partial sums of tau_int below 1/2 count as 1/2.
@@ -90,6 +91,11 @@ def gamma_method(series: SeriesLike, *, s_tau: float = 2.0, tau_exp: float = 0.0
         Assumed ratio of the exponential and integrated autocorrelation times, 1 to 2 for most algorithms.
     tau_exp : float
         Exponential autocorrelation time of the slowest mode; 0 sums up to the window and adds no tail.
+
+    Returns
+    -------
+    Estimate
+        A series that is constant has error 0 and tau_int 1/2.
 
     Raises
     ------
@@ -112,30 +118,28 @@ def gamma_method(series: SeriesLike, *, s_tau: float = 2.0, tau_exp: float = 0.0
 
     n = series.n
     gamma = autocovariance(series)
-    if gamma[0] < 10 * np.finfo(np.float64).tiny:
-        rho = np.concatenate(([1.0], np.zeros(len(gamma) - 1)))
+    if gamma[0] == 0:
         return Estimate(
-            float(series.mean),
-            0.0,
-            0.0,
-            0.5,
-            0.0,
-            0,
-            True,
-            n,
-            series.chains,
+            value=float(series.mean),
+            error=0.0,
+            error_of_error=0.0,
+            tau_int=0.5,
+            tau_int_error=0.0,
+            window=0,
+            n=n,
+            chains=series.chains,
             consistency=1.0,
-            rho=rho,
+            rho=(np.arange(len(gamma)) == 0).astype(np.float64),
             name=series.name,
         )
     rho = gamma / gamma[0]
     partial = np.cumsum(np.concatenate(([0.5], rho[1:])))
     partial = np.where(partial > 0.5, partial, 0.5 + np.finfo(np.float64).eps)
     if tau_exp > 0:
-        window, found = _window_of_significance(rho, n)
+        window = _window_of_significance(rho, n)
         tail, tail_error = tau_exp * abs(rho[window + 1]), tau_exp * _rho_error(rho, window + 1, n)
     else:
-        window, found = _window_of_wolff(partial, n, s_tau)
+        window = _window_of_wolff(partial, n, s_tau)
         tail, tail_error = 0.0, 0.0
     tau_int = partial[window] * (1 + (2 * window + 1) / n) / (1 + 1 / n) + tail
     tau_int_error = math.hypot(2 * partial[window] * math.sqrt(abs(window + 0.5 - partial[window]) / n), tail_error)
@@ -147,7 +151,6 @@ def gamma_method(series: SeriesLike, *, s_tau: float = 2.0, tau_exp: float = 0.0
         tau_int=float(tau_int),
         tau_int_error=tau_int_error,
         window=window,
-        window_found=found,
         n=n,
         chains=series.chains,
         consistency=_consistency(series, error),
@@ -171,7 +174,7 @@ def autocovariance(series: Series) -> FloatArray:
 
 def derive(
     function: Callable[[FloatArray], Any],
-    series: Series,
+    series: SeriesLike,
     gradient: Callable[[FloatArray], Any] | None = None,
     name: str = "",
 ) -> Series:
@@ -184,7 +187,7 @@ def derive(
     ----------
     function : callable
         Maps the means, shape ``(k,)`` (or ``()`` for a scalar series), to a number or an array ``(m,)``.
-    series : Series
+    series : Series, array (n,) or (n, k), or list of arrays
         Measured or linearised series; `stack` joins several.
     gradient : callable, optional
         Maps the means to the derivatives, shape ``(k,)`` or ``(m, k)`` (``()`` or ``(m,)`` for a scalar series). By
@@ -198,6 +201,7 @@ def derive(
     ValueError
         The function or the gradient gives a number that is not finite, or an array of the wrong shape.
     """
+    series = as_series(series)
     mean = series.mean
     value = _finite(function(mean), "function", series)
     if value.ndim > 1:
@@ -227,21 +231,20 @@ def format_error(value: float, error: float) -> str:
     return f"{value:.{digits}f}({shown}){suffix}"
 
 
-def _window_of_wolff(partial: FloatArray, n: int, s_tau: float) -> tuple[int, bool]:
+def _window_of_wolff(partial: FloatArray, n: int, s_tau: float) -> int:
+    """First window at which truncation costs less than noise, or the last one."""
     windows = np.arange(1, len(partial))
     tau = s_tau / np.log((2 * partial[1:] + 1) / (2 * partial[1:] - 1))
     closed = np.exp(-windows / tau) < tau / np.sqrt(windows * n)
-    return (int(windows[np.argmax(closed)]), True) if closed.any() else (int(windows[-1]), False)
+    return int(windows[np.argmax(closed)] if closed.any() else windows[-1])
 
 
-def _window_of_significance(rho: FloatArray, n: int) -> tuple[int, bool]:
+def _window_of_significance(rho: FloatArray, n: int) -> int:
+    """First window at which rho is within one standard error of zero, or the last one."""
     last = len(rho) // 2 - 2
     if last < 1:
         raise ValueError(f"expected at least 12 configurations in the longest chain for tau_exp, got w_max {len(rho)}")
-    for window in range(1, last + 1):
-        if rho[window] < _rho_error(rho, window, n):
-            return window, True
-    return last, False
+    return next((w for w in range(1, last) if rho[w] < _rho_error(rho, w, n)), last)
 
 
 def _rho_error(rho: FloatArray, lag: int, n: int) -> float:
