@@ -6,7 +6,7 @@ import numpy as np
 from gaugeflow.kernels.slots import rows as reference_rows
 
 from gaugeflow_numba.geometry import CHUNKS, tables
-from gaugeflow_numba.lanes import choose
+from gaugeflow_numba.lanes import Lanes
 
 PRECISION = {np.dtype(np.complex128): np.float64, np.dtype(np.complex64): np.float32}
 
@@ -20,8 +20,8 @@ class Geometry:
         self.n, self.lanes = links.shape[2], links.shape[4]
         self.pieces = min(lattice.n_blocks, CHUNKS)
         bits = 8 * PRECISION[links.dtype](0).itemsize
-        g = choose(self.lanes, self.n, bits)
-        self.arguments = (tables(lattice, self.lanes), lattice.ndim, lattice.n_blocks, self.lanes, g)
+        table, mode, width = tables(lattice, self.lanes, bits)
+        self.arguments = (table, lattice.ndim, lattice.n_blocks, self.lanes, Lanes(width, self.n, bits, mode))
 
 
 def flat(array):

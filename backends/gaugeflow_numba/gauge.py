@@ -29,6 +29,7 @@ from gaugeflow_numba._jit import inline, parallel
 from gaugeflow_numba.fields import Geometry, flat, rows
 from gaugeflow_numba.geometry import blocks, first, first_lane, hop, link, pieces, put_link
 from gaugeflow_numba.lanes import load_real, store_real, zero, zero_matrix
+from gaugeflow_numba.memory import empty, empty_like
 
 
 @parallel
@@ -43,13 +44,13 @@ def _plaquette(links, out, table, d, sites, lanes, g):
             plane = 0
             for mu in range(d):
                 u = link(links, table, mu, x, sites, lanes, lane, g)
-                f = hop(table, x, mu, 0)
+                f = hop(table, x, mu, 0, g)
                 for nu in range(mu + 1, d):
                     trace = re_trace_plaquette(
                         u,
                         link(links, table, nu, f, sites, lanes, lane, g),
                         link(links, table, nu, x, sites, lanes, lane, g),
-                        link(links, table, mu, hop(table, x, nu, 0), sites, lanes, lane, g),
+                        link(links, table, mu, hop(table, x, nu, 0, g), sites, lanes, lane, g),
                     )
                     row = out[item % n, plane]
                     store_real(row, lane, load_real(row, lane, g) + wide(trace))
@@ -75,19 +76,19 @@ def _rectangle(links, out, table, d, sites, lanes, g):
             pair = 0
             for mu in range(d):
                 u = link(links, table, mu, x, sites, lanes, lane, g)
-                f = hop(table, x, mu, 0)
+                f = hop(table, x, mu, 0, g)
                 u_f = link(links, table, mu, f, sites, lanes, lane, g)
                 for nu in range(d):
                     if nu == mu:
                         continue
-                    up = hop(table, x, nu, 0)
+                    up = hop(table, x, nu, 0, g)
                     trace = re_trace_rectangle(
                         u,
                         u_f,
-                        link(links, table, nu, hop(table, f, mu, 0), sites, lanes, lane, g),
+                        link(links, table, nu, hop(table, f, mu, 0, g), sites, lanes, lane, g),
                         link(links, table, nu, x, sites, lanes, lane, g),
                         link(links, table, mu, up, sites, lanes, lane, g),
-                        link(links, table, mu, hop(table, up, mu, 0), sites, lanes, lane, g),
+                        link(links, table, mu, hop(table, up, mu, 0, g), sites, lanes, lane, g),
                     )
                     row = out[item % n, pair]
                     store_real(row, lane, load_real(row, lane, g) + wide(trace))
@@ -104,14 +105,14 @@ def rectangle(lattice, links):
 @inline
 def staples(links, table, mu, nu, x, f, sites, lanes, lane, g):
     """Upper and lower staple of the link (x, mu) in the plane (mu, nu); f is the place x + mu."""
-    down = hop(table, x, nu, 1)
+    down = hop(table, x, nu, 1, g)
     return staple_pair(
         link(links, table, nu, x, sites, lanes, lane, g),
-        link(links, table, mu, hop(table, x, nu, 0), sites, lanes, lane, g),
+        link(links, table, mu, hop(table, x, nu, 0, g), sites, lanes, lane, g),
         link(links, table, nu, f, sites, lanes, lane, g),
         link(links, table, nu, down, sites, lanes, lane, g),
         link(links, table, mu, down, sites, lanes, lane, g),
-        link(links, table, nu, hop(table, f, nu, 1), sites, lanes, lane, g),
+        link(links, table, nu, hop(table, f, nu, 1, g), sites, lanes, lane, g),
     )
 
 
@@ -123,7 +124,7 @@ def _wilson_force(links, weight, out, table, d, sites, lanes, g):
         for site in range(first(item % n, sites), first(item % n + 1, sites)):
             x = (site, 0)
             for mu in range(d):
-                f = hop(table, x, mu, 0)
+                f = hop(table, x, mu, 0, g)
                 a = zero_matrix(g)
                 for nu in range(d):
                     if nu != mu:
@@ -139,7 +140,7 @@ def wilson_force(lattice, links, coupling):
     weight = np.zeros((lattice.ndim, lattice.ndim, geometry.lanes), dtype=given.dtype)
     for value, (mu, nu) in zip(given, lattice.planes, strict=True):
         weight[mu, nu] = weight[nu, mu] = value
-    out = np.empty_like(links, order="C")
+    out = empty_like(links)
     _wilson_force(flat(links), weight, flat(out), *geometry.arguments)
     return out
 
@@ -152,18 +153,18 @@ def _rectangle_force(links, weight, out, table, d, sites, lanes, g):
         for site in range(first(item % n, sites), first(item % n + 1, sites)):
             x = (site, 0)
             for mu in range(d):
-                f = hop(table, x, mu, 0)
-                b = hop(table, x, mu, 1)
+                f = hop(table, x, mu, 0, g)
+                b = hop(table, x, mu, 1, g)
                 u_f = link(links, table, mu, f, sites, lanes, lane, g)
                 u_b = link(links, table, mu, b, sites, lanes, lane, g)
                 a = zero_matrix(g)
                 for nu in range(d):
                     if nu == mu:
                         continue
-                    up, f_up = hop(table, x, nu, 0), hop(table, f, nu, 0)
-                    dn, f_dn = hop(table, x, nu, 1), hop(table, f, nu, 1)
-                    up2, dn2, f_dn2 = hop(table, up, nu, 0), hop(table, dn, nu, 1), hop(table, f_dn, nu, 1)
-                    ff, b_up, b_dn = hop(table, f, mu, 0), hop(table, up, mu, 1), hop(table, dn, mu, 1)
+                    up, f_up = hop(table, x, nu, 0, g), hop(table, f, nu, 0, g)
+                    dn, f_dn = hop(table, x, nu, 1, g), hop(table, f, nu, 1, g)
+                    up2, dn2, f_dn2 = hop(table, up, nu, 0, g), hop(table, dn, nu, 1, g), hop(table, f_dn, nu, 1, g)
+                    ff, b_up, b_dn = hop(table, f, mu, 0, g), hop(table, up, mu, 1, g), hop(table, dn, mu, 1, g)
                     n_x = link(links, table, nu, x, sites, lanes, lane, g)
                     n_f = link(links, table, nu, f, sites, lanes, lane, g)
                     n_dn = link(links, table, nu, dn, sites, lanes, lane, g)
@@ -196,7 +197,7 @@ def _rectangle_force(links, weight, out, table, d, sites, lanes, g):
                         ),
                         around_ahead_below(
                             u_f,
-                            link(links, table, nu, hop(table, ff, nu, 1), sites, lanes, lane, g),
+                            link(links, table, nu, hop(table, ff, nu, 1, g), sites, lanes, lane, g),
                             link(links, table, mu, f_dn, sites, lanes, lane, g),
                             m_dn,
                             n_dn,
@@ -230,7 +231,7 @@ def rectangle_force(lattice, links, coupling):
     given = rows(lattice, coupling, d * (d - 1), links, "coupling") / (2 * geometry.n)
     weight = np.zeros((d, d, geometry.lanes), dtype=given.dtype)
     weight[~np.eye(d, dtype=bool)] = given
-    out = np.empty_like(links, order="C")
+    out = empty_like(links)
     _rectangle_force(flat(links), weight, flat(out), *geometry.arguments)
     return out
 
@@ -248,7 +249,7 @@ def _evolve(links, momentum, step, out, table, d, sites, lanes, g):
 
 
 def evolve(lattice, links, momentum, step):
-    out = np.empty_like(links, order="C")
+    out = empty_like(links)
     _evolve(flat(links), flat(momentum), float(step), flat(out), *Geometry(lattice, links).arguments)
     return out
 
@@ -269,7 +270,7 @@ def _flow_stage(links, force, previous, a, b, out, k_out, table, d, sites, lanes
 
 
 def flow_stage(lattice, links, force, previous, a, b):
-    out, k = np.empty_like(links, order="C"), np.empty_like(links, order="C")
+    out, k = empty_like(links), empty_like(links)
     arguments = Geometry(lattice, links).arguments
     _flow_stage(flat(links), flat(force), flat(previous), float(a), float(b), flat(out), flat(k), *arguments)
     return out, k
@@ -287,7 +288,7 @@ def _project(matrices, out, table, d, sites, lanes, g):
 
 
 def project(lattice, matrices):
-    out = np.empty_like(matrices, order="C")
+    out = empty_like(matrices)
     _project(flat(matrices), flat(out), *Geometry(lattice, matrices).arguments)
     return out
 
@@ -304,7 +305,7 @@ def _reunitarise(links, out, table, d, sites, lanes, g):
 
 
 def reunitarise(lattice, links):
-    out = np.empty_like(links, order="C")
+    out = empty_like(links)
     _reunitarise(flat(links), flat(out), *Geometry(lattice, links).arguments)
     return out
 
@@ -342,23 +343,23 @@ def _gauge_transform(links, rotation, out, table, d, sites, lanes, g):
                     link(rotation, table, 0, x, sites, lanes, lane, g),
                     link(links, table, mu, x, sites, lanes, lane, g),
                 )
-                end = link(rotation, table, 0, hop(table, x, mu, 0), sites, lanes, lane, g)
+                end = link(rotation, table, 0, hop(table, x, mu, 0, g), sites, lanes, lane, g)
                 put_link(out, mu, site, sites, lanes, lane, g, mul_dag(u, end))
 
 
 def gauge_transform(lattice, links, rotation):
     if rotation.shape != links.shape[1:]:
         raise ValueError(f"rotation: expected shape {links.shape[1:]}, got {rotation.shape}")
-    out = np.empty_like(links, order="C")
+    out = empty_like(links)
     _gauge_transform(flat(links), flat(rotation), flat(out), *Geometry(lattice, links).arguments)
     return out
 
 
 @inline
 def _field_strength(links, table, mu, nu, x, sites, lanes, lane, g):
-    f, up = hop(table, x, mu, 0), hop(table, x, nu, 0)
-    b, dn = hop(table, x, mu, 1), hop(table, x, nu, 1)
-    b_up, b_dn, f_dn = hop(table, up, mu, 1), hop(table, dn, mu, 1), hop(table, f, nu, 1)
+    f, up = hop(table, x, mu, 0, g), hop(table, x, nu, 0, g)
+    b, dn = hop(table, x, mu, 1, g), hop(table, x, nu, 1, g)
+    b_up, b_dn, f_dn = hop(table, up, mu, 1, g), hop(table, dn, mu, 1, g), hop(table, f, nu, 1, g)
     m = link(links, table, mu, x, sites, lanes, lane, g)
     n = link(links, table, nu, x, sites, lanes, lane, g)
     m_b = link(links, table, mu, b, sites, lanes, lane, g)
@@ -418,8 +419,8 @@ def _clover_charge(strength, charge, table, d, sites, lanes, g):
 def clover(lattice, links):
     geometry = Geometry(lattice, links)
     planes = len(lattice.planes)
-    strength = np.empty((planes, *links.shape[1:]), dtype=links.dtype)
-    energy = np.empty((planes, lattice.n_blocks, geometry.lanes))
+    strength = empty((planes, *links.shape[1:]), links.dtype)
+    energy = empty((planes, lattice.n_blocks, geometry.lanes), np.float64)
     charge = np.zeros((lattice.n_blocks, geometry.lanes))
     _clover_energy(flat(links), flat(strength), energy, *geometry.arguments)
     if lattice.ndim == 4:

@@ -2,20 +2,60 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from gaugeflow_numba._jit import apart, inline
-from gaugeflow_numba.lanes import colours, load, load_permuted, store, width
+from gaugeflow_numba.lanes import (
+    GATHER,
+    PLAIN,
+    SHUFFLE,
+    can_shuffle,
+    colours,
+    load,
+    load_permuted,
+    load_shuffled,
+    mode,
+    store,
+    widest,
+    width,
+)
 
 CHUNKS = 256
 """Loops over sites are cut into at most this many pieces: a fixed number, so that sums do not depend on threads."""
 
 
-def tables(lattice, lanes):
-    """Neighbour tables as kernels take them: (neighbour, crossing, composition, source lane of each permutation)."""
+@lru_cache(maxsize=64)
+def tables(lattice, lanes, bits):
+    """Neighbour tables and mode of reading for fields with this many lanes.
+
+    Returns
+    -------
+    tuple, int, int
+        ``(neighbour, crossing, composition, source, shuffle)``, the mode and the register width.  ``source[p, lane]`` is
+        the lane read through permutation p; ``shuffle[p, block]`` holds, for shuffled reads, the 2 w indices of one
+        register of interleaved pairs, and the last entry the first lane of that register.
+    """
     batch = lattice.batch(lanes)
     source = (lattice.permutation[:, :, None] * batch + np.arange(batch, dtype=np.int32)).reshape(lattice.n_folds, -1)
-    return lattice.neighbour, lattice.crossing, lattice.composition, source.astype(np.int32)
+    w = widest(lanes, bits)
+    starts = np.minimum(np.arange(0, lanes, w), lanes - w)
+    reads = source[:, starts[:, None] + np.arange(w)]
+    low = reads.min(axis=2)
+    inside = bool((reads.max(axis=2) - low < w).all())
+    shuffle = np.zeros((lattice.n_folds, len(starts), 2 * w + 1), dtype=np.int64 if bits == 64 else np.int32)
+    if lattice.n_folds == 1:
+        mode = PLAIN
+    elif inside and can_shuffle(w, bits):
+        mode = SHUFFLE
+        low = np.minimum(low, lanes - w)
+        shuffle[..., :w] = 2 * (reads - low[..., None])
+        shuffle[..., w : 2 * w] = shuffle[..., :w] + 1
+        shuffle[..., 2 * w] = low
+    else:
+        mode = GATHER
+    return (lattice.neighbour, lattice.crossing, lattice.composition, source.astype(np.int32), shuffle), mode, w
 
 
 @inline
@@ -43,9 +83,11 @@ def first_lane(block, lanes, g):
 
 
 @inline
-def hop(table, place, mu, sign):
+def hop(table, place, mu, sign, g):
     """The place one hop away; sign 0 is forward, 1 backward."""
     site, permutation = place
+    if mode(g) == PLAIN:
+        return table[0][mu, sign, site], permutation
     return table[0][mu, sign, site], table[2][permutation, table[1][mu, sign, site]]
 
 
@@ -67,6 +109,14 @@ def link(field, table, mu, place, sites, lanes, lane, g):
     n = colours(g)
     site, permutation = place
     offset = (mu * sites + site) * (2 * n * n * lanes)
+    if mode(g) == PLAIN:
+        return load(field, offset + 2 * lane, 2 * lanes, g)
+    if mode(g) == SHUFFLE:
+        w = width(g)
+        block = (lane + w - 1) // w
+        start = table[4][permutation, block, 2 * w]
+        row = (permutation * table[4].shape[1] + block) * (2 * w + 1)
+        return load_shuffled(field, offset + 2 * start, 2 * lanes, table[4], row, g)
     if permutation == 0:
         return load(field, offset + 2 * lane, 2 * lanes, g)
     return _permuted(field, offset, 2 * lanes, table[3], permutation, lane, g)

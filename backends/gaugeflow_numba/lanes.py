@@ -1,8 +1,11 @@
 """Loads and stores of registers, with the register's width carried by a type.
 
-``Lanes(w, n, bits)`` is passed to kernels as a value whose Numba *type* says how wide registers are, how large matrices
-are and in which precision: kernels stay module-level functions, which Numba can cache on disk, with one compiled
-specialisation per combination.
+``Lanes(w, n, bits, mode)`` is passed to kernels as a value whose Numba *type* says how wide registers are, how large
+matrices are, in which precision, and how neighbours in another sub-lattice are read: kernels stay module-level
+functions, which Numba can cache on disk, with one compiled specialisation per combination.
+
+Modes of reading: ``PLAIN`` (no fold), ``SHUFFLE`` (the source lanes of a register lie in one register: the shuffle that
+separates real and imaginary parts also permutes lanes, at no cost; AVX-512 only), ``GATHER`` (anything).
 """
 
 from __future__ import annotations
@@ -18,20 +21,23 @@ from numba.extending import NativeValue, intrinsic, models, overload, register_m
 from gaugeflow_numba.simd import I32, CVecType, VecType, element, join, lanes_constant, parts
 
 
-class Lanes:
-    """Width w, matrix size n and precision (32 or 64 bits) of a kernel's numbers."""
+PLAIN, SHUFFLE, GATHER = 0, 1, 2
 
-    def __init__(self, w, n, bits):
-        self.w, self.n, self.bits = w, n, bits
+
+class Lanes:
+    """Width w, matrix size n, precision (32 or 64 bits) and mode of reading of a kernel's numbers."""
+
+    def __init__(self, w, n, bits, mode):
+        self.w, self.n, self.bits, self.mode = w, n, bits, mode
 
 
 class LanesType(types.Type):
-    def __init__(self, w, n, bits):
-        self.w, self.n, self.bits = w, n, bits
-        super().__init__(name=f"Lanes({w},{n},{bits})")
+    def __init__(self, w, n, bits, mode):
+        self.w, self.n, self.bits, self.mode = w, n, bits, mode
+        super().__init__(name=f"Lanes({w},{n},{bits},{mode})")
 
 
-typeof_impl.register(Lanes)(lambda value, c: LanesType(value.w, value.n, value.bits))
+typeof_impl.register(Lanes)(lambda value, c: LanesType(value.w, value.n, value.bits, value.mode))
 register_model(LanesType)(models.OpaqueModel)
 
 
@@ -49,11 +55,16 @@ def register_bytes():
     return 32 if features.get("avx") else 16
 
 
+def widest(lanes, bits):
+    """Width of the widest registers that ``lanes`` lanes can fill."""
+    return min(register_bytes() * 8 // bits, 1 << (lanes.bit_length() - 1))
+
+
 @cache
-def choose(lanes, n, bits):
-    """The widest registers that ``lanes`` lanes can fill."""
-    w = min(register_bytes() * 8 // bits, 1 << (lanes.bit_length() - 1))
-    return Lanes(w, n, bits)
+def can_shuffle(w, bits):
+    """Whether this processor has a two-source shuffle with run-time indices for registers of w numbers."""
+    features = llvm.get_host_cpu_features()
+    return w * bits in (128, 256, 512) and bool(features.get("avx512f") and features.get("avx512vl"))
 
 
 def width(g):
@@ -62,6 +73,16 @@ def width(g):
 
 def colours(g):
     return g.n
+
+
+def mode(g):
+    return g.mode
+
+
+@overload(mode, jit_options={"forceinline": True})
+def _(g):
+    m = g.mode
+    return lambda g: m
 
 
 @overload(width, jit_options={"forceinline": True})
@@ -122,6 +143,44 @@ def load(tx, array, offset, stride, g):
         return ctx.make_tuple(b, matrix, values)
 
     return matrix(array, types.int64, types.int64, g), cg
+
+
+@intrinsic
+def load_shuffled(tx, array, offset, stride, table, row, g):
+    """Matrix whose lanes are permuted inside the register: lane i comes from lane ``table[row + i]`` of it.
+
+    ``row`` points at w indices for the real parts followed by w for the imaginary parts of the interleaved pair.
+    """
+    c = CVecType(g.w, g.bits)
+    count = g.n * g.n
+    matrix = types.UniTuple(c, count)
+
+    def cg(ctx, b, sig, a):
+        vector = c.part.llvm
+        indices = ir.VectorType(ir.IntType(g.bits), g.w)
+        base = ctx.make_array(table)(ctx, b, a[3]).data
+        order = []
+        for part in range(2):
+            place = b.gep(base, [b.add(a[4], ir.Constant(ir.IntType(64), part * g.w))])
+            index = b.load(b.bitcast(place, indices.as_pointer()))
+            index.align = g.bits // 8
+            order.append(index)
+        letter = "d" if g.bits == 64 else "s"
+        kind = ir.FunctionType(vector, [vector, indices, vector])
+        shuffle = cgutils.get_or_insert_function(
+            b.module, kind, f"llvm.x86.avx512.vpermi2var.p{letter}.{g.w * g.bits}"
+        )
+        values = []
+        ahead = b.mul(a[2], ir.Constant(ir.IntType(64), count))
+        for _, place in _elements(ctx, b, count, a[1], a[2]):
+            _prefetch(b, _address(ctx, b, array, a[0], b.add(place, ahead), ir.IntType(8)), write=False)
+            low = b.load(_address(ctx, b, array, a[0], place, vector))
+            high = b.load(_address(ctx, b, array, a[0], b.add(place, ir.Constant(ir.IntType(64), g.w)), vector))
+            low.align = high.align = g.bits // 8
+            values.append(join(ctx, b, c, *(b.call(shuffle, [low, i, high]) for i in order)))
+        return ctx.make_tuple(b, matrix, values)
+
+    return matrix(array, types.int64, types.int64, table, types.int64, g), cg
 
 
 @intrinsic
