@@ -1,0 +1,230 @@
+"""Dense matrices in the adjoint representation, kept in a formula's scratch memory.
+
+An orthonormal basis T_a of the algebra (anti-Hermitian, tr T_a T_b = -delta_ab / 2) turns linear maps of the algebra into
+real matrices of dimension N^2 - 1 (1 for U(1)).  Matrices live in ``memory`` from a given offset on, row major; all
+functions end with a link-sized matrix, whose size says what N is.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+from gaugeflow.sites.numbers import cplx, get, imag, put, real
+
+
+@functools.cache
+def generators(n: int) -> tuple[tuple[tuple[complex, ...], ...], ...]:
+    """Orthonormal basis of the algebra for N = n, as nested tuples ``[a][i][j]``."""
+    if n == 1:
+        return (((1j / math.sqrt(2.0),),),)
+    basis = []
+    for i in range(n):
+        for j in range(i + 1, n):
+            for upper, lower in ((0.5, -0.5), (0.5j, 0.5j)):
+                entries = {(i, j): upper, (j, i): lower}
+                basis.append(tuple(tuple(entries.get((r, c), 0.0) for c in range(n)) for r in range(n)))
+    for k in range(1, n):
+        scale = 1j / math.sqrt(2.0 * k * (k + 1))
+        diagonal = [scale] * k + [-k * scale] + [0.0] * (n - k - 1)
+        basis.append(tuple(tuple(diagonal[r] if r == c else 0.0 for c in range(n)) for r in range(n)))
+    return tuple(basis)
+
+
+@functools.cache
+def _products(n: int) -> tuple[tuple[list[list[complex]], ...], ...]:
+    t = generators(n)
+    r = range(n)
+    return tuple(
+        tuple([[sum((x[i][k] * y[k][j] for k in r), 0j) for j in r] for i in r] for y in t) for x in t
+    )
+
+
+def _real_trace(x: Any, n: int, name: str) -> str:
+    """Source text of Re tr(x m) for constant x and a matrix called ``name``; at least one term."""
+    terms = []
+    for i in range(n):
+        for j in range(n):
+            if abs(x[i][j].real) > 1e-15:
+                terms.append(f"({x[i][j].real!r})*real({name}[{n * j + i}])")
+            if abs(x[i][j].imag) > 1e-15:
+                terms.append(f"({-x[i][j].imag!r})*imag({name}[{n * j + i}])")
+    return " + ".join(terms) or f"0.0*real({name}[0])"
+
+
+def dimension(n: int) -> int:
+    """Dimension of the algebra."""
+    return n * n - 1 if n > 1 else 1
+
+
+def generated(describe: Callable[[int], tuple[str, list[str]]]) -> Callable[..., Any]:
+    """Site function from a description ``n -> (parameters, lines of the body)``; the last argument is a matrix."""
+
+    @functools.cache
+    def for_size(n: int) -> Callable[..., Any]:
+        parameters, lines = describe(n)
+        name = f"{describe.__name__}_{n}"
+        scope: dict[str, Any] = {"get": get, "put": put, "real": real, "imag": imag, "cplx": cplx}
+        body = "\n".join("    " + line for line in lines)
+        exec(compile(f"def {name}({parameters}):\n{body}\n", f"<gaugeflow {name}>", "exec"), scope)
+        return scope[name]  # type: ignore[no-any-return]
+
+    @functools.wraps(describe)
+    def function(*args: Any) -> Any:
+        return for_size(math.isqrt(len(args[-1])))(*args)
+
+    function.for_size = for_size  # type: ignore[attr-defined]
+    function.large = True  # type: ignore[attr-defined]
+    del function.__wrapped__  # type: ignore[attr-defined]
+    return function
+
+
+@generated
+def symmetric_part(n: int) -> tuple[str, list[str]]:
+    """``memory[at:]`` = symmetric part of the map w -> P(w m), i.e. -Re tr({T_a, T_b} m)."""
+    dim, products = dimension(n), _products(n)
+    lines = []
+    for a in range(dim):
+        for b in range(a, dim):
+            x = [[-(products[a][b][i][j] + products[b][a][i][j]) for j in range(n)] for i in range(n)]
+            lines.append(f"x = {_real_trace(x, n, 'm')}")
+            lines.append(f"put(memory, at + {dim * a + b}, x)")
+            if a != b:
+                lines.append(f"put(memory, at + {dim * b + a}, x)")
+    return "memory, at, m", lines
+
+
+@generated
+def adjoint_action(n: int) -> tuple[str, list[str]]:
+    """``memory[at:]`` = ad f, the map w -> [f, w] for f in the algebra: 4 Re tr(T_a T_b f), antisymmetric."""
+    dim, products = dimension(n), _products(n)
+    lines = []
+    for a in range(dim):
+        lines.append(f"put(memory, at + {dim * a + a}, 0.0*real(f[0]))")
+        for b in range(a + 1, dim):
+            x = [[2.0 * (products[a][b][i][j] - products[b][a][i][j]) for j in range(n)] for i in range(n)]
+            lines.append(f"x = {_real_trace(x, n, 'f')}")
+            lines.append(f"put(memory, at + {dim * a + b}, x)")
+            lines.append(f"put(memory, at + {dim * b + a}, -x)")
+    return "memory, at, f", lines
+
+
+@generated
+def contract(n: int) -> tuple[str, list[str]]:
+    """The link-sized matrix sum_ab k_ab T_a T_b of an adjoint matrix k at ``memory[at:]``."""
+    dim, products = dimension(n), _products(n)
+    lines = [f"k{a}_{b} = get(memory, at + {dim * a + b})" for a in range(dim) for b in range(dim)]
+    for i in range(n):
+        for j in range(n):
+            for part, symbol in ((0, "r"), (1, "i")):
+                terms = []
+                for a in range(dim):
+                    for b in range(dim):
+                        z = products[a][b][i][j]
+                        value = z.imag if part else z.real
+                        if abs(value) > 1e-15:
+                            terms.append(f"({value!r})*k{a}_{b}")
+                lines.append(f"{symbol}{i}{j} = " + (" + ".join(terms) or "0.0*k0_0"))
+    lines.append("return (" + ", ".join(f"cplx(r{i}{j}, i{i}{j})" for i in range(n) for j in range(n)) + ",)")
+    return "memory, at, like", lines
+
+
+@generated
+def coordinates(n: int) -> tuple[str, list[str]]:
+    """``memory[at:]`` = coordinates <T_a, m> = -2 Re tr(T_a m) of the algebra part of m."""
+    lines = []
+    for a, t in enumerate(generators(n)):
+        x = [[-2.0 * complex(t[i][j]) for j in range(n)] for i in range(n)]
+        lines.append(f"put(memory, at + {a}, {_real_trace(x, n, 'm')})")
+    return "memory, at, m", lines
+
+
+@generated
+def combine(n: int) -> tuple[str, list[str]]:
+    """The algebra element sum_a v_a T_a of coordinates v at ``memory[at:]``."""
+    basis = generators(n)
+    lines = [f"v{a} = get(memory, at + {a})" for a in range(dimension(n))]
+    for i in range(n):
+        for j in range(n):
+            for part, symbol in ((0, "r"), (1, "i")):
+                terms = []
+                for a, t in enumerate(basis):
+                    value = complex(t[i][j]).imag if part else complex(t[i][j]).real
+                    if value:
+                        terms.append(f"({value!r})*v{a}")
+                lines.append(f"{symbol}{i}{j} = " + (" + ".join(terms) or "0.0*v0"))
+    lines.append("return (" + ", ".join(f"cplx(r{i}{j}, i{i}{j})" for i in range(n) for j in range(n)) + ",)")
+    return "memory, at, like", lines
+
+
+@generated
+def product(n: int) -> tuple[str, list[str]]:
+    """``memory[to:]`` = a b of the matrices at ``memory[a:]`` and ``memory[b:]``; ``to`` must be a third place."""
+    dim = dimension(n)
+    pair = 2 if dim % 2 == 0 else 1
+    lines = [f"for row in range(0, {dim * dim}, {pair * dim}):"]
+    for p in range(pair):
+        lines.extend(f"    a{p}_{k} = get(memory, a + row + {p * dim + k})" for k in range(dim))
+    for j in range(dim):
+        lines.append(f"    x = get(memory, b + {j})")
+        lines.extend(f"    s{p} = a{p}_0*x" for p in range(pair))
+        for k in range(1, dim):
+            lines.append(f"    x = get(memory, b + {k * dim + j})")
+            lines.extend(f"    s{p} = s{p} + a{p}_{k}*x" for p in range(pair))
+        lines.extend(f"    put(memory, to + row + {p * dim + j}, s{p})" for p in range(pair))
+    return "memory, a, b, to, like", lines
+
+
+@generated
+def apply(n: int) -> tuple[str, list[str]]:
+    """``memory[to:]`` = a v of the matrix at ``memory[a:]`` and the vector at ``memory[v:]``; ``to`` a third place."""
+    dim = dimension(n)
+    lines = [f"v{k} = get(memory, v + {k})" for k in range(dim)]
+    lines.append(f"for i in range({dim}):")
+    lines.append(f"    s = get(memory, a + {dim}*i)*v0")
+    lines.extend(f"    s = s + get(memory, a + {dim}*i + {k})*v{k}" for k in range(1, dim))
+    lines.append("    put(memory, to + i, s)")
+    return "memory, a, v, to, like", lines
+
+
+@generated
+def determinant(n: int) -> tuple[str, list[str]]:
+    """Determinant of the matrix at ``memory[at:]`` by elimination without pivoting; the matrix is overwritten."""
+    dim = dimension(n)
+    lines = ["det = get(memory, at)"]
+    if dim > 1:
+        lines += [
+            f"for k in range({dim - 1}):",
+            f"    inverse = 1.0/get(memory, at + {dim + 1}*k)",
+            f"    for i in range(k + 1, {dim}):",
+            f"        f = get(memory, at + {dim}*i + k)*inverse",
+            f"        for j in range(k + 1, {dim}):",
+            f"            x = get(memory, at + {dim}*i + j) - f*get(memory, at + {dim}*k + j)",
+            f"            put(memory, at + {dim}*i + j, x)",
+            f"    det = det*get(memory, at + {dim + 1}*(k + 1))",
+        ]
+    return "memory, at, like", [*lines, "return det"]
+
+
+@generated
+def invert(n: int) -> tuple[str, list[str]]:
+    """Inverse in place of the matrix at ``memory[at:]``, Gauss-Jordan without pivoting."""
+    dim = dimension(n)
+    return "memory, at, like", [
+        f"for k in range({dim}):",
+        f"    p = 1.0/get(memory, at + {dim + 1}*k)",
+        f"    put(memory, at + {dim + 1}*k, p)",
+        f"    for j in range({dim}):",
+        "        if j != k:",
+        f"            put(memory, at + {dim}*k + j, p*get(memory, at + {dim}*k + j))",
+        f"    for i in range({dim}):",
+        "        if i != k:",
+        f"            f = get(memory, at + {dim}*i + k)",
+        f"            for j in range({dim}):",
+        "                if j != k:",
+        f"                    x = get(memory, at + {dim}*i + j) - f*get(memory, at + {dim}*k + j)",
+        f"                    put(memory, at + {dim}*i + j, x)",
+        f"            put(memory, at + {dim}*i + k, -(f*p))",
+    ]
