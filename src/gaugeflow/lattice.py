@@ -7,6 +7,7 @@ configuration fills the vector registers as well as a batch of small ones does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -63,17 +64,17 @@ class Lattice:
         """Number of dimensions."""
         return len(self.shape)
 
-    @property
+    @cached_property
     def volume(self) -> int:
         """Number of lattice sites."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
-    @property
+    @cached_property
     def n_folds(self) -> int:
         """Number of sub-lattices, i.e. lanes per configuration."""
-        return int(np.prod(self.fold))
+        return math.prod(self.fold)
 
-    @property
+    @cached_property
     def n_blocks(self) -> int:
         """Length of the site axis of fields: ``volume / n_folds``."""
         return self.volume // self.n_folds
@@ -83,7 +84,7 @@ class Lattice:
         """Extents of one sub-lattice."""
         return tuple(n // f for n, f in zip(self.shape, self.fold, strict=True))
 
-    @property
+    @cached_property
     def planes(self) -> tuple[tuple[int, int], ...]:
         """Planes ``(mu, nu)`` with ``mu < nu`` in the order of every per-plane array; planes with mu = 0 are temporal."""
         return tuple((mu, nu) for mu in range(self.ndim) for nu in range(mu + 1, self.ndim))
@@ -238,7 +239,8 @@ class Lattice:
         blocks = [first + 2 * i + 1 for i in range(self.ndim)]
         tail = list(range(first + 2 * self.ndim, len(x.shape)))
         x = xp.permute_dims(x, (*range(1, first), *blocks, *tail, *folds, 0))
-        return xp.asarray(xp.reshape(x, (*found[1:first], self.n_blocks, *trail, self.n_folds * found[0])), copy=True)
+        flat = xp.asarray(xp.reshape(x, (-1,)), copy=True)
+        return xp.reshape(flat, (*found[1:first], self.n_blocks, *trail, self.n_folds * found[0]))
 
     def unpack(self, field: Array, components: int = 0) -> Array:
         """Inverse of :meth:`pack`: ``(*lead, n_blocks, *trail, lanes)`` to ``(batch, *lead, *shape, *trail)``."""

@@ -45,6 +45,20 @@ class Flow(Protocol):
 
 
 @runtime_checkable
+class Module(Protocol):
+    """A piece of a network on features ``(C, n_blocks, lanes)``."""
+
+    def init(self, rng: Any) -> Params:
+        """Parameters to start from."""
+
+    def forward(self, params: Params, x: Array) -> Array:
+        """Features y = f(x)."""
+
+    def vjp(self, params: Params, x: Array, y: Array, y_bar: Array) -> tuple[Params, Array]:
+        """Pull cotangents back: y_bar . dy = x_bar . dx + params_bar . dparams."""
+
+
+@runtime_checkable
 class Prior(Protocol):
     """A distribution that can be sampled and evaluated."""
 
