@@ -1,0 +1,16 @@
+"""Actions: ``value`` and ``grad`` of what configurations are weighed with, exp(-S)."""
+
+from gaugeflow.actions.algebra import PulledBack, Scaled, Sum
+from gaugeflow.actions.gauge import DBW2, IWASAKI, SYMANZIK, ImprovedAction, WilsonAction, difference
+
+__all__ = [
+    "DBW2",
+    "IWASAKI",
+    "SYMANZIK",
+    "ImprovedAction",
+    "PulledBack",
+    "Scaled",
+    "Sum",
+    "WilsonAction",
+    "difference",
+]
