@@ -1,0 +1,55 @@
+"""Gauge configurations, ensembles, tables and flow parameters in files.
+
+`read` detects the format of a configuration from its content, verifies everything that the file states (checksums,
+averages, unitarity) and returns a `Config`; `write` chooses the format by the suffix and replaces the file atomically.
+
+========  ==========================  =============================  ==========================================
+format    suffix                      holds                          options of `write`
+========  ==========================  =============================  ==========================================
+nersc     .nersc                      4D SU(N), 32 or 64 bits        ``rows`` (N or N - 1), ``byte_order``
+ildg      .ildg, .lime                4D SU(N) or U(1), 32, 64 bits
+scidac    .scidac                     any dimension, 32 or 64 bits
+milc      .milc                       4D SU(3), 32 bits              ``byte_order``
+hdf5      .h5, .hdf5                  any dimension, 32 or 64 bits
+========  ==========================  =============================  ==========================================
+
+`EnsembleFile` holds many configurations and grows safely; `write_table` stores measurements, `write_params` the
+parameters of a flow, all with `provenance`. A bad file raises `gaugeflow.errors.FormatError` and nothing else.
+"""
+
+from importlib import import_module
+
+from gaugeflow.io.config import Config
+from gaugeflow.io.formats import Format, available_formats, read, write
+from gaugeflow.io.provenance import provenance
+
+# These need h5py, which is imported when one of them is first used.
+_LAZY = {
+    "EnsembleFile": "ensemble",
+    "EnsembleSlice": "ensemble",
+    "read_table": "hdf5",
+    "write_table": "hdf5",
+    "read_params": "params",
+    "write_params": "params",
+}
+
+__all__ = [
+    "Config",
+    "EnsembleFile",
+    "EnsembleSlice",
+    "Format",
+    "available_formats",
+    "provenance",
+    "read",
+    "read_params",
+    "read_table",
+    "write",
+    "write_params",
+    "write_table",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(import_module(f"gaugeflow.io.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
