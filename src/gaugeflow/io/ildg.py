@@ -1,0 +1,306 @@
+"""ILDG and SciDAC (QIO) gauge configurations in LIME files.
+
+Sources: the ILDG binary file format specification 1.1 (ILDG metadata working group); QIO (usqcd-software/qio) for the
+SciDAC records and checksum. The binary record is ``ildg-binary-data`` or ``scidac-binary-data``: sites in the order
+t, z, y, x (x fastest), directions x, y, z, t, big endian. Everything else in the file is optional on reading.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+import time
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaugeflow.io import lime
+from gaugeflow.io.checksums import scidac_checksum
+from gaugeflow.io.config import Config, from_site_major, plaquette, require_storable, to_site_major, verify_links
+from gaugeflow.io.files import (
+    StrPath,
+    atomic_path,
+    integer_or_text,
+    mismatch,
+    parse_integer,
+    parse_number,
+    read_array,
+    require_equal,
+    single_line,
+)
+from gaugeflow.io.formats import Format
+
+_BINARY_KINDS = ("ildg-binary-data", "scidac-binary-data")
+_TEXT_KINDS = {
+    "ildg-data-lfn": "lfn",
+    "xlf-info": "xlf_info",
+    "scidac-file-xml": "file_xml",
+    "scidac-record-xml": "record_xml",
+}
+_XML_KINDS = ("ildg-format", "scidac-private-file-xml", "scidac-private-record-xml", "scidac-checksum")
+_PRECISIONS = {"F": 32, "D": 64}
+_MOST_DIMENSIONS = 16
+_XML_START = '<?xml version="1.0" encoding="UTF-8"?>'
+_XLF_PLAQUETTE = re.compile(r"\bplaquette\s*=\s*([^\s,]+)")
+_XLF_TRAJECTORY = re.compile(r"\btrajectory nr\s*=\s*([0-9]+)")
+
+
+class _Layout(NamedTuple):
+    """What one source says about the binary record: ``None`` where it is silent."""
+
+    shape: tuple[int, ...] | None = None  # (t, z, y, x)
+    precision: int | None = None  # bits per real number
+    n_colours: int | None = None
+    site_bytes: int | None = None
+
+
+def read(
+    path: StrPath, *, shape: tuple[int, ...] | None = None, n_colours: int | None = None, verify: bool = True
+) -> Config:
+    """Read an ILDG or SciDAC configuration.
+
+    Parameters
+    ----------
+    path : path
+    shape : tuple of int, optional
+        Lattice extents ``(t, z, y, x)``: needed where no record states them, otherwise an expectation.
+    n_colours : int, optional
+        Number of colours: needed where neither a record nor the precision and the data's length determine it.
+    verify : bool
+        Check the checksum and the ``xlf-info`` plaquette where the file has them, unitarity and determinant.
+
+    Returns
+    -------
+    Config
+        Links in double precision. ``metadata`` has ``checksum`` (``"suma sumb"``) only if the file states one.
+
+    Raises
+    ------
+    FormatError
+        If anything about the file is wrong, or it needs ``shape`` or ``n_colours``.
+    """
+    with open(path, "rb") as handle:
+        records = lime.scan(handle, path)
+        binary = _one_record(path, records, _BINARY_KINDS)
+        if binary is None:
+            raise mismatch(path, "binary record", " or ".join(_BINARY_KINDS), [record.kind for record in records[:20]])
+        xml = _read_texts(handle, path, records, {kind: kind for kind in _XML_KINDS})
+        texts = _read_texts(handle, path, records, _TEXT_KINDS)
+        layouts = {"argument": _Layout(shape=shape, n_colours=n_colours), **_stated_layouts(path, xml)}
+        lattice, precision, n = _settle(path, layouts, binary)
+        handle.seek(binary.offset)
+        data = read_array(handle, path, binary.kind, "u1", binary.length)
+
+    metadata: dict[str, object] = {"format": binary.kind.split("-")[0], "precision": precision, "byte_order": "big"}
+    metadata |= texts
+    if "scidac-checksum" in xml:
+        stated = _stated_checksum(path, xml["scidac-checksum"])
+        metadata["checksum"] = "{:08x} {:08x}".format(*stated)
+        if verify:
+            found = scidac_checksum(data, math.prod(lattice))
+            for name, expected, computed in zip(("suma", "sumb"), stated, found, strict=True):
+                require_equal(path, f"scidac-checksum <{name}>", f"{expected:08x}", f"{computed:08x}")
+    if "scidac-private-record-xml" in xml:
+        dates = _elements(xml["scidac-private-record-xml"], "date")
+        if dates:
+            metadata["creation_date"] = html.unescape(dates[0])
+    links = from_site_major(data.view(f">c{precision // 4}").reshape(*lattice, len(lattice), n, n))
+    averages = []
+    info = texts.get("xlf_info", "")
+    if trajectory := _XLF_TRAJECTORY.search(info):
+        metadata["sequence_number"] = integer_or_text(trajectory[1])
+    if average := _XLF_PLAQUETTE.search(info):
+        value = parse_number(path, "xlf-info plaquette", average[1])
+        metadata["plaquette"] = value
+        averages.append(("xlf-info plaquette", value, plaquette(links)))
+    verify_links(path, links, averages, verify)
+    return Config(links, metadata)
+
+
+def write(path: StrPath, config: Config, *, precision: int = 64) -> None:
+    """Write a four-dimensional configuration as ILDG with the SciDAC records and checksum, atomically.
+
+    Parameters
+    ----------
+    path : path
+    config : Config
+        ``lfn``, ``xlf_info``, ``file_xml``, ``record_xml`` and ``creation_date`` of its metadata become records.
+    precision : {64, 32}
+
+    Raises
+    ------
+    ValueError
+        If the field does not fit the format.
+    """
+    if len(config.shape) != 4:
+        raise ValueError(f"ILDG format: expected a 4D field, got shape {config.shape}: use format='scidac' or 'hdf5'")
+    extents = "".join(f"<l{axis}>{extent}</l{axis}>" for axis, extent in zip("tzyx", config.shape, strict=True))
+    ildg_format = (
+        f'{_XML_START}<ildgFormat xmlns="http://www.lqcd.org/ildg" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+        f' xsi:schemaLocation="http://www.lqcd.org/ildg/filefmt.xsd"><version>1.0</version>'
+        f"<field>su{config.n_colours}gauge</field><precision>{precision}</precision>{extents}</ildgFormat>"
+    )
+    records: list[tuple[str, bytes | NDArray[Any]]] = [("ildg-format", ildg_format.encode())]
+    if "lfn" in config.metadata:
+        records.append(("ildg-data-lfn", single_line(config.metadata, "lfn").encode()))
+    _write(path, config, precision, records, "ildg-binary-data")
+
+
+def write_scidac(path: StrPath, config: Config, *, precision: int = 64) -> None:
+    """Write a configuration in any number of dimensions in the SciDAC format of QIO; otherwise as `write`."""
+    _write(path, config, precision, [], "scidac-binary-data")
+
+
+def _write(
+    path: StrPath, config: Config, precision: int, records: list[tuple[str, bytes | NDArray[Any]]], binary_kind: str
+) -> None:
+    """Write the messages of QIO: the file's description, then the record's with ``records`` before the data."""
+    if precision not in (32, 64):
+        raise ValueError(f"LIME formats: expected precision 32 or 64, got {precision!r}")
+    require_storable(config.links)
+    metadata, d, n = config.metadata, len(config.shape), config.n_colours
+    letter = {32: "F", 64: "D"}[precision]
+    date = single_line(metadata, "creation_date", time.strftime("%a %b %d %H:%M:%S %Y UTC", time.gmtime()))
+    data = np.ascontiguousarray(to_site_major(config.links), dtype=f">c{precision // 4}")
+    sums = scidac_checksum(data.reshape(-1).view(np.uint8), math.prod(config.shape))
+    private_file = (
+        f"{_XML_START}<scidacFile><version>1.1</version><spacetime>{d}</spacetime>"
+        f"<dims>{' '.join(map(str, config.shape[::-1]))} </dims><volfmt>0</volfmt></scidacFile>"
+    )
+    private_record = (
+        f"{_XML_START}<scidacRecord><version>1.1</version><date>{html.escape(date)}</date><recordtype>0</recordtype>"
+        f"<datatype>QDP_{letter}{n}_ColorMatrix</datatype><precision>{letter}</precision><colors>{n}</colors>"
+        f"<spins>1</spins><typesize>{n * n * precision // 4}</typesize><datacount>{d}</datacount></scidacRecord>"
+    )
+    checksum = (
+        f"{_XML_START}<scidacChecksum><version>1.0</version><suma>{sums[0]:08x}</suma><sumb>{sums[1]:08x}</sumb>"
+        f"</scidacChecksum>"
+    )
+    user_xml = f"{_XML_START}<title>gauge configuration</title>"
+    with atomic_path(path) as temporary, open(temporary, "xb") as handle:
+        if "xlf_info" in metadata:
+            lime.write_message(handle, [("xlf-info", str(metadata["xlf_info"]).encode())])
+        lime.write_message(
+            handle,
+            [
+                ("scidac-private-file-xml", private_file.encode()),
+                ("scidac-file-xml", str(metadata.get("file_xml", user_xml)).encode()),
+            ],
+        )
+        lime.write_message(
+            handle,
+            [
+                ("scidac-private-record-xml", private_record.encode()),
+                ("scidac-record-xml", str(metadata.get("record_xml", user_xml)).encode()),
+                *records,
+                (binary_kind, data),
+                ("scidac-checksum", checksum.encode()),
+            ],
+        )
+
+
+def _one_record(path: StrPath, records: list[lime.Record], kinds: tuple[str, ...]) -> lime.Record | None:
+    found = [record for record in records if record.kind in kinds]
+    if len(found) > 1:
+        raise mismatch(path, f"number of records {' or '.join(kinds)}", "at most 1", len(found))
+    return found[0] if found else None
+
+
+def _read_texts(handle: BinaryIO, path: StrPath, records: list[lime.Record], names: dict[str, str]) -> dict[str, str]:
+    """Read the text records that exist, under the given names."""
+    found = {name: _one_record(path, records, (kind,)) for kind, name in names.items()}
+    return {name: lime.read_text(handle, path, record) for name, record in found.items() if record is not None}
+
+
+def _elements(xml: str, name: str) -> list[str]:
+    """Contents of the elements ``name`` that have no children.
+
+    The records hold flat lists of numbers and words; matching them directly leaves no room for entities, includes or
+    nesting, which a general parser would have to be kept from following.
+    """
+    without_comments = "".join(part.rpartition("-->")[2] for part in xml.split("<!--"))
+    return [text.strip() for text in re.findall(rf"<(?:\w+:)?{name}\s*>([^<]*)</(?:\w+:)?{name}\s*>", without_comments)]
+
+
+def _element(path: StrPath, kind: str, xml: str, name: str) -> str:
+    found = _elements(xml, name)
+    if len(found) != 1:
+        raise mismatch(path, f"{kind} number of elements <{name}>", 1, len(found))
+    return found[0]
+
+
+def _integer(path: StrPath, kind: str, xml: str, name: str, *, least: int = 1) -> int:
+    return parse_integer(path, f"{kind} <{name}>", _element(path, kind, xml, name), least=least)
+
+
+def _stated_layouts(path: StrPath, xml: dict[str, str]) -> dict[str, _Layout]:
+    """What the three descriptive records say, those that exist."""
+    layouts = {}
+    if (kind := "ildg-format") in xml:
+        extents = tuple(_integer(path, kind, xml[kind], f"l{axis}") for axis in "tzyx")
+        field = _element(path, kind, xml[kind], "field")
+        match = re.fullmatch(r"su([1-9][0-9]?)gauge", field)
+        if not match:
+            raise mismatch(path, f"{kind} <field>", "su{N}gauge", field)
+        layouts[kind] = _Layout(extents, _integer(path, kind, xml[kind], "precision"), int(match[1]))
+    if (kind := "scidac-private-file-xml") in xml:
+        require_equal(path, f"{kind} <volfmt>", 0, _integer(path, kind, xml[kind], "volfmt", least=0))
+        d = _integer(path, kind, xml[kind], "spacetime", least=2)
+        if d > _MOST_DIMENSIONS:
+            raise mismatch(path, f"{kind} <spacetime>", f"at most {_MOST_DIMENSIONS}", d)
+        words = _element(path, kind, xml[kind], "dims").split()
+        require_equal(path, f"{kind} number of <dims>", d, len(words))
+        layouts[kind] = _Layout(tuple(parse_integer(path, f"{kind} <dims>", word, least=1) for word in words[::-1]))
+    if (kind := "scidac-private-record-xml") in xml:
+        letter = _element(path, kind, xml[kind], "precision")
+        if letter not in _PRECISIONS:
+            raise mismatch(path, f"{kind} <precision>", "F or D", letter)
+        layouts[kind] = _Layout(
+            precision=_PRECISIONS[letter],
+            n_colours=_integer(path, kind, xml[kind], "colors"),
+            site_bytes=_integer(path, kind, xml[kind], "typesize") * _integer(path, kind, xml[kind], "datacount"),
+        )
+    return layouts
+
+
+def _settle(path: StrPath, layouts: dict[str, _Layout], binary: lime.Record) -> tuple[tuple[int, ...], int, int]:
+    """Combine what the caller and the records say into extents, precision and number of colours."""
+    merged: dict[str, Any] = {}
+    for source, layout in layouts.items():
+        for name, value in layout._asdict().items():
+            if value is not None:
+                require_equal(path, f"{name} from {source}", merged.setdefault(name, value), value)
+    if "shape" not in merged:
+        raise mismatch(path, "shape", "a record that states it, or the argument shape=(t, z, y, x)", "neither")
+    if "precision" not in merged and "n_colours" not in merged:
+        raise mismatch(path, "n_colours", "a record that determines it, or the argument n_colours=", "neither")
+    lattice: tuple[int, ...] = merged["shape"]
+    matrices = math.prod(lattice) * len(lattice)
+    for precision in [merged["precision"]] if "precision" in merged else [64, 32]:
+        n = merged.get("n_colours") or math.isqrt(binary.length * 4 // (matrices * precision))
+        length = matrices * n * n * precision // 4
+        site_bytes = merged.get("site_bytes", length // math.prod(lattice))
+        if precision in (32, 64) and n > 0 and binary.length == length == site_bytes * math.prod(lattice):
+            return lattice, precision, n
+    described = ", ".join(f"{name} {value}" for name, value in merged.items())
+    raise mismatch(path, f"{binary.kind} length in bytes", f"that of {described}", binary.length)
+
+
+def _stated_checksum(path: StrPath, xml: str) -> tuple[int, int]:
+    values = []
+    for name in ("suma", "sumb"):
+        text = _element(path, "scidac-checksum", xml, name)
+        if not re.fullmatch(r"[0-9a-fA-F]{1,8}", text):
+            raise mismatch(path, f"scidac-checksum <{name}>", "up to 8 hexadecimal digits", text)
+        values.append(int(text, 16))
+    return values[0], values[1]
+
+
+def _is_lime(start: bytes) -> bool:
+    return start.startswith(lime.MAGIC.to_bytes(4, "big"))
+
+
+FORMAT = Format("ildg", (".ildg", ".lime"), _is_lime, read, write)
+SCIDAC_FORMAT = Format("scidac", (".scidac",), _is_lime, read, write_scidac)

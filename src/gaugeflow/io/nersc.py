@@ -1,0 +1,249 @@
+"""NERSC archive format (``4D_SU3_GAUGE`` and relatives).
+
+A text header between ``BEGIN_HEADER`` and ``END_HEADER``, then the links, sites in the order t, z, y, x (x fastest),
+directions x, y, z, t. The Gauge Connection document (qcd.nersc.gov) defines two- and three-row SU(3). For other N the
+type ``4D_SU{N}_GAUGE_{N}x{N}`` is Grid's; ``4D_SU{N}_GAUGE`` holds N - 1 rows (GLU) or N rows (QDP++): the size tells.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaugeflow.io.checksums import word_sum
+from gaugeflow.io.config import (
+    Config,
+    from_site_major,
+    link_trace,
+    plaquette,
+    require_storable,
+    to_site_major,
+    verify_links,
+)
+from gaugeflow.io.files import (
+    StrPath,
+    atomic_path,
+    file_size,
+    integer_or_text,
+    mismatch,
+    parse_integer,
+    parse_number,
+    read_array,
+    require_equal,
+    single_line,
+)
+from gaugeflow.io.formats import Format
+
+_LONGEST_HEADER = 1 << 16
+_BEGIN, _END = b"BEGIN_HEADER\n", b"END_HEADER\n"
+_DATATYPE = re.compile(r"4D_SU([1-9][0-9]?)_GAUGE(?:_([1-9][0-9]?)x([1-9][0-9]?))?")
+_FLOATING_POINT = re.compile(r"IEEE(32|64)(BIG|LITTLE)?")
+_ORDERS = {"BIG": ">", "LITTLE": "<"}
+_TEXT_FIELDS = (
+    "ENSEMBLE_ID",
+    "ENSEMBLE_LABEL",
+    "SEQUENCE_NUMBER",
+    "CREATOR",
+    "CREATOR_HARDWARE",
+    "CREATION_DATE",
+    "ARCHIVE_DATE",
+)
+
+
+def read(
+    path: StrPath, *, shape: tuple[int, ...] | None = None, n_colours: int | None = None, verify: bool = True
+) -> Config:
+    """Read a NERSC archive configuration.
+
+    Parameters
+    ----------
+    path : path
+    shape, n_colours : optional
+        What the caller expects; a file that says otherwise is an error.
+    verify : bool
+        Check CHECKSUM, LINK_TRACE, PLAQUETTE (all three required then), unitarity and determinant.
+
+    Returns
+    -------
+    Config
+        Links in double precision, whatever the precision of the file.
+
+    Raises
+    ------
+    FormatError
+        If anything about the file is wrong.
+
+    Notes
+    -----
+    ``IEEE32`` and ``IEEE64`` without a byte order mean big endian to some programs and little endian to others: the
+    order under which the checksum agrees is taken, big endian if neither does.
+    """
+    with open(path, "rb") as handle:
+        header, offset = _read_header(handle, path)
+        extents = tuple(parse_integer(path, key, _field(path, header, key), least=1) for key in _dimension_keys(4))
+        lattice = extents[::-1]
+        require_equal(path, "lattice shape", shape, lattice)
+        precision, order = _parse_floating_point(path, header)
+        payload = file_size(handle) - offset
+        n, rows = _parse_datatype(path, header, payload, math.prod(extents) * 4 * 2 * precision // 8)
+        require_equal(path, "number of colours", n_colours, n)
+        handle.seek(offset)
+        words = read_array(handle, path, "data", "<u4", payload // 4)
+
+    checksum = None
+    if verify or "CHECKSUM" in header:
+        checksum = _parse_checksum(path, header)
+    if order is None:
+        order = "<" if word_sum(words) == checksum else ">"
+    found = word_sum(words.view(order + "u4"))
+    if verify:
+        require_equal(path, "CHECKSUM", f"{checksum:08x}", f"{found:08x}")
+    data = words.view(f"{order}c{precision // 4}").reshape(*lattice, 4, rows, n)
+    links = from_site_major(data if rows == n else _complete_rows(data))
+
+    metadata: dict[str, object] = {"format": "nersc", "precision": precision, "rows": rows, "checksum": f"{found:08x}"}
+    metadata["byte_order"] = "big" if order == ">" else "little"
+    metadata |= {key.lower(): header[key] for key in _TEXT_FIELDS if key in header}
+    if "SEQUENCE_NUMBER" in header:
+        metadata["sequence_number"] = integer_or_text(header["SEQUENCE_NUMBER"])
+    stated = []
+    for key, average in (("LINK_TRACE", link_trace), ("PLAQUETTE", plaquette)):
+        if verify or key in header:
+            value = parse_number(path, key, _field(path, header, key))
+            metadata[key.lower()] = value
+            stated.append((key, value, average(links)))
+    verify_links(path, links, stated, verify)
+    return Config(links, metadata)
+
+
+def write(
+    path: StrPath, config: Config, *, precision: int = 64, byte_order: str = "big", rows: int | None = None
+) -> None:
+    """Write a four-dimensional SU(N) configuration in the NERSC archive format, atomically.
+
+    Parameters
+    ----------
+    path : path
+    config : Config
+        ``sequence_number``, ``ensemble_id``, ``ensemble_label``, ``creator``, ``creator_hardware``, ``creation_date``
+        and ``archive_date`` of its metadata go into the header.
+    precision : {64, 32}
+    byte_order : {"big", "little"}
+    rows : int, optional
+        Rows of each matrix to store: N (default) or N - 1.
+
+    Raises
+    ------
+    ValueError
+        If the field does not fit the format: not 4D, N < 2, links outside SU(N), an unknown option.
+    """
+    n = config.n_colours
+    rows = n if rows is None else rows
+    if len(config.shape) != 4 or not 2 <= n < 100:
+        raise ValueError(f"NERSC format: expected a 4D SU(N) field, got shape {config.shape} and N = {n}")
+    if precision not in (32, 64) or byte_order not in ("big", "little") or rows not in (n, n - 1):
+        raise ValueError(
+            f"NERSC format: expected precision 32 or 64, byte_order 'big' or 'little', rows {n - 1} or {n}, "
+            f"got {precision!r}, {byte_order!r}, {rows!r}"
+        )
+    require_storable(config.links)
+    dtype = f"{_ORDERS[byte_order.upper()]}c{precision // 4}"
+    data = np.ascontiguousarray(to_site_major(config.links)[..., :rows, :], dtype=dtype)
+    words = data.reshape(-1).view(dtype[0] + "u4")
+    header = {
+        "HDR_VERSION": "1.0",
+        "DATATYPE": f"4D_SU{n}_GAUGE" + (f"_{n}x{n}" if rows == n else ""),
+        "STORAGE_FORMAT": "1.0",
+        **{key: str(extent) for key, extent in zip(_dimension_keys(4), config.shape[::-1], strict=True)},
+        "LINK_TRACE": f"{link_trace(config.links):.12g}",
+        "PLAQUETTE": f"{plaquette(config.links):.12g}",
+        **{f"BOUNDARY_{i}": "PERIODIC" for i in range(1, 5)},
+        "CHECKSUM": f"{word_sum(words):08x}",
+        **{key: single_line(config.metadata, key.lower()) for key in _TEXT_FIELDS if key.lower() in config.metadata},
+        "FLOATING_POINT": f"IEEE{precision}{byte_order.upper()}",
+    }
+    text = "".join(f"{key} = {value}\n" for key, value in header.items())
+    with atomic_path(path) as temporary, open(temporary, "xb") as handle:
+        handle.write(_BEGIN + text.encode() + _END)
+        handle.write(words.view(np.uint8).data)
+
+
+def _read_header(handle: BinaryIO, path: StrPath) -> tuple[dict[str, str], int]:
+    """Return the header's fields and the offset of the data."""
+    start = handle.read(_LONGEST_HEADER)
+    if not start.startswith(_BEGIN):
+        raise mismatch(path, "first line", "BEGIN_HEADER", start[:20])
+    end = start.find(b"\n" + _END)
+    if end < 0:
+        raise mismatch(path, "header", f"END_HEADER within {_LONGEST_HEADER} bytes", "none")
+    header: dict[str, str] = {}
+    for line in start[len(_BEGIN) : end].decode(errors="replace").split("\n"):
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if line.strip() and not (key and equals):
+            raise mismatch(path, "header line", "KEY = VALUE", line)
+        if key in header:
+            raise mismatch(path, f"header field {key}", "one value", [header[key], value])
+        if key:
+            header[key] = value
+    return header, end + 1 + len(_END)
+
+
+def _field(path: StrPath, header: dict[str, str], key: str) -> str:
+    if key not in header:
+        raise mismatch(path, f"header field {key}", "present", "absent")
+    return header[key]
+
+
+def _dimension_keys(d: int) -> list[str]:
+    return [f"DIMENSION_{i}" for i in range(1, d + 1)]
+
+
+def _parse_floating_point(path: StrPath, header: dict[str, str]) -> tuple[int, str | None]:
+    """Precision in bits, and the byte order ``>`` or ``<`` if it is stated."""
+    text = _field(path, header, "FLOATING_POINT")
+    match = _FLOATING_POINT.fullmatch(text)
+    if not match:
+        raise mismatch(path, "FLOATING_POINT", "IEEE32 or IEEE64, with BIG, LITTLE or nothing", text)
+    return int(match[1]), _ORDERS[match[2]] if match[2] else None
+
+
+def _parse_datatype(path: StrPath, header: dict[str, str], payload: int, bytes_per_entry: int) -> tuple[int, int]:
+    """Number of colours and stored rows; ``bytes_per_entry`` is the size of one matrix entry of all links."""
+    text = _field(path, header, "DATATYPE")
+    match = _DATATYPE.fullmatch(text)
+    if not match or int(match[1]) < 2 or match[2] not in (None, match[1]) or match[3] not in (None, match[1]):
+        raise mismatch(path, "DATATYPE", "4D_SU{N}_GAUGE or 4D_SU{N}_GAUGE_{N}x{N} with N > 1", text)
+    n = int(match[1])
+    possible = [n] if match[2] else [n - 1] if n == 3 else [n - 1, n]
+    for rows in possible:
+        if payload == bytes_per_entry * n * rows:
+            return n, rows
+    sizes = " or ".join(str(bytes_per_entry * n * rows) for rows in possible)
+    raise mismatch(path, "data length in bytes", f"{sizes} (from DATATYPE, DIMENSION_i, FLOATING_POINT)", payload)
+
+
+def _parse_checksum(path: StrPath, header: dict[str, str]) -> int:
+    text = _field(path, header, "CHECKSUM")
+    if not re.fullmatch(r"(?:0x)?[0-9a-fA-F]{1,8}", text):
+        raise mismatch(path, "CHECKSUM", "up to 8 hexadecimal digits", text)
+    return int(text, 16)
+
+
+def _complete_rows(data: NDArray[Any]) -> NDArray[np.complex128]:
+    """Append the last row of SU(N) matrices, the conjugate of the generalised cross product of the others."""
+    n = data.shape[-1]
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = data.astype(np.complex128)
+        if n == 3:
+            last = np.cross(rows[..., 0, :], rows[..., 1, :])
+        else:
+            minors = [np.linalg.det(np.delete(rows, j, axis=-1)) * (-1) ** (n - 1 + j) for j in range(n)]
+            last = np.stack(minors, axis=-1)
+        return np.concatenate([rows, last.conj()[..., None, :]], axis=-2)
+
+
+FORMAT = Format("nersc", (".nersc",), lambda start: start.startswith(_BEGIN), read, write)
