@@ -1,0 +1,202 @@
+"""Arrays and attributes in HDF5 files, verified on reading.
+
+Foreign or damaged files must not reach the parts of the HDF5 library that trust their input (a damaged heap of
+variable-length strings makes it loop forever). Hence: the 1.8 file layout, whose metadata carry checksums; only numbers
+and strings of fixed length; attributes as one JSON text; no compression; a crc32 for every dataset.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gaugeflow.errors import FormatError
+from gaugeflow.io.files import StrPath, atomic_path, mismatch, require_equal
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_LAYOUT = ("v108", "v108")
+_NUMBERS = frozenset(np.dtype(code).name for code in "?bhilBHILfdFD")
+
+
+@contextmanager
+def new_file(path: StrPath, kind: str, attributes: Mapping[str, object] | None) -> Iterator[h5py.File]:
+    """Create a file of the given kind that appears at ``path``, complete, when the block succeeds.
+
+    Raises
+    ------
+    TypeError
+        If an attribute is nothing that JSON can hold.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "x", libver=_LAYOUT) as file:
+        _write_text(file, "format", kind)
+        _write_text(file, "attributes", json.dumps(dict(attributes or {}), default=_json_value, indent=1))
+        yield file
+
+
+@contextmanager
+def opened(path: StrPath, kind: str, mode: str = "r") -> Iterator[h5py.File]:
+    """Open a file of the given kind; whatever HDF5 raises in the block becomes a `FormatError`."""
+    with open(path, "rb") as handle:
+        require_equal(path, "signature", SIGNATURE, handle.read(len(SIGNATURE)))
+    with errors_named(path), h5py.File(path, mode, libver=_LAYOUT) as file:
+        require_equal(path, "format", kind, _read_text(path, file, "format"))
+        yield file
+
+
+@contextmanager
+def errors_named(path: StrPath) -> Iterator[None]:
+    """Convert the many exceptions that h5py raises for a damaged file to `FormatError`."""
+    try:
+        yield
+    except (FormatError, BlockingIOError, PermissionError):
+        raise
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        OverflowError,
+        MemoryError,
+    ) as error:
+        raise mismatch(path, "HDF5 structure", "a readable file", f"{type(error).__name__}: {error}") from error
+
+
+def read_attributes(path: StrPath, file: h5py.File) -> dict[str, Any]:
+    """Attributes that `new_file` was given; tuples and arrays come back as lists."""
+    attributes = json.loads(_read_text(path, file, "attributes"))
+    if not isinstance(attributes, dict):
+        raise mismatch(path, "attributes", "a JSON object", attributes)
+    return attributes
+
+
+def write_array(group: h5py.Group, name: str, array: ArrayLike) -> None:
+    """Store a numerical array with its crc32.
+
+    Raises
+    ------
+    ValueError
+        If the name is empty, a dot or has a slash.
+    TypeError
+        If the type is not boolean, integer, or real or complex of single or double precision.
+    """
+    _require_name(group, name)
+    data = np.asarray(array)
+    if data.dtype.name not in _NUMBERS:
+        raise TypeError(f"{name}: expected a numerical array, got dtype {data.dtype}")
+    _store(group, name, data)
+
+
+def read_array(path: StrPath, group: h5py.Group, name: str) -> NDArray[Any]:
+    """Read an array that `write_array` stored and verify its crc32."""
+    return _verified(path, stored_dataset(path, group, name))
+
+
+def write_number(dataset: h5py.Dataset, name: str, value: float) -> None:
+    """Store a number as an attribute of a dataset."""
+    dataset.attrs[name] = np.float64(value)
+
+
+def read_number(path: StrPath, dataset: h5py.Dataset, name: str) -> int | float:
+    """Read an attribute of a dataset that is one real number."""
+    if name not in dataset.attrs:
+        raise mismatch(path, f"attribute {name} of {dataset.name}", "present", "absent")
+    attribute = dataset.attrs.get_id(name)
+    if attribute.shape != () or attribute.dtype.name not in _NUMBERS or attribute.dtype.kind == "c":
+        raise mismatch(path, f"attribute {name} of {dataset.name}", "a real number", str(attribute.dtype))
+    number: int | float = dataset.attrs[name].item()
+    return number
+
+
+def new_group(group: h5py.Group, name: str) -> h5py.Group:
+    """Create a group; raises as `write_array` for a bad name."""
+    _require_name(group, name)
+    return group.create_group(name)
+
+
+def is_stored_group(group: h5py.Group, name: str) -> bool:
+    """Whether the name leads to a group in this very file."""
+    return _is_stored(group, name, h5py.Group)
+
+
+def stored_group(path: StrPath, group: h5py.Group, name: str) -> h5py.Group:
+    """Return a group that is in this very file."""
+    return _stored(path, group, name, h5py.Group)
+
+
+def stored_dataset(path: StrPath, group: h5py.Group, name: str) -> h5py.Dataset:
+    """Return a numerical dataset that is in this very file."""
+    dataset = _stored(path, group, name, h5py.Dataset)
+    if dataset.dtype.name not in _NUMBERS:
+        raise mismatch(path, f"dataset {dataset.name} type", "a number", str(dataset.dtype))
+    return dataset
+
+
+def require_fitting(path: StrPath, dataset: h5py.Dataset, nbytes: int) -> None:
+    """Refuse to allocate more than the file can hold: nothing is compressed."""
+    size = os.path.getsize(path)
+    if nbytes > size:
+        raise mismatch(path, f"dataset {dataset.name} size in bytes", f"at most {size}, that of the file", nbytes)
+
+
+def crc32(array: NDArray[Any], start: int = 0) -> int:
+    """Checksum of the array's bytes in C order and its own byte order; ``start`` continues an earlier one."""
+    return zlib.crc32(np.ascontiguousarray(array).data, start)
+
+
+def _store(group: h5py.Group, name: str, data: NDArray[Any]) -> None:
+    group.create_dataset(name, data=data).attrs["crc32"] = np.uint32(crc32(data))
+
+
+def _verified(path: StrPath, dataset: h5py.Dataset) -> NDArray[Any]:
+    require_fitting(path, dataset, dataset.nbytes)
+    data = np.asarray(dataset[()])
+    require_equal(path, f"{dataset.name} crc32", read_number(path, dataset, "crc32"), crc32(data))
+    return data
+
+
+def _write_text(file: h5py.File, name: str, text: str) -> None:
+    _store(file, name, np.asarray(text.encode("ascii")))
+
+
+def _read_text(path: StrPath, file: h5py.File, name: str) -> str:
+    dataset = _stored(path, file, name, h5py.Dataset)
+    if dataset.dtype.kind != "S" or dataset.shape != ():
+        raise mismatch(path, f"dataset {dataset.name} type", "text of fixed length", str(dataset.dtype))
+    text: bytes = _verified(path, dataset).item()
+    return text.decode("ascii")
+
+
+def _stored(path: StrPath, group: h5py.Group, name: str, kind: type) -> Any:
+    if not _is_stored(group, name, kind):
+        field = f"{kind.__name__.lower()} {group.name.rstrip('/')}/{name}"
+        raise mismatch(path, field, "present in the file", "absent")
+    item = group[name]
+    if kind is h5py.Dataset and (item.external or item.is_virtual or item.shape is None):
+        raise mismatch(path, f"dataset {item.name}", "stored in the file", "external, virtual or empty")
+    return item
+
+
+def _is_stored(group: h5py.Group, name: str, kind: type) -> bool:
+    """Follow hard links only: soft and external links of a foreign file could lead anywhere."""
+    return isinstance(group.get(name, getlink=True), h5py.HardLink) and isinstance(group[name], kind)
+
+
+def _require_name(group: h5py.Group, name: str) -> None:
+    if name in ("", ".") or "/" in name:
+        raise ValueError(f"name under {group.name}: expected one without '/' that is not empty or '.', got {name!r}")
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"expected something that JSON can hold, got {type(value).__name__}")
