@@ -1,0 +1,224 @@
+"""What is written is read back: format x precision x byte order x N x rows."""
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from gaugeflow.errors import FormatError
+from gaugeflow.io import Config, Format, available_formats, formats, lime, read, write
+from gaugeflow.io.config import link_trace, plaquette
+
+CASES = [
+    *(
+        ("nersc", n, {"precision": precision, "byte_order": order, "rows": n - fewer})
+        for n, precision, order, fewer in itertools.product((2, 3, 4), (32, 64), ("big", "little"), (0, 1))
+    ),
+    *((form, n, {"precision": p}) for form in ("ildg", "scidac", "hdf5") for n in (1, 2, 3, 4) for p in (32, 64)),
+    *(("milc", 3, {"precision": 32, "byte_order": order}) for order in ("big", "little")),
+]
+
+
+def identify(value):
+    return "-".join(map(str, value.values())) if isinstance(value, dict) else str(value)
+
+
+@pytest.mark.parametrize(("form", "n", "options"), CASES, ids=identify)
+def test_round_trip(tmp_path, random_config, form, n, options):
+    config = random_config(n)
+    write(tmp_path / "field", config, format=form, **options)
+    back = read(tmp_path / "field", shape=config.shape, n_colours=n)
+    if options["precision"] == 64 and options.get("rows", n) == n:
+        assert (back.links == config.links).all()
+    else:
+        assert abs(back.links - config.links).max() < (1e-6 if options["precision"] == 32 else 1e-14)
+    assert back.metadata["format"] == form
+    assert options.items() - {("rows", n)} <= back.metadata.items()
+    if "plaquette" in back.metadata:
+        assert back.metadata["plaquette"] == pytest.approx(plaquette(config.links), abs=1e-11)
+        assert back.metadata["link_trace"] == pytest.approx(link_trace(config.links), abs=1e-11)
+    assert list(tmp_path.iterdir()) == [tmp_path / "field"]
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (2, 3, 4), (2, 1, 3, 2, 2)], ids=str)
+@pytest.mark.parametrize("form", ["scidac", "hdf5"])
+def test_other_dimensions(tmp_path, random_config, form, shape):
+    config = random_config(2, shape)
+    write(tmp_path / "field", config, format=form)
+    assert (read(tmp_path / "field").links == config.links).all()
+    for other in ("nersc", "ildg", "milc"):
+        with pytest.raises(ValueError, match="4D"):
+            write(tmp_path / "field", config, format=other)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "form"), [("nersc", "nersc"), ("ildg", "ildg"), ("lime", "ildg"), ("scidac", "scidac"), ("H5", "hdf5")]
+)
+def test_suffix_selects_the_format_and_content_reveals_it(tmp_path, random_config, suffix, form):
+    write(tmp_path / f"field.{suffix}", random_config())
+    (tmp_path / f"field.{suffix}").rename(tmp_path / "field.wrong")
+    assert read(tmp_path / "field.wrong").metadata["format"] == form
+    with pytest.raises(ValueError, match=r"no format has the suffix '\.wrong'"):
+        write(tmp_path / "other.wrong", random_config())
+
+
+def test_metadata_travel_between_formats(tmp_path, random_config):
+    metadata = {"ensemble_id": "b6.0", "sequence_number": 120, "creation_date": "Thu Apr 14 17:20:32 2022 UTC"}
+    config = Config(random_config().links, metadata)
+    for form in ("nersc", "hdf5", "nersc"):
+        write(tmp_path / "field", config, format=form)
+        config = read(tmp_path / "field")
+        assert metadata.items() <= config.metadata.items()
+    lime_metadata = {
+        "lfn": "lfn://a/b",
+        "xlf_info": "trajectory nr = 5\n",
+        "file_xml": "<a/>",
+        "record_xml": "<b>1</b>",
+    }
+    write(tmp_path / "field", Config(config.links, {**metadata, **lime_metadata}), format="ildg")
+    found = read(tmp_path / "field").metadata
+    assert lime_metadata.items() <= found.items()
+    assert found["sequence_number"] == 5
+    assert found["creation_date"] == metadata["creation_date"]
+
+
+def test_nersc_number_of_rows_of_qdpxx_and_of_an_unmarked_byte_order(tmp_path, random_config):
+    config = random_config(4)
+    for order in ("big", "little"):
+        write(tmp_path / "field", config, format="nersc", byte_order=order)
+        content = (tmp_path / "field").read_bytes().replace(b"_4x4", b"").replace(order.upper().encode(), b"", 1)
+        (tmp_path / "field").write_bytes(content)
+        back = read(tmp_path / "field")
+        assert (back.links == config.links).all()
+        assert back.metadata["byte_order"] == order
+
+
+def bare_lime(path, config, precision, kind="ildg-binary-data"):
+    """A file with nothing but the binary record."""
+    links = np.moveaxis(config.links[::-1], 0, len(config.shape))
+    with open(path, "wb") as handle:
+        lime.write_message(handle, [(kind, np.ascontiguousarray(links, f">c{precision // 4}"))])
+
+
+@pytest.mark.parametrize("precision", [32, 64])
+def test_binary_record_alone_needs_shape_and_colours(tmp_path, random_config, precision):
+    config = random_config(3, (4, 2, 2, 2))
+    bare_lime(tmp_path / "field", config, precision)
+    back = read(tmp_path / "field", shape=config.shape, n_colours=3)
+    assert abs(back.links - config.links).max() < 1e-6
+    assert back.metadata["precision"] == precision
+    assert "checksum" not in back.metadata
+    with pytest.raises(FormatError, match="argument shape"):
+        read(tmp_path / "field", n_colours=3)
+    with pytest.raises(FormatError, match="argument n_colours"):
+        read(tmp_path / "field", shape=config.shape)
+    for wrong in ({"shape": (4, 2, 2, 5), "n_colours": 3}, {"shape": config.shape, "n_colours": 2}):
+        with pytest.raises(FormatError, match="ildg-binary-data length"):
+            read(tmp_path / "field", **wrong)
+
+
+def test_ildg_without_checksum_and_with_other_flags(tmp_path, random_config):
+    config = random_config()
+    write(tmp_path / "field", config, format="ildg")
+    content = bytearray((tmp_path / "field").read_bytes())
+    with open(tmp_path / "field", "rb") as handle:
+        records = lime.scan(handle, "field")
+    for record in records:
+        content[record.offset - 138 : record.offset - 136] = b"\x00\x00"
+    assert records[-1].kind == "scidac-checksum"
+    (tmp_path / "field").write_bytes(content[: records[-1].offset - 144])
+    back = read(tmp_path / "field")
+    assert (back.links == config.links).all()
+    assert "checksum" not in back.metadata
+
+
+@pytest.mark.parametrize("form", ["nersc", "ildg", "scidac", "milc", "hdf5"])
+def test_links_outside_the_group_are_not_written(tmp_path, random_config, form):
+    config = random_config()
+    for value in (np.nan, np.inf, 2.0):
+        config.links[1, 2, 0, 1, 1, 0, 0], keep = value, config.links[1, 2, 0, 1, 1, 0, 0]
+        with pytest.raises(ValueError, match=r"link \(1, 2, 0, 1, 1\)"):
+            write(tmp_path / "field", config, format=form, precision=32)
+        config.links[1, 2, 0, 1, 1, 0, 0] = keep
+    with pytest.raises(ValueError, match="det U"):
+        write(tmp_path / "field", Config(-config.links), format=form, precision=32)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unverified_reading_lets_smeared_links_through_but_not_nan(tmp_path, random_config):
+    config = random_config()
+    for links, message in ((config.links * 0.5, "U U.dagger"), (config.links * np.nan, "NaN or infinity")):
+        bare_lime(tmp_path / "field", Config(links), 64)
+        arguments = {"shape": config.shape, "n_colours": 3}
+        with pytest.raises(FormatError, match=message):
+            read(tmp_path / "field", **arguments)
+        if np.isfinite(links).all():
+            assert (read(tmp_path / "field", **arguments, verify=False).links == links).all()
+        else:
+            with pytest.raises(FormatError, match=message):
+                read(tmp_path / "field", **arguments, verify=False)
+
+
+def test_bad_arguments(tmp_path, random_config):
+    config = random_config()
+    with pytest.raises(ValueError, match="unknown format 'jpeg'"):
+        read(tmp_path / "field", format="jpeg")
+    with pytest.raises(ValueError, match="unknown format 'jpeg'"):
+        write(tmp_path / "field", config, format="jpeg")
+    for form in ("nersc", "ildg", "scidac", "hdf5", "milc"):
+        with pytest.raises(ValueError, match="precision"):
+            write(tmp_path / "field", config, format=form, precision=16)
+    with pytest.raises(ValueError, match="MILC format: expected precision=32"):
+        write(tmp_path / "field.milc", config)
+    for options in ({"rows": 1}, {"byte_order": "middle"}):
+        with pytest.raises(ValueError, match="NERSC"):
+            write(tmp_path / "field", config, format="nersc", **options)
+    with pytest.raises(ValueError, match="'creator'"):
+        write(tmp_path / "field", Config(config.links, {"creator": "x\nPLAQUETTE = 1"}), format="nersc")
+    with pytest.raises(TypeError, match="JSON"):
+        write(tmp_path / "field", Config(config.links, {"creator": object()}), format="hdf5")
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "field")
+    for form in available_formats():
+        with pytest.raises(FileNotFoundError):
+            read(tmp_path / "field", format=form)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(TypeError, match="complex"):
+        Config(config.links.real)
+    for shape in ((4, 2, 2, 2, 2, 3, 2), (3, 2, 2, 2, 2, 3, 3), (1, 4, 3, 3), (2, 0, 2, 3, 3)):
+        with pytest.raises(ValueError, match="shape"):
+            Config(np.zeros(shape, complex))
+
+
+def test_third_party_format(tmp_path, random_config, monkeypatch):
+    """An entry point in the group gaugeflow.formats takes part in detection, reading and writing."""
+
+    class EntryPoint:
+        name = "toy"
+
+        def load(self):
+            def read_toy(path, *, shape, n_colours, verify):
+                return Config(np.load(path)["links"])
+
+            def write_toy(path, config, *, precision):
+                with open(path, "wb") as handle:
+                    np.savez(handle, links=config.links)
+
+            return Format("toy", (".toy",), lambda start: start.startswith(b"PK"), read_toy, write_toy)
+
+    monkeypatch.setattr(formats, "entry_points", lambda group: [EntryPoint()])
+    config = random_config()
+    write(tmp_path / "field.toy", config)
+    assert (read(tmp_path / "field.toy").links == config.links).all()
+    assert "toy" in available_formats()
+
+
+def test_h5py_is_imported_only_when_needed():
+    program = (
+        "import sys, gaugeflow.io as io; assert 'h5py' not in sys.modules; "
+        "io.EnsembleFile; assert 'h5py' in sys.modules; "
+        "assert all(hasattr(io, name) for name in io.__all__); assert not hasattr(io, 'nonsense')"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
