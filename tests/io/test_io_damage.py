@@ -27,6 +27,7 @@ from gaugeflow.io import (
     write_params,
     write_table,
 )
+from gaugeflow.io.config import plaquette
 
 WRITERS = {
     "nersc": {"format": "nersc"},
@@ -159,10 +160,18 @@ def test_the_wrong_header_field_is_named(tmp_path, stored, name, pattern, replac
 
 
 def test_the_xlf_plaquette_is_checked(tmp_path, random_config):
-    for value, field in (("0.9", "xlf-info plaquette"), ("high", "xlf-info plaquette: expected a number")):
-        write(tmp_path / "field", Config(random_config().links, {"xlf_info": f"plaquette = {value}\n"}), format="ildg")
+    config = random_config()
+    path = tmp_path / "field"
+    text = f"plaquette = {plaquette(config.links):+.6f}"
+    write(path, Config(config.links, {"xlf_info": text}), format="ildg")
+    content = path.read_bytes()
+    assert read(path).metadata["plaquette"] == float(text.split()[-1])
+    for value, field in ((b"0.9", "xlf-info plaquette"), (b"high", "xlf-info plaquette: expected a number")):
+        path.write_bytes(content.replace(text.encode(), b"plaquette = " + value.ljust(9)))
         with pytest.raises(FormatError, match=field):
-            read(tmp_path / "field")
+            read(path)
+    with pytest.raises(ValueError, match="xlf_info"):
+        write(path, Config(config.links, {"xlf_info": "plaquette = 0.9"}), format="ildg")
 
 
 @pytest.mark.parametrize("content", [b"", b"\0", b"BEGIN", b"\x89PNG\r\n\x1a\n" + bytes(300), os.urandom(4000), b"{}"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -73,6 +73,14 @@ class Defect(NamedTuple):
     found: str
 
 
+class Stated(NamedTuple):
+    """An average that a file states: field name, value, and the function of the links that it should equal."""
+
+    field: str
+    value: float
+    average: Callable[[ComplexArray], float]
+
+
 def plaquette(links: ComplexArray) -> float:
     """Average plaquette ``<Re tr U_p> / N`` over all sites and planes.
 
@@ -126,7 +134,7 @@ def find_outside_group(links: ComplexArray, tolerance: float = TOLERANCE) -> Def
     return None
 
 
-def verify_links(path: StrPath, links: ComplexArray, stated: Iterable[tuple[str, float, float]], verify: bool) -> None:
+def verify_links(path: StrPath, links: ComplexArray, stated: Iterable[Stated], verify: bool) -> None:
     """Check a field that was read against the group and against the averages that its file states.
 
     Parameters
@@ -134,8 +142,8 @@ def verify_links(path: StrPath, links: ComplexArray, stated: Iterable[tuple[str,
     path : path
         Named in errors.
     links : ndarray, shape (d, \\*shape, N, N), complex
-    stated : iterable of (field, stated value, computed value)
-        Averages that must agree within 1e-5.
+    stated : iterable of Stated
+        Averages that must agree within 1e-5 with what the links give.
     verify : bool
         When false, only NaN and infinity are errors.
 
@@ -150,7 +158,8 @@ def verify_links(path: StrPath, links: ComplexArray, stated: Iterable[tuple[str,
     if defect is not None:
         raise mismatch(path, *defect)
     if verify:
-        for name, value, computed in stated:
+        for name, value, average in stated:
+            computed = average(links)
             if not abs(value - computed) <= TOLERANCE:
                 raise mismatch(path, name, f"{computed:.10g} (computed from the links)", value)
 

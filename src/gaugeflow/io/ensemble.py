@@ -262,7 +262,7 @@ class EnsembleFile:
 
     @property
     def _item_bytes(self) -> int:
-        return math.prod(self._links.shape[1:]) * int(self._links.dtype.itemsize)
+        return int(math.prod(self._links.shape[1:]) * self._links.dtype.itemsize)
 
     def _read_index(self, name: str, start: int, stop: int) -> NDArray[Any]:
         with errors_named(self._path):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gaugeflow.io.config import FILE_KEYS, Config, link_trace, plaquette, require_storable, verify_links
+from gaugeflow.io.config import FILE_KEYS, Config, Stated, link_trace, plaquette, require_storable, verify_links
 from gaugeflow.io.datasets import (
     SIGNATURE,
     new_file,
@@ -59,7 +59,7 @@ def read_config(
     require_link_shape(path, links.shape, links.dtype)
     require_equal(path, "lattice shape", shape, links.shape[1:-2])
     require_equal(path, "number of colours", n_colours, links.shape[-1])
-    stated = [(f"attribute {name}", averages[name], average(links)) for name, average in _AVERAGES.items()]
+    stated = [Stated(f"attribute {name}", averages[name], average) for name, average in _AVERAGES.items()]
     verify_links(path, links, stated, verify)
     metadata |= averages
     metadata |= {"format": "hdf5", "precision": links.itemsize * 4, "checksum": f"{checksum:08x}"}

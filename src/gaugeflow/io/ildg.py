@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from gaugeflow.io import lime
 from gaugeflow.io.checksums import scidac_checksum
-from gaugeflow.io.config import Config, from_site_major, plaquette, require_storable, to_site_major, verify_links
+from gaugeflow.io.config import (
+    TOLERANCE,
+    Config,
+    Stated,
+    from_site_major,
+    plaquette,
+    require_storable,
+    to_site_major,
+    verify_links,
+)
 from gaugeflow.io.files import (
     StrPath,
     atomic_path,
@@ -114,7 +123,7 @@ def read(
     if average := _XLF_PLAQUETTE.search(info):
         value = parse_number(path, "xlf-info plaquette", average[1])
         metadata["plaquette"] = value
-        averages.append(("xlf-info plaquette", value, plaquette(links)))
+        averages.append(Stated("xlf-info plaquette", value, plaquette))
     verify_links(path, links, averages, verify)
     return Config(links, metadata)
 
@@ -132,7 +141,7 @@ def write(path: StrPath, config: Config, *, precision: int = 64) -> None:
     Raises
     ------
     ValueError
-        If the field does not fit the format.
+        If the field does not fit the format, or ``xlf_info`` states the plaquette of another field.
     """
     if len(config.shape) != 4:
         raise ValueError(f"ILDG format: expected a 4D field, got shape {config.shape}: use format='scidac' or 'hdf5'")
@@ -161,6 +170,9 @@ def _write(
         raise ValueError(f"LIME formats: expected precision 32 or 64, got {precision!r}")
     require_storable(config.links)
     metadata, d, n = config.metadata, len(config.shape), config.n_colours
+    stated = _XLF_PLAQUETTE.search(str(metadata.get("xlf_info", "")))
+    if stated and not abs(float(stated[1]) - plaquette(config.links)) <= TOLERANCE:
+        raise ValueError(f"metadata 'xlf_info': expected the plaquette of the links, got {stated[1]}")
     letter = {32: "F", 64: "D"}[precision]
     date = single_line(metadata, "creation_date", time.strftime("%a %b %d %H:%M:%S %Y UTC", time.gmtime()))
     data = np.ascontiguousarray(to_site_major(config.links), dtype=f">c{precision // 4}")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gaugeflow.io.checksums import word_sum
 from gaugeflow.io.config import (
     Config,
+    Stated,
     from_site_major,
     link_trace,
     plaquette,
@@ -115,7 +116,7 @@ def read(
         if verify or key in header:
             value = parse_number(path, key, _field(path, header, key))
             metadata[key.lower()] = value
-            stated.append((key, value, average(links)))
+            stated.append(Stated(key, value, average))
     verify_links(path, links, stated, verify)
     return Config(links, metadata)
 
