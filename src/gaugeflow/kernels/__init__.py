@@ -13,17 +13,22 @@ from gaugeflow.kernels.gauge import (
     reunitarise,
     wilson_force,
 )
+from gaugeflow.kernels.random import haar_field, momentum_field, normal_field, uniform_field
 
 __all__ = [
     "clover",
     "evolve",
     "flow_stage",
     "gauge_transform",
+    "haar_field",
     "inner",
+    "momentum_field",
+    "normal_field",
     "plaquette",
     "project",
     "rectangle",
     "rectangle_force",
     "reunitarise",
+    "uniform_field",
     "wilson_force",
 ]
