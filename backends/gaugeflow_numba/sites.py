@@ -1,18 +1,29 @@
 """Makes every site function of gaugeflow callable from kernels."""
 
-from gaugeflow.sites import clover, exponential, gauge, matrix, unitary
+import math
+
+from gaugeflow.sites import adjoint, clover, exponential, gauge, matrix, residual, unitary
+from numba.extending import overload
 
 from gaugeflow_numba import lanes, simd  # noqa: F401  (their overloads of the element functions)
 from gaugeflow_numba._jit import teach
 
+_NOT_SITE_FUNCTIONS = {"unrolled", "generated", "generators", "size", "memory_size"}
+
 
 def _functions(module):
     for name, value in vars(module).items():
-        if callable(value) and getattr(value, "__module__", None) == module.__name__ and not name.startswith("_"):
+        ours = callable(value) and getattr(value, "__module__", None) == module.__name__
+        if ours and not (name.startswith("_") or name.endswith("_of_size") or name in _NOT_SITE_FUNCTIONS):
             yield value
 
 
-for _module in (matrix, exponential, gauge, clover, unitary):
+@overload(matrix.size, jit_options={"forceinline": True})
+def _(matrix):
+    n = math.isqrt(matrix.count)
+    return lambda matrix: n
+
+
+for _module in (matrix, exponential, gauge, clover, unitary, adjoint, residual):
     for _function in _functions(_module):
-        if _function not in (matrix.unrolled, matrix.size, exponential.exp_of_size, unitary.reunitarise_of_size):
-            teach(_function)
+        teach(_function, inlined=not getattr(_function, "large", False))

@@ -14,21 +14,39 @@ from gaugeflow.kernels.gauge import (
     wilson_force,
 )
 from gaugeflow.kernels.random import haar_field, momentum_field, normal_field, uniform_field
+from gaugeflow.kernels.residual import (
+    from_ambient,
+    overwrite,
+    path_sum,
+    path_sum_vjp,
+    residual_solve,
+    residual_update,
+    residual_update_vjp,
+    to_ambient,
+)
 
 __all__ = [
     "clover",
     "evolve",
     "flow_stage",
+    "from_ambient",
     "gauge_transform",
     "haar_field",
     "inner",
     "momentum_field",
     "normal_field",
+    "overwrite",
+    "path_sum",
+    "path_sum_vjp",
     "plaquette",
     "project",
     "rectangle",
     "rectangle_force",
+    "residual_solve",
+    "residual_update",
+    "residual_update_vjp",
     "reunitarise",
+    "to_ambient",
     "uniform_field",
     "wilson_force",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gaugeflow.sites.matrix import add, dag_mul, mul, mul_dag, re_trace_mul_dag
+from gaugeflow.sites.matrix import add, dag, dag_mul, mul, mul_dag, re_trace_mul_dag
 from gaugeflow.sites.numbers import Matrix, Number
 
 
@@ -78,3 +78,34 @@ def around_behind(m_w: Matrix, n_w: Matrix, m_nw: Matrix, m_n: Matrix, n_m: Matr
 def around_behind_below(m_w: Matrix, n_wb: Matrix, m_wb: Matrix, m_b: Matrix, n_mb: Matrix) -> Matrix:
     """m(x-mu)^dagger n(x-mu-nu)^dagger m(x-mu-nu) m(x-nu) n(x-nu+mu)."""
     return mul(mul(dag_mul(m_w, dag_mul(n_wb, m_wb)), m_b), n_mb)
+
+
+# ---- derivatives of staples: s_bar and the results x stand for dL = Re tr(x dm) ---------------------------------------
+def staple_up_bar_near(m_n: Matrix, n_m: Matrix, s_bar: Matrix) -> Matrix:
+    """Cotangent of n(x) in the upper staple n m_n n_m^dagger."""
+    return mul(mul_dag(m_n, n_m), s_bar)
+
+
+def staple_up_bar_top(n: Matrix, n_m: Matrix, s_bar: Matrix) -> Matrix:
+    """Cotangent of m(x + nu) in the upper staple."""
+    return mul(dag_mul(n_m, s_bar), n)
+
+
+def staple_up_bar_far(n: Matrix, m_n: Matrix, s_bar: Matrix) -> Matrix:
+    """Cotangent of n(x + mu) in the upper staple."""
+    return dag(mul(s_bar, mul(n, m_n)))
+
+
+def staple_down_bar_near(m_b: Matrix, n_bm: Matrix, s_bar: Matrix) -> Matrix:
+    """Cotangent of n(x - nu) in the lower staple n_b^dagger m_b n_bm."""
+    return dag(mul(mul(m_b, n_bm), s_bar))
+
+
+def staple_down_bar_bottom(n_b: Matrix, n_bm: Matrix, s_bar: Matrix) -> Matrix:
+    """Cotangent of m(x - nu) in the lower staple."""
+    return mul_dag(mul(n_bm, s_bar), n_b)
+
+
+def staple_down_bar_far(n_b: Matrix, m_b: Matrix, s_bar: Matrix) -> Matrix:
+    """Cotangent of n(x - nu + mu) in the lower staple."""
+    return mul(s_bar, dag_mul(n_b, m_b))
