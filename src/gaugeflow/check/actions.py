@@ -5,7 +5,7 @@ from __future__ import annotations
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
-from gaugeflow.check.differences import DIRECTIONS, Normal, configuration, differentiate, start, tangents
+from gaugeflow.check.differences import DIRECTIONS, Normal, differentiate, repeated, start, tangents
 from gaugeflow.check.report import Report, Unchanged
 from gaugeflow.groups import SU
 from gaugeflow.lattice import Lattice
@@ -33,7 +33,7 @@ def check_action(
     dict
         ``force``: |dS/de - <grad, w>| / |grad| for w of unit normal components, so that the derivative itself has the
         size of |grad|; ``tangent``: part of the gradient outside the algebra, relative; ``lanes``: relative change of
-        S when a configuration is alone in its batch.
+        the first S when all other configurations of the batch become equal to the first.
 
     Raises
     ------
@@ -50,8 +50,8 @@ def check_action(
     report.require(bool(xp.all(size > 0)), f"the gradient must not vanish at x, got norms {size}")
     outside = xp.max(xp.abs(grad - manifold.project(grad))) / xp.max(xp.abs(grad))
     report.measure("tangent", outside, 1e-12)
-    alone = action.value(configuration(manifold, x, 0))[0]
-    report.measure("lanes", xp.abs(alone - value[0]) / (xp.abs(value[0]) + 1.0), 1e-11)
+    first = action.value(repeated(manifold, x, batch))
+    report.measure("lanes", xp.abs(first - value[0]) / (xp.abs(value[0]) + 1.0), 1e-11)
     for w in tangents(manifold, x, rng, DIRECTIONS):
 
         def value_along(e: float, w: Array = w) -> tuple[Array, ...]:
@@ -68,7 +68,7 @@ def check_observable(observable: Observable, lattice: Lattice, x: Array) -> dict
     Returns
     -------
     dict
-        ``lanes``: relative change of the value when a configuration is alone in its batch.
+        ``lanes``: relative change of the first value when all other configurations become equal to the first.
 
     Raises
     ------
@@ -82,8 +82,8 @@ def check_observable(observable: Observable, lattice: Lattice, x: Array) -> dict
     report.per_configuration("value", value, batch, stacked=True)
     xp = array_namespace(value)
     report.require(bool(xp.all(xp.isfinite(value))), f"value: expected finite numbers, got {value}")
-    alone = observable(configuration(manifold, x, 0))[..., 0]
-    report.measure("lanes", xp.max(xp.abs(alone - value[..., 0]) / (1.0 + xp.abs(value[..., 0]))), 1e-11)
+    first = observable(repeated(manifold, x, batch))
+    report.measure("lanes", xp.abs(first - value[..., :1]) / (1.0 + xp.abs(value[..., :1])), 1e-11)
     return report.finish()
 
 

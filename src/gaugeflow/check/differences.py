@@ -53,8 +53,8 @@ def tangents(manifold: Manifold, x: Array, rng: Normal, count: int) -> Iterator[
         yield manifold.tangent(x, normal(rng, (manifold.dimension(x), batch), x))
 
 
-def configuration(manifold: Manifold, x: Array, which: int, copies: int = 1) -> Array:
-    """One configuration of a batch, alone or repeated."""
+def repeated(manifold: Manifold, x: Array, copies: int) -> Array:
+    """A batch of equal configurations, the first one of x."""
     xp = array_namespace(x)
-    one = manifold.lattice.unpack(x, manifold.components)[which : which + 1, ...]
+    one = manifold.lattice.unpack(x, manifold.components)[:1, ...]
     return manifold.lattice.pack(xp.broadcast_to(one, (copies, *one.shape[1:])), manifold.components)

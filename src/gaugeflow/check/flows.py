@@ -8,10 +8,11 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels, tree
-from gaugeflow.check.differences import DIRECTIONS, Normal, configuration, differentiate, normal, start, tangents
+from gaugeflow.check.differences import DIRECTIONS, Normal, differentiate, normal, repeated, start, tangents
 from gaugeflow.check.report import Report, Unchanged
 from gaugeflow.groups import SU, Euclidean, Manifold, manifold_of
 from gaugeflow.lattice import Lattice
+from gaugeflow.random import Rng
 from gaugeflow.typing import Array, Flow, Module, Params
 
 ENTRIES = 8
@@ -25,7 +26,7 @@ def check_flow(
     x: Array,
     rng: Normal,
     *,
-    init_rng: Any = None,
+    init_rng: Rng | None = None,
     round_trip: float = 1e-12,
     tolerance: float = 1e-7,
 ) -> dict[str, float]:
@@ -41,7 +42,7 @@ def check_flow(
         Fields in double precision.  The brute-force Jacobian is dense and needs one lane per dimension: use the
         smallest lattice that the flow works on.
     rng, init_rng
-        Sources of random directions, and of numbers for ``flow.init`` (default: the same).
+        Sources of random directions, and of numbers for ``flow.init`` (default: ``Rng(0)``).
     round_trip, tolerance
         Largest error of the inverse; of derivatives and of the log-determinant.
 
@@ -49,11 +50,11 @@ def check_flow(
     -------
     dict
         ``identity``: how far ``flow.init`` is from the identity map; ``group``: distance of y from the group;
-        ``round_trip``: largest change of an entry by f^-1 f or f f^-1, and of log_det; ``lanes``: change of log_det
-        when a configuration is alone; ``log_det``: difference from a brute-force determinant in orthonormal left
-        coordinates; ``x_bar`` and ``params_bar NAME``: |difference| / |cotangent| along unit normal directions, for
-        parameters also along single entries (the norm is that of the leaf, plus 1e-4 of the whole); ``tangent``: part
-        of the cotangent of x outside the algebra, relative.
+        ``round_trip``: largest change of an entry by f^-1 f or f f^-1, and of log_det; ``lanes``: change of the first
+        log_det when all other configurations become equal to the first; ``log_det``: difference from a brute-force
+        determinant in orthonormal left coordinates; ``tangent``: part of the cotangent of x outside the algebra,
+        relative; ``x_bar`` and ``params_bar NAME``: |difference| / |cotangent| along unit normal directions, for
+        parameters also along single entries (the norm is that of the leaf, plus 1e-4 of the whole).
 
     Raises
     ------
@@ -71,16 +72,15 @@ def check_flow(
     report.like("x", back, x)
     report.per_configuration("log_det of the inverse", minus_log_det, batch)
 
-    same, nothing = flow.forward(flow.init(rng if init_rng is None else init_rng), x)
+    same, nothing = flow.forward(flow.init(Rng(0) if init_rng is None else init_rng), x)
     report.measure("identity", xp.max(xp.abs(same - x)) + xp.max(xp.abs(nothing)), 1e-12)
     if isinstance(manifold, SU):
         report.measure("group", xp.max(xp.abs(kernels.reunitarise(lattice, y) - y)), 1e-12)
     change = xp.maximum(xp.max(xp.abs(back - x)), xp.max(xp.abs(there - x)))
     report.measure("round_trip", xp.maximum(change, xp.max(xp.abs(log_det + minus_log_det))), round_trip)
-    single = configuration(manifold, x, 0)
-    alone = flow.forward(params, single)[1][0]
-    report.measure("lanes", xp.abs(alone - log_det[0]), 1e-11)
-    report.measure("log_det", xp.abs(brute_force_log_det(flow, lattice, params, single) - log_det[0]), tolerance)
+    first = flow.forward(params, repeated(manifold, x, batch))[1]
+    report.measure("lanes", xp.abs(first - log_det[0]), 1e-11)
+    report.measure("log_det", xp.abs(brute_force_log_det(flow, lattice, params, x) - log_det[0]), tolerance)
 
     y_bar = next(tangents(manifold, y, rng, 1))
     log_det_bar = normal(rng, (batch,), x)
@@ -146,14 +146,14 @@ def check_module(
 
 
 def brute_force_log_det(flow: Flow, lattice: Lattice, params: Params, x: Array) -> Array:
-    """log abs det f' of one configuration, column by column by sixth-order differences in orthonormal left coordinates.
+    """log abs det f' of the first configuration, by sixth-order differences along all orthonormal left coordinates.
 
     Parameters
     ----------
     flow, lattice, params
         The flow, its lattice and its parameters.
     x
-        One configuration, ``lattice.n_folds`` lanes.
+        Fields; the first configuration counts.
 
     Returns
     -------
@@ -170,7 +170,7 @@ def brute_force_log_det(flow: Flow, lattice: Lattice, params: Params, x: Array) 
     dimension = manifold.dimension(x)
     if dimension > 600:
         raise ValueError(f"a dense Jacobian of {dimension} dimensions is too large, expected at most 600")
-    many = configuration(manifold, x, 0, copies=dimension)
+    many = repeated(manifold, x, dimension)
     columns = manifold.tangent(many, xp.eye(dimension, dtype=xp.float64))
     y, _ = flow.forward(params, many)
     (change,) = differentiate(lambda e: (flow.forward(params, manifold.retract(many, columns, e))[0],))

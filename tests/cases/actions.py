@@ -1,0 +1,34 @@
+"""Every action by name: a factory of (action, lattice, fields).  A row puts the action through its whole contract."""
+
+from cases.fields import links
+from gaugeflow.actions import DBW2, IWASAKI, ImprovedAction, Scaled, Sum, WilsonAction
+from gaugeflow.lattice import Lattice
+
+
+def _gauge(shape, n, make, fold=None, batch=8):
+    def factory():
+        lattice = Lattice(shape, fold)
+        return make(lattice), lattice, links(lattice, n, batch)
+
+    return factory
+
+
+GAUGE_ACTIONS = {
+    "wilson u1 2d": _gauge((4, 6), 1, lambda lattice: WilsonAction(lattice, 2.0)),
+    "wilson u1 2d smallest": _gauge((2, 2), 1, lambda lattice: WilsonAction(lattice, 1.0)),
+    "wilson su2 3d folded": _gauge((4, 2, 4), 2, lambda lattice: WilsonAction(lattice, 1.7), (2, 1, 2), batch=2),
+    "wilson su3 4d": _gauge((4, 2, 3, 2), 3, lambda lattice: WilsonAction(lattice, 6.0)),
+    "wilson anisotropic su3 4d": _gauge((2, 2, 3, 4), 3, lambda lattice: WilsonAction(lattice, 6.0, anisotropy=0.3)),
+    "wilson su4 2d": _gauge((4, 3), 4, lambda lattice: WilsonAction(lattice, 8.0)),
+    "symanzik su3 4d": _gauge((2, 4, 2, 3), 3, lambda lattice: ImprovedAction(lattice, 4.0)),
+    "iwasaki su3 4d folded": _gauge(
+        (4, 2, 2, 4), 3, lambda lattice: ImprovedAction(lattice, 2.2, IWASAKI), (2, 1, 1, 2), 5
+    ),
+    "dbw2 u1 2d": _gauge((3, 4), 1, lambda lattice: ImprovedAction(lattice, 0.7, DBW2)),
+    "sum and multiple su3 2d": _gauge(
+        (4, 4),
+        3,
+        lambda lattice: Sum((WilsonAction(lattice, 3.0), Scaled(-0.4, ImprovedAction(lattice, 1.0)))),
+    ),
+}
+ACTIONS = {**GAUGE_ACTIONS}

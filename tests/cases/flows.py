@@ -1,0 +1,66 @@
+"""Every flow by name: a factory of (flow, lattice, params, fields).  A row puts the flow through its whole contract.
+
+``GAUGE_FLOWS`` are also checked for gauge covariance.  Lattices are the smallest that a flow works on, because the
+contract's Jacobian is dense.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cases.fields import scalars
+from gaugeflow.lattice import Lattice
+
+
+@dataclass(frozen=True)
+class NeighbourAffine:
+    """The smallest honest flow: y = x exp(a m) + b m on odd sites, m the sum of the frozen even neighbours."""
+
+    lattice: Lattice
+
+    def init(self, rng):
+        return {"scale": {"a": np.zeros(1)}, "b": np.zeros((1, 1))}
+
+    def _frozen(self, x):
+        """Active sites and the sum of their neighbours; no fold, for brevity."""
+        active = self.lattice.sites_of_parity(1)
+        hops = self.lattice.neighbour[:, :, active].reshape(-1, len(active))
+        return active, hops, x[hops].sum(axis=0)
+
+    def forward(self, params, x):
+        active, _, m = self._frozen(x)
+        s = params["scale"]["a"] * m
+        y = x.copy()
+        y[active] = x[active] * np.exp(s) + params["b"][0] * m
+        return y, s.sum(axis=0)
+
+    def inverse(self, params, y):
+        active, _, m = self._frozen(y)
+        s = params["scale"]["a"] * m
+        x = y.copy()
+        x[active] = (y[active] - params["b"][0] * m) * np.exp(-s)
+        return x, -s.sum(axis=0)
+
+    def vjp(self, params, x, y, y_bar, log_det_bar):
+        active, hops, m = self._frozen(x)
+        a, b = params["scale"]["a"], params["b"][0]
+        grown = np.exp(a * m)
+        out = y_bar[active]
+        s_bar = out * x[active] * grown + log_det_bar
+        m_bar = a * s_bar + b * out
+        x_bar = y_bar.copy()
+        x_bar[active] = out * grown
+        for hop in hops:
+            np.add.at(x_bar, hop, m_bar)
+        a_bar, b_bar = np.sum(s_bar * m), np.sum(out * m)
+        return {"scale": {"a": np.array([a_bar])}, "b": np.array([[b_bar]])}, x_bar
+
+
+def _neighbour_affine():
+    lattice = Lattice((2, 4))
+    params = {"scale": {"a": np.array([0.2])}, "b": np.array([[-0.3]])}
+    return NeighbourAffine(lattice), lattice, params, scalars(lattice, 3)
+
+
+GAUGE_FLOWS = {}
+FLOWS = {"neighbour affine": _neighbour_affine, **GAUGE_FLOWS}
