@@ -13,6 +13,7 @@ from gaugeflow.kernels.gauge import (
     reunitarise,
     wilson_force,
 )
+from gaugeflow.kernels.heatbath import heatbath, overrelax
 from gaugeflow.kernels.random import haar_field, momentum_field, normal_field, uniform_field
 from gaugeflow.kernels.residual import (
     from_ambient,
@@ -32,9 +33,11 @@ __all__ = [
     "from_ambient",
     "gauge_transform",
     "haar_field",
+    "heatbath",
     "inner",
     "momentum_field",
     "normal_field",
+    "overrelax",
     "overwrite",
     "path_sum",
     "path_sum_vjp",

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
+from array_api_compat import array_namespace, is_array_api_obj
+
 from gaugeflow.sites.elementary import natural_log, sin_cos_turns
 from gaugeflow.sites.matrix import mul_dag, size
-from gaugeflow.sites.numbers import Matrix, Number, conj, cplx, imag, largest, narrow, real, sqrt, where, wide
+from gaugeflow.sites.numbers import Matrix, Number, conj, cplx, imag, largest, real, sqrt, where, wide
 from gaugeflow.sites.random import uniform_pair
 
 ATTEMPTS = 1000
@@ -25,6 +27,11 @@ BLOCKS = 2048
 CROSSOVER = 0.86
 """alpha below which a proposal from Haar measure is accepted more often than that of Kennedy and Pendleton."""
 TINY = 1e-30
+
+
+def narrow(x: Number, like: Number) -> Number:
+    """A double-precision real number in the precision of another one; the inverse of ``wide``."""
+    return array_namespace(x).astype(x, like.dtype) if is_array_api_obj(x) else x
 
 
 def su2_cosine(alpha: Number, site: Number, batch: Number, draw: Number, block: Number, k0: Number, k1: Number) -> Any:
@@ -124,7 +131,7 @@ def _update(n: int, name: str, arguments: str, step: str, result: str) -> Callab
                 entry[n * j + k] = f"conj(ga)*{q} - conj(gb)*{p}"
             lines.append(f"{matrix} = (" + ", ".join(entry.get(k, f"{matrix}[{k}]") for k in range(n * n)) + ",)")
     code = "\n    ".join([*lines, f"return {result}"])
-    scope: dict[str, Any] = dict(globals())
+    scope: dict[str, Any] = {f.__name__: f for f in (conj, cplx, imag, mul_dag, real, su2_part, su2_sample, wide)}
     exec(compile(code + "\n", f"<gaugeflow {name}_{n}>", "exec"), scope)
     return scope[f"{name}_{n}"]  # type: ignore[no-any-return]
 
