@@ -16,7 +16,7 @@ from gaugeflow.sites.gauge import (
 from gaugeflow.sites.matrix import add, add_scaled, dag, dag_mul, mul, mul_dag, re_trace_mul, scale
 from gaugeflow.sites.matrix import project as project_site
 from gaugeflow.sites.numbers import log, where, wide
-from gaugeflow.sites.residual import jacobian_determinant, memory_size, solve, update, update_vjp
+from gaugeflow.sites.residual import jacobian_determinant, memory_size, norm_bound, solve, update, update_vjp
 from numba import prange
 
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
@@ -52,6 +52,11 @@ def _path_sum(links, weight, mu, active_sites, out, table, d, sites, lanes, g):
                     c = load_real(weight[nu], lane, g)
                     a = add_scaled(a, c, staples(links, table, mu, nu, x, f, sites, lanes, lane, g))
             put_link(out, 0, row, count, lanes, lane, g, a)
+
+
+def _largest(lattice, values):
+    """Largest value of each configuration over chunks and sub-lattices."""
+    return values.max(axis=0).reshape(lattice.n_folds, -1).max(axis=0)
 
 
 def path_sum(lattice, links, mu, sites, weight):
@@ -165,7 +170,7 @@ def log_or_nan(product, least):
 
 
 @parallel
-def _residual_update(links, paths, mu, active_sites, size, out, log_det, table, d, sites, lanes, g):
+def _residual_update(links, paths, mu, active_sites, size, out, log_det, norm, table, d, sites, lanes, g):
     count = len(active_sites)
     n = pieces(count)
     w = width(g)
@@ -175,9 +180,12 @@ def _residual_update(links, paths, mu, active_sites, size, out, log_det, table, 
         total = zero(g)
         product = total + 1.0
         least = product
+        worst = total
         for row in range(first(item % n, count), first(item % n + 1, count)):
             u = link(links, table, mu, (active_sites[row], 0), sites, lanes, lane, g)
-            m = mul_dag(u, link(paths, table, 0, (row, 0), count, lanes, lane, g))
+            s = link(paths, table, 0, (row, 0), count, lanes, lane, g)
+            worst = highest(worst, wide(norm_bound(s)))
+            m = mul_dag(u, s)
             f = project_site(m)
             put_link(out, 0, row, count, lanes, lane, g, update(u, f))
             det = wide(jacobian_determinant(memory, f, m))
@@ -187,6 +195,7 @@ def _residual_update(links, paths, mu, active_sites, size, out, log_det, table, 
                 total = total + log_or_nan(product, least)
                 product = zero(g) + 1.0
         store_real(log_det[item % n], lane, total + log_or_nan(product, least))
+        store_real(norm[item % n], lane, worst)
 
 
 def residual_update(lattice, links, mu, sites, paths):
@@ -194,10 +203,11 @@ def residual_update(lattice, links, mu, sites, paths):
     geometry = Geometry(lattice, links)
     out = empty_like(paths)
     log_det = np.empty((min(len(sites), CHUNKS), geometry.lanes))
+    norm = np.empty_like(log_det)
     _residual_update(
-        flat(links), flat(paths), mu, sites, memory_size(geometry.n), flat(out), log_det, *geometry.arguments
+        flat(links), flat(paths), mu, sites, memory_size(geometry.n), flat(out), log_det, norm, *geometry.arguments
     )
-    return out, lattice.sum_folds(log_det.sum(axis=0))
+    return out, lattice.sum_folds(log_det.sum(axis=0)), _largest(lattice, norm) ** 0.25
 
 
 @parallel
@@ -244,8 +254,7 @@ def residual_solve(lattice, links, mu, sites, paths, tolerance, limit):
         change,
         *geometry.arguments,
     )
-    worst = np.sqrt(change.max(axis=0)).reshape(lattice.n_folds, -1).max(axis=0)
-    return out, lattice.sum_folds(log_det.sum(axis=0)), worst
+    return out, lattice.sum_folds(log_det.sum(axis=0)), np.sqrt(_largest(lattice, change))
 
 
 @parallel

@@ -25,6 +25,7 @@ from gaugeflow.kernels.residual import (
     residual_update_vjp,
     to_ambient,
 )
+from gaugeflow.kernels.smear import smear, smear_vjp
 
 __all__ = [
     "clover",
@@ -49,6 +50,8 @@ __all__ = [
     "residual_update",
     "residual_update_vjp",
     "reunitarise",
+    "smear",
+    "smear_vjp",
     "to_ambient",
     "uniform_field",
     "wilson_force",

@@ -25,7 +25,7 @@ from gaugeflow.sites.gauge import (
 )
 from gaugeflow.sites.matrix import add, add_scaled, dag, dag_mul, mul, mul_dag, project, re_trace_mul, scale, zero_like
 from gaugeflow.sites.numbers import Matrix, log, wide, where
-from gaugeflow.sites.residual import jacobian_determinant, memory_size, solve, update, update_vjp
+from gaugeflow.sites.residual import jacobian_determinant, memory_size, norm_bound, solve, update, update_vjp
 
 
 def _rows_to_numbers(lattice: Lattice, active: Array) -> Matrix:
@@ -152,21 +152,26 @@ def _log_det(lattice: Lattice, det: Array) -> Array:
 
 
 @kernel("links")
-def residual_update(lattice: Lattice, links: Array, mu: int, sites: Array, paths: Array) -> tuple[Array, Array]:
+def residual_update(
+    lattice: Lattice, links: Array, mu: int, sites: Array, paths: Array
+) -> tuple[Array, Array, Array]:
     """Active links after ``U -> exp(P(U S^dagger)) U`` with S the sum of paths.
 
     Returns
     -------
-    active, log_det : Array
-        New active rows; log of the Jacobian's determinant ``(batch,)`` float64, nan where it is not positive.
+    active, log_det, norm : Array
+        New active rows; log of the Jacobian's determinant ``(batch,)`` float64, nan where it is not positive; an upper
+        bound on the operator norms of the sums of paths ``(batch,)``, below 1 where the update is certainly invertible.
     """
     _check_active(lattice, links, sites, paths, "paths")
     xp = array_namespace(links)
     u = link_at(lattice, links, mu, slots_of(lattice, xp, sites))
-    w = mul_dag(u, _rows_to_numbers(lattice, paths))
+    s = _rows_to_numbers(lattice, paths)
+    w = mul_dag(u, s)
     f = project(w)
     det = jacobian_determinant([None] * memory_size(links.shape[2]), f, w)
-    return to_field(lattice, update(u, f)), _log_det(lattice, det)
+    norm = xp.max(wide(norm_bound(s)), axis=0) ** 0.25
+    return to_field(lattice, update(u, f)), _log_det(lattice, det), norm
 
 
 @kernel("links")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gaugeflow.sites.matrix import add, dag, dag_mul, mul, mul_dag, re_trace_mul_dag
+from gaugeflow.sites.matrix import add, dag, dag_mul, mul, mul_dag, re_trace_mul_dag, scale
 from gaugeflow.sites.numbers import Matrix, Number
 
 
@@ -109,3 +109,20 @@ def staple_down_bar_bottom(n_b: Matrix, n_bm: Matrix, s_bar: Matrix) -> Matrix:
 def staple_down_bar_far(n_b: Matrix, m_b: Matrix, s_bar: Matrix) -> Matrix:
     """Cotangent of n(x - nu + mu) in the lower staple."""
     return mul(s_bar, dag_mul(n_b, m_b))
+
+
+# ---- convolution V = U + S + kappa U S^dagger U -----------------------------------------------------------------------
+def convolve(kappa: float, u: Matrix, s: Matrix) -> Matrix:
+    """u + s + kappa u s^dagger u."""
+    return add(add(u, s), scale(kappa, mul(mul_dag(u, s), u)))
+
+
+def convolve_bar_sum(kappa: float, u: Matrix, v_bar: Matrix) -> Matrix:
+    """Cotangent of s."""
+    return add(v_bar, scale(kappa, dag(mul(mul(u, v_bar), u))))
+
+
+def convolve_bar_link(kappa: float, u: Matrix, s: Matrix, v_bar: Matrix) -> Matrix:
+    """Cotangent of u where it appears explicitly."""
+    loops = add(mul(dag_mul(s, u), v_bar), mul_dag(mul(v_bar, u), s))
+    return add(v_bar, scale(kappa, loops))

@@ -229,6 +229,12 @@ def jacobian_determinant(memory: Any, f: Matrix, w: Matrix) -> Number:
     return determinant(memory, (powers(n) + 3) * dimension(n) * dimension(n), w)
 
 
+def norm_bound(s: Matrix) -> Number:
+    """tr (s^dagger s)^2, an upper bound on the fourth power of the operator norm."""
+    h = dag_mul(s, s)
+    return re_trace_mul_dag(h, h)
+
+
 def update(u: Matrix, f: Matrix) -> Matrix:
     """exp(f) u."""
     return mul(exp(f), u)
