@@ -78,7 +78,8 @@ def read(
     n_colours : int, optional
         Number of colours: needed where neither a record nor the precision and the data's length determine it.
     verify : bool
-        Check the checksum and the ``xlf-info`` plaquette where the file has them, unitarity and determinant.
+        Check the checksum and the ``xlf-info`` plaquette where the file has them, unitarity and determinant. A file
+        with SciDAC's description of the record must have the checksum too; a pure ILDG file need not.
 
     Returns
     -------
@@ -104,6 +105,8 @@ def read(
 
     metadata: dict[str, object] = {"format": binary.kind.split("-")[0], "precision": precision, "byte_order": "big"}
     metadata |= texts
+    if verify and "scidac-private-record-xml" in xml and "scidac-checksum" not in xml:
+        raise mismatch(path, "record scidac-checksum", "present, as in every file of QIO", "absent")
     if "scidac-checksum" in xml:
         stated = _stated_checksum(path, xml["scidac-checksum"])
         metadata["checksum"] = "{:08x} {:08x}".format(*stated)
