@@ -27,6 +27,7 @@ BLOCKS = 2048
 CROSSOVER = 0.86
 """alpha below which a proposal from Haar measure is accepted more often than that of Kennedy and Pendleton."""
 TINY = 1e-30
+HUGE = 1e300
 
 
 def narrow(x: Number, like: Number) -> Number:
@@ -37,13 +38,15 @@ def narrow(x: Number, like: Number) -> Number:
 def su2_cosine(alpha: Number, site: Number, batch: Number, draw: Number, block: Number, k0: Number, k1: Number) -> Any:
     """h_0 with density proportional to sqrt(1 - h_0^2) exp(alpha h_0), and 1 where all attempts were rejected, else 0.
 
+    An alpha that is not finite counts as rejected.
+
     Large alpha: Kennedy and Pendleton, Phys. Lett. B 156 (1985) 393.  Small alpha, where that is never accepted: h_0 of
     a Haar-distributed matrix, which is a coordinate of a point in the unit disk, accepted with exp(alpha (h_0 - 1)).
     """
     strong = alpha > CROSSOVER
     safe = where(strong, alpha, alpha * 0.0 + CROSSOVER)
     h = alpha * 0.0
-    waiting = alpha * 0.0 + 1.0
+    waiting = where(alpha < HUGE, alpha * 0.0, 0.0) + 1.0
     for attempt in range(ATTEMPTS):
         u1, u2 = uniform_pair(site, batch, draw, block + 2 * attempt, k0, k1)
         u3, u4 = uniform_pair(site, batch, draw, block + (2 * attempt + 1), k0, k1)
@@ -56,11 +59,13 @@ def su2_cosine(alpha: Number, site: Number, batch: Number, draw: Number, block: 
         waiting = where(margin >= 0.0, waiting * 0.0, waiting)
         if largest(waiting) < 0.5:
             break
-    return h, waiting
+    return h, where(alpha < HUGE, waiting, 1.0)
 
 
 def u1_angle(kappa: Number, site: Number, batch: Number, draw: Number, block: Number, k0: Number, k1: Number) -> Any:
     """(cos t, sin t) of an angle with density exp(kappa cos t), and 1 where all attempts were rejected, else 0.
+
+    A kappa that is not finite counts as rejected.
 
     Best and Fisher, Appl. Statist. 28 (1979) 152, with numerators and denominators arranged so that neither small nor
     large kappa cancels: with z uniform on the circle, the proposal is the wrapped Cauchy angle (r + z) / (1 + r z).
@@ -71,7 +76,7 @@ def u1_angle(kappa: Number, site: Number, batch: Number, draw: Number, block: Nu
     gap = (1.0 - r) * (1.0 - r)
     cosine = kappa * 0.0
     sine = kappa * 0.0
-    waiting = kappa * 0.0 + 1.0
+    waiting = where(kappa < HUGE, kappa * 0.0, 0.0) + 1.0
     for attempt in range(ATTEMPTS):
         u1, u2 = uniform_pair(site, batch, draw, block + 2 * attempt, k0, k1)
         s, z = sin_cos_turns(u1)
@@ -86,7 +91,7 @@ def u1_angle(kappa: Number, site: Number, batch: Number, draw: Number, block: Nu
         waiting = where(margin >= 0.0, waiting * 0.0, waiting)
         if largest(waiting) < 0.5:
             break
-    return cosine, sine, waiting
+    return cosine, sine, where(kappa < HUGE, waiting, 1.0)
 
 
 def direction(h: Number, site: Number, batch: Number, draw: Number, block: Number, k0: Number, k1: Number) -> Any:
