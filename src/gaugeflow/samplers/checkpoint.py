@@ -1,0 +1,158 @@
+"""Checkpoints: one HDF5 file that is replaced atomically and belongs to one run at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from array_api_compat import array_namespace, is_array_api_obj, to_device
+
+from gaugeflow.errors import FormatError, GaugeflowError
+
+Tree = Any
+"""Arrays and numbers in named tuples, dataclasses, mappings, tuples and lists."""
+
+
+def children(tree: Tree) -> list[tuple[str, Tree]] | None:
+    """Named parts of a tree, None for a leaf."""
+    if isinstance(tree, Mapping):
+        return sorted(tree.items())
+    if hasattr(tree, "_fields"):
+        return [(name, getattr(tree, name)) for name in tree._fields]
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return [(f.name, getattr(tree, f.name)) for f in fields(tree)]
+    if isinstance(tree, (tuple, list)):
+        return [(str(i), value) for i, value in enumerate(tree)]
+    return None
+
+
+def leaves(tree: Tree, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Names, parts joined by ``/``, and values of all arrays and numbers of a tree."""
+    parts = children(tree)
+    if parts is None:
+        yield name, tree
+    else:
+        for part, value in parts:
+            yield from leaves(value, f"{name}/{part}" if name else part)
+
+
+def rebuild(template: Tree, read: Callable[[str, Any], Any], name: str = "") -> Tree:
+    """A tree like ``template`` whose leaves are ``read(name, leaf)``."""
+    parts = children(template)
+    if parts is None:
+        return read(name, template)
+    new = {part: rebuild(value, read, f"{name}/{part}" if name else part) for part, value in parts}
+    if isinstance(template, Mapping):
+        return new
+    if hasattr(template, "_fields") or is_dataclass(template):
+        return type(template)(**new)
+    return type(template)(new.values())
+
+
+class Checkpoint:
+    """A checkpoint file, locked while the object is used as a context.
+
+    The lock is the kernel's (``flock``) on ``<path>.lock``: it ends with the process, however that ends, so that the
+    lock of a killed run is stale at once.  The lock file names the owner for the message.
+
+    Parameters
+    ----------
+    path
+        The file.  ``<path>.tmp`` and ``<path>.lock`` beside it are used as well.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._lock_path = self.path.with_name(self.path.name + ".lock")
+        self._lock = -1
+
+    def __enter__(self) -> Checkpoint:
+        """Take the lock; ``GaugeflowError`` if another run holds it."""
+        while self._lock < 0:
+            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                current = os.stat(self._lock_path).st_ino == os.fstat(lock).st_ino
+            except BlockingIOError:
+                owner = os.pread(lock, 200, 0).decode(errors="replace").strip() or "unknown"
+                os.close(lock)
+                raise GaugeflowError(f"checkpoint {self.path} is in use by another run: {owner}") from None
+            except FileNotFoundError:
+                current = False
+            if current:
+                self._lock = lock
+            else:  # the previous owner removed the file between open and flock
+                os.close(lock)
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the lock back."""
+        self._lock_path.unlink(missing_ok=True)
+        os.close(self._lock)
+        self._lock = -1
+
+    def save(self, run: Mapping[str, Any], step: int, trees: Mapping[str, Tree]) -> None:
+        """Replace the file: written to ``<path>.tmp``, synchronised, renamed; a crash leaves the old or the new one."""
+        import h5py
+
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        with h5py.File(temporary, "w") as file:
+            file.attrs["run"] = json.dumps(run)
+            file.attrs["step"] = step
+            for name, value in leaves(trees):
+                file[name] = to_device(value, "cpu") if is_array_api_obj(value) else value
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, self.path)
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def load(self, run: Mapping[str, Any], state: Tree, records: str) -> tuple[int, Tree, dict[str, Any]]:
+        """Step, state and all arrays of the group ``records`` of the file.
+
+        Raises
+        ------
+        FormatError
+            If the file is damaged, or its state does not have the form of ``state``.
+        ValueError
+            If the file was written by a different run.
+        """
+        import h5py
+
+        try:
+            with h5py.File(self.path, "r") as file:
+                found = json.loads(file.attrs["run"])
+                for name, value in run.items():
+                    if found.get(name) != value:
+                        raise ValueError(
+                            f"checkpoint {self.path} belongs to another run: {name} is {found.get(name)}, got {value}"
+                        )
+
+                def read(name: str, like: Any) -> Any:
+                    value = file[f"state/{name}"][()]
+                    if not is_array_api_obj(like):
+                        return type(like)(value)
+                    if value.shape != tuple(like.shape):
+                        raise FormatError(
+                            f"checkpoint {self.path}: {name} has shape {value.shape}, expected {tuple(like.shape)}"
+                        )
+                    return array_namespace(like).asarray(value, dtype=like.dtype)
+
+                group = file.get(records, {})
+                return int(file.attrs["step"]), rebuild(state, read), {name: group[name][()] for name in group}
+        except (OSError, KeyError) as error:
+            raise FormatError(f"checkpoint {self.path} cannot be read: {error}") from error

@@ -1,0 +1,87 @@
+"""Heat bath with overrelaxation for the Wilson action."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace
+
+from gaugeflow import kernels
+from gaugeflow.groups import SU
+from gaugeflow.lattice import Array, Lattice
+from gaugeflow.random import Rng, haar_links
+
+
+class HeatBathState(NamedTuple):
+    """Links ``(ndim, n_blocks, N, N, lanes)`` and the number of steps that made them."""
+
+    x: Array
+    step: int
+
+
+class HeatBathInfo(NamedTuple):
+    """Mean plaquette of every configuration, ``(batch,)``."""
+
+    plaquette: Array
+
+
+@dataclass(frozen=True)
+class HeatBath:
+    """One heat-bath sweep followed by overrelaxation sweeps; ``S = -sum_p (coupling_p / N) Re tr P_p``.
+
+    Parameters
+    ----------
+    lattice
+        The lattice; even extents.
+    coupling
+        One number, ``(n_planes,)`` or ``(n_planes, batch)``: beta of each plane (and configuration).
+    n_overrelax
+        Overrelaxation sweeps per step.
+    reunitarise_every
+        Steps between removals of rounding errors; they depend on the number of the step alone.
+    """
+
+    lattice: Lattice
+    coupling: Any
+    n_overrelax: int = 4
+    reunitarise_every: int = 10
+
+    def __post_init__(self) -> None:
+        if self.n_overrelax < 0:
+            raise ValueError(f"HeatBath: n_overrelax must be at least 0, got {self.n_overrelax}")
+        if self.reunitarise_every < 1:
+            raise ValueError(f"HeatBath: reunitarise_every must be at least 1, got {self.reunitarise_every}")
+
+    def init(self, x: Array) -> HeatBathState:
+        """State that starts from given links."""
+        self.lattice.check_links(x)
+        return HeatBathState(x, 0)
+
+    def hot(self, rng: Rng, n: int, batch: int = 1) -> HeatBathState:
+        """State of Haar-distributed NumPy links."""
+        return self.init(haar_links(rng, self.lattice, n, batch))
+
+    def cold(self, n: int, batch: int = 1) -> HeatBathState:
+        """State of NumPy links that are all 1."""
+        return self.init(SU(self.lattice).identity(haar_links(Rng(0), self.lattice, n, batch)))
+
+    def step(self, rng: Rng, state: HeatBathState) -> tuple[HeatBathState, HeatBathInfo]:
+        """One heat-bath sweep and ``n_overrelax`` overrelaxation sweeps.
+
+        Random numbers depend on ``rng`` and on ``state.step``, so that a chain may use one ``rng`` for all its steps.
+
+        Raises
+        ------
+        ConvergenceError
+            If links or couplings are not finite.
+        """
+        xp = array_namespace(state.x)
+        key = rng.stream("heat bath").stream(state.step).words(xp)
+        x = kernels.heatbath(self.lattice, state.x, self.coupling, key)
+        for _ in range(self.n_overrelax):
+            x = kernels.overrelax(self.lattice, x, self.coupling)
+        count = state.step + 1
+        if count % self.reunitarise_every == 0:
+            x = kernels.reunitarise(self.lattice, x)
+        return HeatBathState(x, count), HeatBathInfo(xp.mean(kernels.plaquette(self.lattice, x), axis=0))
