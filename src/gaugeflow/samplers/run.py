@@ -120,8 +120,8 @@ def run(
     rows: list[dict[str, Any]] = []
     identity = {
         "sampler": re.sub(r" at 0x[0-9a-f]+", "", repr(sampler)),
-        "seed": rng.seed,
-        "stream": list(rng.path),
+        "seed": int(rng.seed),
+        "stream": [part if isinstance(part, str) else int(part) for part in rng.path],
         "burn_in": burn_in,
         "thin": thin,
         "observe": [o.name for o in observe],
