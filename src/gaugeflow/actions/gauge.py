@@ -149,8 +149,8 @@ class ImprovedAction:
 def difference(target: WilsonAction | ImprovedAction, source: WilsonAction | ImprovedAction, x: Array) -> Array:
     """``S_target(x) - S_source(x)`` from one measurement of the loops, ``(batch,)`` float64.
 
-    The couplings are subtracted before they meet the loops: two large actions never cancel, so the result has full
-    relative precision however close the couplings are.
+    The couplings are subtracted before they meet the loops: two large actions never cancel, and the result is as
+    precise as the differences of the couplings are.
 
     Raises
     ------
