@@ -21,5 +21,18 @@ class _Backend:
                 return found
         return None
 
+    # What the command asks for besides kernels; a back end may lack any of these.
+    def set_threads(self, count):
+        importlib.import_module("gaugeflow_numba.process").set_threads(count)
+
+    def status(self):
+        return importlib.import_module("gaugeflow_numba.process").status()
+
+    def announce_compilation(self, notify):
+        importlib.import_module("gaugeflow_numba.process").announce_compilation(notify)
+
+    def peak(self):
+        return importlib.import_module("gaugeflow_numba.peak").peak()
+
 
 backend = _Backend()
