@@ -16,6 +16,7 @@ BACKENDS = sorted((ROOT.parents[1] / "backends").rglob("*.py"))
 # A package may import those of lower rank and itself; packages of equal rank do not know each other.
 RANK = {
     "typing": 0,
+    "runfile": 1,
     "errors": 0,
     "backend": 1,
     "lattice": 1,
@@ -33,6 +34,7 @@ RANK = {
     "ensembles": 7,
     "check": 7,
     "systems": 8,
+    "bench": 8,
     "cli": 9,
 }
 # These stand apart: they may import what is listed, and only systems, ensembles and cli import them.
@@ -42,7 +44,7 @@ APART = {
     "observables": {"typing", "errors", "lattice", "backend", "sites", "kernels", "groups"},
 }
 USERS_OF_APART = {"systems", "ensembles", "cli"}
-NUMPY = {"analysis", "io", "random", "systems", "cli", "lattice"}
+NUMPY = {"analysis", "io", "random", "systems", "cli", "bench", "lattice"}
 
 
 def _part(path):

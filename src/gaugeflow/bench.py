@@ -1,0 +1,238 @@
+"""Rates of the kernels beside what the machine can do: behind ``gaugeflow bench`` and the asv benchmarks.
+
+Operations are counted, not estimated: the reference implementation of a kernel runs once on a tiny lattice with arrays
+that count their additions and multiplications.  Traffic is the least possible one: every array argument read once,
+every result written once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaugeflow import kernels, random
+from gaugeflow.backend import kernels as registry
+from gaugeflow.backend import use_backend
+from gaugeflow.lattice import Array, Lattice, suggest_fold
+
+DEFAULT_BACKEND = "numba"
+"""Back end that serves NumPy arrays where none is chosen."""
+LANES = 8
+"""Lanes that a batch is folded to, where the extents allow it."""
+BUDGET = 0.3
+"""Seconds that one kernel is timed for; at least three calls."""
+
+
+def offered(backend: str, name: str) -> Callable[..., Any] | None:
+    """What a back end offers besides kernels (``peak``, ``status``, ...), None where it does not."""
+    for entry in entry_points(group="gaugeflow.backends", name=backend):
+        return cast("Callable[..., Any] | None", getattr(entry.load(), name, None))
+    return None
+
+
+# ---- what is timed -----------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Case:
+    """One hot kernel: how to call it, and whether it has a fixed number of operations."""
+
+    kernel: str
+    arguments: Callable[[Lattice, Array, Array], tuple[Any, ...]]
+    """Arguments after the lattice, from links and an algebra field."""
+    countable: bool = True
+
+
+def _paths(lattice: Lattice, links: Array) -> Array:
+    return kernels.path_sum(lattice, links, 0, lattice.active_sites(0, 0), 0.01)
+
+
+def _cases() -> Iterator[Case]:
+    def active(lattice: Lattice) -> tuple[int, Any]:
+        return 0, lattice.active_sites(0, 0)
+
+    yield Case("plaquette", lambda lattice, u, p: (u,))
+    yield Case("rectangle", lambda lattice, u, p: (u,))
+    yield Case("wilson_force", lambda lattice, u, p: (u, 6.0))
+    yield Case("rectangle_force", lambda lattice, u, p: (u, 6.0))
+    yield Case("clover", lambda lattice, u, p: (u,))
+    yield Case("evolve", lambda lattice, u, p: (u, p, 0.1))
+    yield Case("flow_stage", lambda lattice, u, p: (u, p, p, 0.1, 0.5))
+    yield Case("inner", lambda lattice, u, p: (p, p))
+    yield Case("reunitarise", lambda lattice, u, p: (u,))
+    yield Case("heatbath", lambda lattice, u, p: (u, 6.0, random.Rng(1).words()), countable=False)
+    yield Case("overrelax", lambda lattice, u, p: (u, 6.0))
+    yield Case("smear", lambda lattice, u, p: (u, 0.1, -1.0))
+    yield Case("smear_vjp", lambda lattice, u, p: (u, 0.1, -1.0, p))
+    yield Case("path_sum", lambda lattice, u, p: (u, *active(lattice), 0.01))
+    yield Case("path_sum_vjp", lambda lattice, u, p: (u, *active(lattice), 0.01, _paths(lattice, u), p.copy()))
+    yield Case("residual_update", lambda lattice, u, p: (u, *active(lattice), _paths(lattice, u)))
+    yield Case("residual_update_vjp", lambda lattice, u, p: (u, *active(lattice), _paths(lattice, u), 1.0, p))
+
+
+CASES = {case.kernel: case for case in _cases()}
+"""Every timed kernel by name; names stay as they are, because time series of measurements refer to them."""
+
+
+def fields(lattice: Lattice, n: int, batch: int) -> tuple[Array, Array]:
+    """Links and an algebra field to time kernels on: near unity, so that every layer is invertible."""
+    rng = random.Rng(7)
+    momenta = random.momenta(rng, lattice, n, batch)
+    unit = np.zeros_like(momenta) + np.eye(n)[:, :, None]
+    return kernels.evolve(lattice, unit, momenta, 0.3), momenta
+
+
+# ---- counting ----------------------------------------------------------------------------------------------------
+_FREE = {"conjugate", "negative", "absolute", "greater", "less", "less_equal", "greater_equal", "equal", "isfinite"}
+_COST = {
+    # operations for operands that are (both real, one complex, both complex)
+    "multiply": (1, 2, 6),
+    "add": (1, 2, 2),
+    "subtract": (1, 2, 2),
+    "divide": (1, 2, 11),
+}
+
+
+class _Counting(np.ndarray):
+    """An array whose type counts the floating-point operations made on it and on what follows from it."""
+
+    __array_priority__ = 1.0  # so that stacked arrays count too
+    operations = 0
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = [_plain(x) for x in inputs]
+        if "out" in options:
+            options["out"] = tuple(_plain(x) for x in options["out"])
+        result = getattr(ufunc, method)(*plain, **options)
+        type(self).operations += _operations(ufunc.__name__, method, plain, result)
+        return result.view(type(self)) if isinstance(result, np.ndarray) else result
+
+
+def _plain(x: Any) -> Any:
+    return x.view(np.ndarray) if isinstance(x, _Counting) else x
+
+
+def _operations(name: str, method: str, inputs: Sequence[Any], result: Any) -> int:
+    if name in _FREE or np.result_type(*inputs).kind not in "fc":
+        return 0
+    n_complex = sum(np.iscomplexobj(x) for x in inputs)
+    if method == "reduce":
+        return int(np.size(inputs[0]) - np.size(result)) * (1 + n_complex)
+    return int(np.size(result)) * _COST.get(name, (1, 1, 1))[n_complex]
+
+
+def operations_per_site(kernel: str, ndim: int, n: int) -> float | None:
+    """Floating-point operations of a kernel for each lattice site; a fused multiply-add is two.
+
+    Parameters
+    ----------
+    kernel
+        A name in `CASES`.
+    ndim, n
+        Dimensions of the lattice, number of colours.
+
+    Returns
+    -------
+    float or None
+        None for kernels with rejection loops, whose work depends on the numbers.
+    """
+    case = CASES[kernel]
+    if not case.countable:
+        return None
+    lattice = Lattice((2,) * ndim)
+    with use_backend("reference"):
+        arguments = case.arguments(lattice, *fields(lattice, n, 1))
+        counting: Any = type("Counting", (_Counting,), {})
+        counted = [
+            argument.view(counting) if isinstance(argument, np.ndarray) and argument.dtype.kind == "c" else argument
+            for argument in arguments
+        ]
+        registry[kernel](lattice, *counted)
+    return float(counting.operations) / lattice.volume
+
+
+# ---- timing ------------------------------------------------------------------------------------------------------
+def _arrays(values: Iterable[Any]) -> Iterator[NDArray[Any]]:
+    for value in values:
+        if isinstance(value, np.ndarray):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _arrays(value)
+
+
+def best_time(call: Callable[[], Any], budget: float = BUDGET) -> float:
+    """Shortest of at least three calls, in seconds, after one that compiles."""
+    call()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < budget:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def machine(backend: str = DEFAULT_BACKEND) -> dict[str, float | int | None]:
+    """Threads, FMA and triad rates of the machine as the back end measures them; None where it cannot."""
+    status, peak = offered(backend, "status"), offered(backend, "peak")
+    rates: dict[str, float] = peak() if peak else {}
+    return {
+        "threads": int(status()["threads"]) if status else None,
+        "fma_gflops": rates.get("fma_gflops"),
+        "triad_gbytes_per_second": rates.get("triad_gbytes_per_second"),
+    }
+
+
+def time_kernel(
+    kernel: str, shape: Sequence[int], batch: int, n: int, backend: str, peaks: dict[str, Any], budget: float = BUDGET
+) -> dict[str, Any]:
+    """Time one kernel.
+
+    Parameters
+    ----------
+    kernel
+        A name in `CASES`.
+    shape, batch, n
+        Extents, configurations, number of colours; the lattice is folded to `LANES` lanes where its extents allow it.
+    backend
+        Name of a back end that computes on NumPy arrays.
+    peaks
+        What `machine` returned.
+    budget
+        Seconds to spend.
+
+    Returns
+    -------
+    dict
+        ``kernel, shape, batch, fold, backend, threads, seconds, gflops, gbytes_per_second, share_of_peak``.  The share
+        is that of the nearer limit, arithmetic or main memory; it may exceed one where fields fit in a cache.  Rates
+        that are not known are None.
+    """
+    lattice = Lattice(shape, suggest_fold(shape, -(-LANES // batch)))
+    case = CASES[kernel]
+    with use_backend(backend):
+        arguments = case.arguments(lattice, *fields(lattice, n, batch))
+        call = registry[kernel]
+        results = call(lattice, *arguments)
+        seconds = best_time(lambda: call(lattice, *arguments), budget)
+    traffic = sum(array.nbytes for array in _arrays((*arguments, results)))
+    operations = operations_per_site(kernel, lattice.ndim, n)
+    gflops = None if operations is None else operations * lattice.volume * batch / seconds / 1e9
+    rate = traffic / seconds / 1e9
+    limits = ((gflops, peaks["fma_gflops"]), (rate, peaks["triad_gbytes_per_second"]))
+    shares = [value / limit for value, limit in limits if value is not None and limit is not None]
+    return {
+        "kernel": kernel,
+        "shape": list(lattice.shape),
+        "batch": batch,
+        "fold": list(lattice.fold),
+        "backend": backend,
+        "threads": peaks["threads"],
+        "seconds": seconds,
+        "gflops": gflops,
+        "gbytes_per_second": rate,
+        "share_of_peak": max(shares, default=None),
+    }

@@ -1,0 +1,46 @@
+"""The options ``--threads`` and ``--backend``, which every command that computes has."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import click
+
+from gaugeflow.backend import use_backend
+from gaugeflow.bench import DEFAULT_BACKEND, offered
+
+Command = Callable[..., Any]
+
+
+def compute_options(command: Command) -> Command:
+    """Give a command ``--threads`` and ``--backend``, and announce the first compilation of a kernel."""
+
+    @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the kernels (default: all cores).")
+    @click.option("--backend", help="Back end of the kernels, see `gaugeflow info` (default: by the type of arrays).")
+    @functools.wraps(command)
+    def computing(*args: Any, threads: int | None, backend: str | None, **options: Any) -> Any:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin slow everybody on a shared node
+        with use_backend(backend) if backend else nullcontext():
+            name = backend or DEFAULT_BACKEND
+            if announce := offered(name, "announce_compilation"):
+                announce(_announcement)
+            if threads is not None:
+                _set_threads(name, threads)
+            return command(*args, **options)
+
+    return computing
+
+
+def _announcement(folder: str) -> None:
+    click.echo(f"compiling kernels (once; cached in {folder})", err=True)
+
+
+def _set_threads(backend: str, count: int) -> None:
+    set_threads = offered(backend, "set_threads")
+    if set_threads is None:
+        raise ValueError(f"--threads: back end {backend!r} has no threads to set")
+    set_threads(count)

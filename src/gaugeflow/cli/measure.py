@@ -1,0 +1,75 @@
+"""``gaugeflow measure``: observables of configurations in files."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+from gaugeflow.cli.machine import compute_options
+from gaugeflow.cli.output import print_json, print_table, progress
+
+_AVERAGES = ("plaquette", "plaquette_spatial", "plaquette_temporal", "link_trace")
+_FLOW = ("t", "e_clover_spatial", "e_clover_temporal", "t2_e", "q")
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.option("--flow-time", type=float, default=0.0, help="Follow the gradient flow up to this time (a^2).")
+@click.option("--step", type=float, default=0.02, show_default=True, help="Step of integrator and table (a^2).")
+@click.option("--flow", type=click.Choice(["wilson", "symanzik"]), default="wilson", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@compute_options
+def measure(files: tuple[str, ...], flow_time: float, step: float, flow: str, as_json: bool) -> None:
+    """Measure plaquettes, link trace and Polyakov loop of configurations, and energy and charge along the flow.
+
+    Formats are detected from the content, and what a file states is verified. Loops are normalised by N, direction t
+    being temporal. With --flow-time, E (clover, spatial and temporal planes), t^2 E and the charge Q follow at every
+    step of a third-order Runge-Kutta integration.
+    """
+    from gaugeflow.io import read
+    from gaugeflow.observables import measure as measure_links
+
+    times = _times(flow_time, step)
+    results = []
+    with progress("measuring", len(files)) as advance:
+        for file in files:
+            links = read(file).links
+            results.append(measure_links(file, links, flow_times=times, step=step, flow=flow))
+            advance()
+    if as_json:
+        print_json(results)
+    else:
+        _print(results, flow)
+
+
+def _times(flow_time: float, step: float) -> list[float]:
+    """0, step, 2 step, ... and the flow time itself; nothing without flow."""
+    if not (0.0 <= flow_time < math.inf and 0.0 < step < math.inf):
+        raise ValueError(f"expected --flow-time >= 0 and --step > 0, got {flow_time:g} and {step:g}")
+    if flow_time == 0.0:
+        return []
+    whole = math.floor(flow_time / step * (1.0 + 1e-12))
+    times = [round(k * step, 12) for k in range(whole + 1)]
+    return times if math.isclose(times[-1], flow_time, rel_tol=1e-9) else [*times, flow_time]
+
+
+def _print(results: list[dict[str, Any]], flow: str) -> None:
+    columns = ("file", "lattice", "N", *(name.replace("_", " ") for name in _AVERAGES), "Re P", "Im P")
+    rows = [
+        (
+            result["file"],
+            "x".join(map(str, result["shape"])),
+            result["n_colours"],
+            *(result[name] for name in _AVERAGES),
+            *result["polyakov_loop"],
+        )
+        for result in results
+    ]
+    print_table("averages; P is the Polyakov loop", columns, rows)
+    for result in results:
+        if result["flow"]:
+            rows = [tuple(entry[name] for name in _FLOW) for entry in result["flow"]]
+            title = f"{result['file']}: {flow} flow"
+            print_table(title, ("t", "E spatial", "E temporal", "t^2 E", "Q"), rows)

@@ -1,0 +1,155 @@
+"""``gaugeflow measure`` and ``convert`` against what other programs say about their own files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gaugeflow import random
+from gaugeflow.io import Config, read, write
+from gaugeflow.lattice import Lattice
+
+KEYS = [
+    "file",
+    "shape",
+    "n_colours",
+    "plaquette",
+    "plaquette_spatial",
+    "plaquette_temporal",
+    "link_trace",
+    "polyakov_loop",
+    "flow",
+]
+# file, shape, plaquette, link trace (None where nobody states it), relative precision of what is stated
+DOCUMENTED = [
+    ("analysistoolbox/nersc.l8t4b3360", [4, 8, 8, 8], 0.5038664469, 0.005406083858),
+    ("analysistoolbox/ildg.l8t4b3360", [4, 8, 8, 8], 0.5038664469, 0.005406083858),
+    ("pyquda/weak_field.lime", [8, 4, 4, 4], 0.9948041323, 0.3794493487),
+    ("chroma/t_nersc.cfg", [4, 4, 4, 4], 0.0382422893, 0.4630322094),
+    ("qdpxx/t_dprec_ildg.lime", [4, 4, 4, 4], 0.0382422894, 0.4630322094),
+    ("lyncs_io/unity.lime", None, 1.0, 1.0),
+]
+# file, 3 x spatial and 3 x temporal plaquette as MILC's CHECK PLAQ prints them
+MILC = [
+    ("milc/lat.sample.l4444", 1.794675, 1.774426),
+    ("milc/lat.sample.l4444.ildg", 1.794675, 1.774426),
+    ("milc/lat.sample.l4444.scidac", 1.794675, 1.774426),
+    ("milc/lat.sample.l4448", 1.723748, 1.690586),
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "plaquette", "link_trace"), DOCUMENTED)
+def test_documented_averages(gaugeflow, reference_folder, name, shape, plaquette, link_trace):
+    (result,) = gaugeflow("measure", reference_folder / name, "--json")
+    assert list(result) == KEYS
+    assert result["file"] == str(reference_folder / name)
+    assert result["n_colours"] == 3
+    assert result["flow"] == []
+    if shape is not None:
+        assert result["shape"] == shape
+    assert result["plaquette"] == pytest.approx(plaquette, abs=1e-7)
+    assert result["link_trace"] == pytest.approx(link_trace, abs=1e-7)
+    mean = (result["plaquette_spatial"] + result["plaquette_temporal"]) / 2
+    assert mean == pytest.approx(result["plaquette"], abs=1e-14)
+
+
+def test_milc_plaquettes(gaugeflow, reference_folder):
+    """Several files in one call; they come back in order."""
+    results = gaugeflow("measure", *(reference_folder / name for name, *_ in MILC), "--json")
+    for result, (name, spatial, temporal) in zip(results, MILC, strict=True):
+        assert result["file"] == str(reference_folder / name)
+        assert 3 * result["plaquette_spatial"] == pytest.approx(spatial, abs=2e-6)
+        assert 3 * result["plaquette_temporal"] == pytest.approx(temporal, abs=2e-6)
+
+
+def test_milc_wilson_flow(gaugeflow, reference_folder):
+    """Every row of MILC's table (t, E_t, E_s, Q), six digits."""
+    lines = (reference_folder / "milc/wilson_flow.1.sample-out").read_text().splitlines()
+    expected = [[float(x) for x in line.split()[1:]] for line in lines if line.startswith("WFLOW ")]
+    file = reference_folder / "milc/lat.sample.l4448"
+    (result,) = gaugeflow("measure", file, "--flow-time", 0.9, "--step", 0.1, "--json")
+    assert [list(row) for row in result["flow"]] == [["t", "e_clover_spatial", "e_clover_temporal", "t2_e", "q"]] * 10
+    found = [[r["t"], r["e_clover_temporal"], r["e_clover_spatial"], r["q"]] for r in result["flow"]]
+    # the first row is of the field itself, in single precision there
+    np.testing.assert_allclose(found, expected, rtol=2e-5)
+    for row in result["flow"]:
+        energy = row["e_clover_spatial"] + row["e_clover_temporal"]
+        assert row["t2_e"] == pytest.approx(row["t"] ** 2 * energy, rel=1e-14)
+
+
+@pytest.fixture
+def file_3d(tmp_path):
+    """SU(3) in three dimensions, folded as the files above are, so that no kernel is compiled again."""
+    lattice = Lattice((8, 4, 4))
+    links = lattice.unpack(random.haar_links(random.Rng(3), lattice, 3), components=1)[0]
+    write(tmp_path / "3d.h5", Config(links))
+    return tmp_path / "3d.h5"
+
+
+def test_table_and_reference_backend(gaugeflow, file_3d):
+    """Every back end says the same."""
+    (default,) = gaugeflow("measure", file_3d, "--json", "--flow-time", 0.05)
+    (reference,) = gaugeflow("measure", file_3d, "--json", "--flow-time", 0.05, "--backend", "reference")
+    assert [row["t"] for row in default["flow"]] == [0.0, 0.02, 0.04, 0.05]
+    assert default["flow"][0]["q"] is None
+    assert default["plaquette"] == pytest.approx(reference["plaquette"], abs=1e-14)
+    assert default["flow"][-1]["t2_e"] == pytest.approx(reference["flow"][-1]["t2_e"], rel=1e-12)
+    text = gaugeflow("measure", file_3d, "--flow-time", 0.04, "--flow", "symanzik")
+    assert f"{default['plaquette']:.10g}" in text
+    assert "symanzik flow" in text
+
+
+def test_convert_keeps_the_links(gaugeflow, file_3d, tmp_path):
+    gaugeflow("convert", file_3d, tmp_path / "copy.scidac")
+    np.testing.assert_array_equal(read(tmp_path / "copy.scidac").links, read(file_3d).links)
+    gaugeflow("convert", tmp_path / "copy.scidac", tmp_path / "single", "--format", "hdf5", "--precision", "32")
+    assert read(tmp_path / "single").metadata["precision"] == 32
+
+
+def test_convert_reference_formats(gaugeflow, reference_folder, tmp_path):
+    file = reference_folder / "milc/lat.sample.l4444"
+    for suffix in ("nersc", "ildg", "scidac", "milc", "h5"):
+        text = gaugeflow("convert", file, tmp_path / f"x.{suffix}")
+        assert "(milc, 4x4x4x4, N = 3)" in text
+        np.testing.assert_allclose(read(tmp_path / f"x.{suffix}").links, read(file).links, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("measure", "absent.nersc"), "gaugeflow: absent.nersc: No such file or directory\n"),
+        (("measure", "absent.nersc", "--flow-time", "-1"), "gaugeflow: expected --flow-time >= 0 and --step > 0"),
+        (("measure", "absent.nersc", "--backend", "abacus"), "gaugeflow: unknown back end 'abacus'"),
+        (("measure", "absent.nersc", "--threads", "100000"), "gaugeflow: threads: expected 1 to"),
+        (("convert", "absent.nersc", "x.nersc"), "gaugeflow: absent.nersc: No such file or directory\n"),
+        (("convert", "a", "b", "--shape", "4x0"), "expected extents like 8x8x8x8, got '4x0'"),
+    ],
+)
+def test_one_line_errors(gaugeflow, arguments, message):
+    text = gaugeflow(*arguments, status=2)
+    assert message in text
+    assert "Traceback" not in text
+
+
+def test_debug_shows_the_traceback():
+    from click.testing import CliRunner
+
+    from gaugeflow.cli import main
+
+    result = CliRunner().invoke(main, ["--debug", "measure", "absent.nersc"])
+    assert isinstance(result.exception, FileNotFoundError)
+
+
+def test_damaged_file(gaugeflow, file_3d):
+    data = bytearray(file_3d.read_bytes())
+    file_3d.write_bytes(data[:-200])
+    assert str(file_3d) in gaugeflow("measure", file_3d, status=2)
+
+
+def test_info(gaugeflow):
+    result = gaugeflow("info", "--json")
+    assert result["backends"]["reference"] == {"state": "ready"}
+    assert result["backends"]["numba"]["state"] == "ready"
+    assert {"nersc", "ildg", "milc", "hdf5"} <= set(result["formats"])
+    json.dumps(result)
+    assert result["backends"]["numba"]["cache"] in gaugeflow("info").replace("\n", "")
