@@ -16,7 +16,7 @@ from gaugeflow.sites.gauge import (
 from gaugeflow.sites.matrix import add, add_scaled, dag, dag_mul, mul, mul_dag, re_trace_mul, scale
 from gaugeflow.sites.matrix import project as project_site
 from gaugeflow.sites.numbers import log, where, wide
-from gaugeflow.sites.residual import jacobian_determinant, memory_size, norm_bound, solve, update, update_vjp
+from gaugeflow.sites.residual import jacobian_determinant, memory_size, norm_bound, solve, tangent, update, update_score, update_vjp
 from numba import prange
 
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
@@ -299,6 +299,36 @@ def residual_update_vjp(lattice, links, mu, sites, paths, log_det_bar, total):
     return active_bar, paths_bar
 
 
+@parallel
+def _residual_score(links, paths, mu, active_sites, size, total, active, paths_bar, table, d, sites, lanes, g):
+    count = len(active_sites)
+    n = pieces(count)
+    w = width(g)
+    for item in prange(n * blocks(lanes, g)):
+        lane = first_lane(item // n, lanes, g)
+        memory = (np.empty(size * w, links.dtype), g)
+        for row in range(first(item % n, count), first(item % n + 1, count)):
+            x = (active_sites[row], 0)
+            u = link(links, table, mu, x, sites, lanes, lane, g)
+            a = dag(link(paths, table, 0, (row, 0), count, lanes, lane, g))
+            score = scale(-0.5, project_site(mul(u, link(total, table, mu, x, sites, lanes, lane, g))))
+            new_score, a_bar = update_score(memory, u, a, score)
+            y = update(u, project_site(mul(u, a)))
+            put_link(active, 0, row, count, lanes, lane, g, scale(-2.0, dag_mul(y, new_score)))
+            put_link(paths_bar, 0, row, count, lanes, lane, g, scale(-1.0, dag(a_bar)))
+
+
+def residual_score(lattice, links, mu, sites, paths, total):
+    _check_active(links, sites, paths, "paths")
+    geometry = Geometry(lattice, links)
+    active, paths_bar = empty_like(paths), empty_like(paths)
+    size = memory_size(geometry.n)
+    _residual_score(
+        flat(links), flat(paths), mu, sites, size, flat(total), flat(active), flat(paths_bar), *geometry.arguments
+    )
+    return active, paths_bar
+
+
 def overwrite(lattice, total, mu, sites, active):
     _check_active(total, sites, active, "active")
     total[mu, sites] = active
@@ -339,3 +369,26 @@ def from_ambient(lattice, links, bar):
     out = empty_like(links)
     _from_ambient(flat(links), flat(bar), flat(out), *Geometry(lattice, links).arguments)
     return out
+
+
+@parallel
+def _residual_tangent(links, paths, force, mu, active_sites, out, table, d, sites, lanes, g):
+    count = len(active_sites)
+    n = pieces(count)
+    for item in prange(n * blocks(lanes, g)):
+        lane = first_lane(item // n, lanes, g)
+        total = zero(g)
+        for row in range(first(item % n, count), first(item % n + 1, count)):
+            x = (active_sites[row], 0)
+            u = link(links, table, mu, x, sites, lanes, lane, g)
+            w = mul_dag(u, link(paths, table, 0, (row, 0), count, lanes, lane, g))
+            total = total + wide(tangent(w, link(force, table, mu, x, sites, lanes, lane, g)))
+        store_real(out[item % n], lane, total)
+
+
+def residual_tangent(lattice, links, mu, sites, paths, force):
+    _check_active(links, sites, paths, "paths")
+    geometry = Geometry(lattice, links)
+    out = np.empty((min(len(sites), CHUNKS), geometry.lanes))
+    _residual_tangent(flat(links), flat(paths), flat(force), mu, sites, out, *geometry.arguments)
+    return lattice.sum_folds(out.sum(axis=0))

@@ -149,6 +149,36 @@ class Lattice:
         return np.ravel_multi_index(tuple(self.coordinates), self.shape).astype(np.int32)
 
     # ---- masks -------------------------------------------------------------------------------------------------
+    def sites_of_colour(self, weights: Sequence[int], modulus: int, colour: int) -> IntArray:
+        """Block sites whose coordinates obey ``sum_mu weights[mu] x_mu = colour`` modulo ``modulus``.
+
+        Raises
+        ------
+        ValueError
+            If an extent does not carry the colouring, or a fold makes colours differ between lanes.
+        """
+        if len(weights) != self.ndim:
+            raise ValueError(f"colouring: expected {self.ndim} weights, got {tuple(weights)}")
+        if modulus < 1 or not 0 <= colour < modulus:
+            raise ValueError(f"colour: expected 0 ... {modulus - 1}, got {colour!r}")
+        for mu, weight in enumerate(weights):
+            step = modulus // math.gcd(weight, modulus)
+            if self.shape[mu] % step:
+                below = self.shape[mu] // step * step
+                raise ValueError(
+                    f"a colouring modulo {modulus} needs an extent that {step} divides: direction {mu} has extent "
+                    f"{self.shape[mu]}; {below or step} or {below + step} would work"
+                )
+            if self.fold[mu] > 1 and self.block_shape[mu] % step:
+                works = [k for k in range(1, self.shape[mu] // 2 + 1) if self.shape[mu] % (step * k) == 0]
+                raise ValueError(
+                    f"colours must be the same in all lanes: fold {self.fold[mu]} leaves a sub-lattice extent "
+                    f"{self.block_shape[mu]}, not a multiple of {step}, in direction {mu} of extent {self.shape[mu]}; "
+                    f"folds that work: {works}"
+                )
+        total = np.tensordot(np.array(weights), self._block_coordinates, axes=1)
+        return np.nonzero(total % modulus == colour)[0].astype(np.int32)
+
     def sites_of_parity(self, parity: int, directions: Sequence[int] | None = None) -> IntArray:
         """Block sites whose coordinates along ``directions`` (default: all) sum to ``parity`` modulo 2.
 
@@ -157,23 +187,8 @@ class Lattice:
         ValueError
             If an extent is odd, or a fold makes parity differ between lanes.
         """
-        if parity not in (0, 1):
-            raise ValueError(f"parity must be 0 or 1, got {parity!r}")
-        chosen = tuple(range(self.ndim)) if directions is None else tuple(directions)
-        for mu in chosen:
-            if self.shape[mu] % 2:
-                raise ValueError(
-                    f"parity needs even extents: direction {mu} has extent {self.shape[mu]}; "
-                    f"{self.shape[mu] - 1} or {self.shape[mu] + 1} would work"
-                )
-            if self.fold[mu] > 1 and self.block_shape[mu] % 2:
-                works = [k for k in range(1, self.shape[mu] // 2 + 1) if self.shape[mu] % (2 * k) == 0]
-                raise ValueError(
-                    f"parity must be the same in all lanes: fold {self.fold[mu]} leaves an odd sub-lattice extent "
-                    f"{self.block_shape[mu]} in direction {mu} of extent {self.shape[mu]}; folds that work: {works}"
-                )
-        total = self._block_coordinates[list(chosen)].sum(axis=0)
-        return np.nonzero(total % 2 == parity)[0].astype(np.int32)
+        chosen = range(self.ndim) if directions is None else directions
+        return self.sites_of_colour([int(mu in chosen) for mu in range(self.ndim)], 2, parity)
 
     def active_sites(self, mu: int, parity: int) -> IntArray:
         """Sites of the active links of direction ``mu``: those whose *other* coordinates have the given parity.

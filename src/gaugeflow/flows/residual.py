@@ -101,6 +101,21 @@ class ResidualSweep:
             total = paths if total is None else total + paths
         return total
 
+    def _paths_vjp(
+        self, params: Params, level: int, links: Array, mu: int, sites: Any, paths_bar: Array, total: Array
+    ) -> tuple[Array, Array]:
+        """``total`` plus the cotangents of frozen links through one class of paths; cotangents of its weights."""
+        weight = self._weight(params, level, mu)
+        convolution = self.convolutions[level]
+        if convolution.plain:
+            return kernels.path_sum_vjp(self.lattice, links, mu, sites, weight, paths_bar, total)  # type: ignore[no-any-return]
+        xp = array_namespace(links)
+        smeared = convolution.forward(self.lattice, links, mu, sites)
+        bar, weight_bar = kernels.path_sum_vjp(
+            self.lattice, smeared, mu, sites, weight, paths_bar, xp.zeros_like(total)
+        )
+        return convolution.vjp(self.lattice, links, mu, sites, bar, total), weight_bar
+
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         """Map links; returns ``(y, log_det)`` with ``log_det`` of shape ``(batch,)``."""
         xp = array_namespace(x)
@@ -142,17 +157,50 @@ class ResidualSweep:
             log_det = part if log_det is None else log_det + part
         return work, -_finite(log_det)
 
+    def tangent(self, x: Array, force: Array) -> Array:
+        """Derivative of the log-weight with respect to ``delta`` at the identity, for each configuration.
+
+        Parameters
+        ----------
+        x
+            Links.
+        force
+            Gradient of the action from which they come.
+
+        Returns
+        -------
+        Array
+            ``(*delta.shape, batch)``: ``div X - <X, force>`` of each vector field X; its mean is zero.
+        """
+        lattice = self.lattice
+        xp = array_namespace(x)
+        levels, classes = self.shape
+        nought = xp.zeros((lattice.batch(x.shape[-1]),), dtype=xp.float64)
+        sums = [[nought for _ in range(classes)] for _ in range(levels)]
+        for mu, sites in self._masks():
+            for level, convolution in enumerate(self.convolutions):
+                smeared = convolution.forward(lattice, x, mu, sites)
+                for k in range(classes):
+                    weight = [
+                        1.0 if nu != mu and self._plane_class(mu, nu) == k else 0.0 for nu in range(lattice.ndim)
+                    ]
+                    if any(weight):
+                        paths = kernels.path_sum(lattice, smeared, mu, sites, weight)
+                        part = kernels.residual_tangent(lattice, x, mu, sites, paths, force)
+                        sums[level][k] = sums[level][k] + part
+        return xp.stack([xp.stack(row) for row in sums])
+
     def vjp(
         self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any
     ) -> tuple[Params, Array]:
         """Pull cotangents back through the sweep; see :class:`gaugeflow.typing.Flow`."""
-        delta_bar, x_bar = self.vjp_by_configuration(params, x, y, y_bar, log_det_bar)
-        xp = array_namespace(delta_bar)
-        return {"delta": xp.sum(delta_bar, axis=-1)}, x_bar
+        bars, x_bar = self.vjp_by_configuration(params, x, y, y_bar, log_det_bar)
+        xp = array_namespace(x)
+        return {"delta": xp.sum(bars["delta"], axis=-1)}, x_bar
 
     def vjp_by_configuration(
         self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Params, Array]:
         """As :meth:`vjp`, with the cotangent of ``delta`` of each configuration, ``(*delta.shape, batch)``.
 
         Every link is updated once in a sweep, so that x and y together hold the links before every layer.
@@ -170,22 +218,31 @@ class ResidualSweep:
             paths = self._paths(params, work, mu, sites)
             active_bar, paths_bar = kernels.residual_update_vjp(lattice, work, mu, sites, paths, log_det_bar, total)
             total = kernels.overwrite(lattice, total, mu, sites, active_bar)
-            for level, convolution in enumerate(self.convolutions):
-                weight = self._weight(params, level, mu)
-                smeared = convolution.forward(lattice, work, mu, sites)
-                if convolution.plain:
-                    total, weight_bar = kernels.path_sum_vjp(lattice, work, mu, sites, weight, paths_bar, total)
-                else:
-                    smeared_bar, weight_bar = kernels.path_sum_vjp(
-                        lattice, smeared, mu, sites, weight, paths_bar, xp.zeros_like(total)
-                    )
-                    total = convolution.vjp(lattice, work, mu, sites, smeared_bar, total)
+            for level in range(levels):
+                total, weight_bar = self._paths_vjp(params, level, work, mu, sites, paths_bar, total)
                 for nu in range(lattice.ndim):
                     if nu != mu:
                         key = (level, self._plane_class(mu, nu))
                         bars[key] = bars[key] + weight_bar[nu, ...]
         delta_bar = xp.stack([xp.stack([bars[level, k] for k in range(classes)]) for level in range(levels)])
-        return delta_bar, kernels.from_ambient(lattice, x, total)
+        return {"delta": delta_bar}, kernels.from_ambient(lattice, x, total)
+
+
+    def push_score(self, params: Params, x: Array, y: Array, score: Array) -> Array:
+        """Gradient of the log-density of ``y = f(x)`` from that of x, both algebra fields."""
+        lattice = self.lattice
+        xp = array_namespace(x)
+        work = xp.asarray(x, copy=True)
+        total = kernels.to_ambient(lattice, x, score)
+        for mu, sites in self._masks():
+            paths = self._paths(params, work, mu, sites)
+            active, paths_bar = kernels.residual_score(lattice, work, mu, sites, paths, total)
+            for level in range(len(self.convolutions)):
+                total, _ = self._paths_vjp(params, level, work, mu, sites, paths_bar, total)
+            total = kernels.overwrite(lattice, total, mu, sites, active)
+            new = xp.take(y[mu, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
+            work = kernels.overwrite(lattice, work, mu, sites, new)
+        return kernels.from_ambient(lattice, y, total)
 
 
 def _check_norm(norm: Array, mu: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
-from gaugeflow.kernels.slots import all_slots, link_at, replace_sites, rows, slots_of, to_field
+from gaugeflow.kernels.slots import all_slots, link_at, replace_sites, rows, site_sum, slots_of, to_field
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.gauge import (
     staple_down_bar_bottom,
@@ -25,7 +25,7 @@ from gaugeflow.sites.gauge import (
 )
 from gaugeflow.sites.matrix import add, add_scaled, dag, dag_mul, mul, mul_dag, project, re_trace_mul, scale, zero_like
 from gaugeflow.sites.numbers import Matrix, log, wide, where
-from gaugeflow.sites.residual import jacobian_determinant, memory_size, norm_bound, solve, update, update_vjp
+from gaugeflow.sites.residual import jacobian_determinant, memory_size, norm_bound, solve, tangent, update, update_score, update_vjp
 
 
 def _rows_to_numbers(lattice: Lattice, active: Array) -> Matrix:
@@ -174,6 +174,26 @@ def residual_update(
     return to_field(lattice, update(u, f)), _log_det(lattice, det), norm
 
 
+@kernel("links", "force")
+def residual_tangent(lattice: Lattice, links: Array, mu: int, sites: Array, paths: Array, force: Array) -> Array:
+    """Change of the log-weight along the vector field X = P(U S^dagger): ``div X - <X, force>``, ``(batch,)`` float64.
+
+    The divergence is exact: (N^2 - 1)/N Re tr(U S^dagger) per active link (Re W for U(1)).
+
+    Parameters
+    ----------
+    lattice, links, mu, sites, paths
+        Arguments of :func:`residual_update`.
+    force
+        Gradient of the action of the distribution that the links have.
+    """
+    _check_active(lattice, links, sites, paths, "paths")
+    xp = array_namespace(links)
+    here = slots_of(lattice, xp, sites)
+    w = mul_dag(link_at(lattice, links, mu, here), _rows_to_numbers(lattice, paths))
+    return site_sum(tangent(w, link_at(lattice, force, mu, here)))
+
+
 @kernel("links")
 def residual_solve(
     lattice: Lattice, links: Array, mu: int, sites: Array, paths: Array, tolerance: float, limit: int
@@ -235,6 +255,36 @@ def residual_update_vjp(
     log_det_numbers = bar + 0.0 * xp.real(u[0])
     x_bar, a_bar = update_vjp([None] * memory_size(links.shape[2]), u, a, y_bar, log_det_numbers)
     return to_field(lattice, scale(-2.0, dag_mul(u, x_bar))), to_field(lattice, dag(a_bar))
+
+
+@kernel("links", "total")
+def residual_score(
+    lattice: Lattice, links: Array, mu: int, sites: Array, paths: Array, total: Array
+) -> tuple[Array, Array]:
+    """Gradient of the log-density of the links after :func:`residual_update`.
+
+    Parameters
+    ----------
+    lattice, links, mu, sites, paths
+        Arguments of the update.
+    total
+        Matrix cotangents of ``links``, the gradient of the log-density before; only active links are read.
+
+    Returns
+    -------
+    active, paths_bar : Array
+        Active rows: gradient at the *new* links as matrix cotangents; what :func:`path_sum_vjp` has to add for the
+        frozen links (the sign is already negative).
+    """
+    _check_active(lattice, links, sites, paths, "paths")
+    xp = array_namespace(links)
+    here = slots_of(lattice, xp, sites)
+    u = link_at(lattice, links, mu, here)
+    a = dag(_rows_to_numbers(lattice, paths))
+    score = scale(-0.5, project(mul(u, link_at(lattice, total, mu, here))))
+    new_score, a_bar = update_score([None] * memory_size(links.shape[2]), u, a, score)
+    y = update(u, project(mul(u, a)))
+    return to_field(lattice, scale(-2.0, dag_mul(y, new_score))), to_field(lattice, scale(-1.0, dag(a_bar)))
 
 
 @kernel("total")

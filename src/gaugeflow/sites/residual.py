@@ -29,7 +29,7 @@ from gaugeflow.sites.adjoint import (
     symmetric_part,
 )
 from gaugeflow.sites.exponential import exp
-from gaugeflow.sites.matrix import add, dag_mul, mul, project, re_trace_mul_dag, scale, size, sub
+from gaugeflow.sites.matrix import add, dag_mul, mul, project, re_trace, re_trace_mul, re_trace_mul_dag, scale, size, sub
 from gaugeflow.sites.numbers import Matrix, Number, cplx, get, imag, largest, put, real
 
 # Taylor coefficients of c and s in q after the constant term 1
@@ -229,6 +229,13 @@ def jacobian_determinant(memory: Any, f: Matrix, w: Matrix) -> Number:
     return determinant(memory, (powers(n) + 3) * dimension(n) * dimension(n), w)
 
 
+def tangent(w: Matrix, force: Matrix) -> Number:
+    """div X - <X, force> of the field X = P(w) of one link, w linear in the link."""
+    n = size(w)
+    casimir = (n * n - 1.0) / n if n > 1 else 1.0
+    return casimir * re_trace(w) + 2.0 * re_trace_mul(w, force)
+
+
 def norm_bound(s: Matrix) -> Number:
     """tr (s^dagger s)^2, an upper bound on the fourth power of the operator norm."""
     h = dag_mul(s, s)
@@ -331,6 +338,45 @@ def update_vjp(memory: Any, u: Matrix, a: Matrix, y_bar: Matrix, log_det_bar: Nu
     e = exp(f)
     x_bar = sub(dag_mul(e, mul(y_bar, e)), scale(0.5, project(mul(w, w_bar))))
     return x_bar, mul(w_bar, u)
+
+
+def update_score(memory: Any, u: Matrix, a: Matrix, score: Matrix) -> tuple[Matrix, Matrix]:
+    """Gradient of the log-density after the update, from the one before.
+
+    With J the Jacobian of the active link, the new score is ``J^-T (score - grad log det)``, and
+    ``J^-T = exp(ad F / 2) K^-T``.
+
+    Returns
+    -------
+    new_score, a_bar
+        Algebra element at the new link; matrix whose pull-back to frozen links is to be *subtracted* from their score.
+    """
+    n = size(a)
+    dim = dimension(n)
+    count = powers(n)
+    square = dim * dim
+    c, s, k, ad = count * square, (count + 1) * square, (count + 3) * square, (count + 4) * square
+    vectors = (2 * count + 7) * square + 4 * count
+    one = 0.0 * real(u[0]) + 1.0
+    gradient, _ = update_vjp(memory, u, a, scale(0.0, score), one)
+    w = mul(u, a)
+    f = project(w)
+    fill(memory, f, w)
+    invert(memory, k, w)
+    coordinates(memory, vectors, sub(score, gradient))
+    for j in range(dim):
+        x = get(memory, k + j) * get(memory, vectors)
+        for i in range(1, dim):
+            x = x + get(memory, k + dim * i + j) * get(memory, vectors + i)
+        put(memory, vectors + dim + j, x)
+    apply(memory, s, vectors + dim, vectors + 2 * dim, w)
+    apply(memory, ad, vectors + 2 * dim, vectors + 3 * dim, w)
+    apply(memory, c, vectors + dim, vectors, w)
+    for i in range(dim):
+        put(memory, vectors + i, get(memory, vectors + i) + 0.5 * get(memory, vectors + 3 * dim + i))
+    new_score = combine(memory, vectors, w)
+    _, a_bar = update_vjp(memory, u, a, new_score, one)
+    return new_score, a_bar
 
 
 def solve(y: Matrix, a: Matrix, tolerance: float, limit: int) -> tuple[Matrix, Number]:

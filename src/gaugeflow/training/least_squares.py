@@ -1,0 +1,66 @@
+"""The linear start: coefficients that minimise the variance of the linearised log-weight.
+
+To first order in a step e from S to S + e O, a flow along the field X = sum_i c_i X_i has
+``d log w / de = -(O - <O>) + sum_i c_i h_i`` with ``h_i = div X_i - <X_i, grad S>`` and ``<h_i> = 0``.  Its variance is
+quadratic in c (arXiv:2603.02984).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from array_api_compat import array_namespace
+
+from gaugeflow.typing import Array
+
+
+class LinearFit(NamedTuple):
+    """Coefficients per unit step, and the variance of the linearised log-weight before and after, per unit step^2."""
+
+    coefficients: Array
+    variance_plain: float
+    variance_flow: float
+
+
+def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10) -> LinearFit:
+    """Least-squares coefficients of the fields of a flow.
+
+    Parameters
+    ----------
+    h
+        ``(n_fields, n_configurations)`` tangents of the log-weight.
+    operator
+        ``(n_configurations,)`` values of O = dS / d(step).
+    cut
+        Directions in which h fluctuates less than this, relative to the largest, are left out.
+
+    Returns
+    -------
+    LinearFit
+        The variances are unbiased for the number of fitted coefficients.
+
+    Raises
+    ------
+    ValueError
+        If there are not more configurations than fields.
+    """
+    xp = array_namespace(h)
+    fields, count = h.shape
+    if count <= fields + 1:
+        raise ValueError(f"fit_linear: expected more than {fields + 1} configurations for {fields} fields, got {count}")
+    fluctuation = h - xp.mean(h, axis=1, keepdims=True)
+    wanted = operator - xp.mean(operator)
+    scale = xp.sqrt(xp.mean(fluctuation**2, axis=1, keepdims=True))
+    scale = xp.where(scale > 0.0, scale, xp.ones_like(scale))
+    unit = fluctuation / scale
+    values, vectors = xp.linalg.eigh(unit @ unit.T / count)
+    keep = values > cut * xp.max(values)
+    inverse = xp.where(keep, 1.0 / xp.where(keep, values, xp.ones_like(values)), xp.zeros_like(values))
+    projected = vectors.T @ (unit @ wanted / count)
+    coefficients = (vectors @ (inverse * projected)) / scale[:, 0]
+    rest = wanted - coefficients @ fluctuation
+    return LinearFit(
+        coefficients,
+        float(xp.sum(wanted**2)) / (count - 1),
+        float(xp.sum(rest**2)) / (count - 1 - fields),
+    )
