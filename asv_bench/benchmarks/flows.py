@@ -1,0 +1,35 @@
+"""Residual sweeps of SU(3) links: forward, inverse and derivative, with plain and with convolved staples."""
+
+import numpy as np
+
+from gaugeflow import bench
+from gaugeflow.flows import Convolution, ResidualSweep
+from gaugeflow.lattice import Lattice, suggest_fold
+
+CONVOLUTIONS = {"plain": (Convolution(0),), "convolved": (Convolution(0), Convolution(1), Convolution(2))}
+
+
+class ResidualFlow:
+    params = (list(CONVOLUTIONS), ["4x4x4x4", "8x8x8x8"])
+    param_names = ("convolutions", "volume")
+
+    def setup(self, convolutions, volume):
+        shape = tuple(int(extent) for extent in volume.split("x"))
+        lattice = Lattice(shape, suggest_fold(shape, bench.LANES))
+        self.flow = ResidualSweep(lattice, convolutions=CONVOLUTIONS[convolutions])
+        self.params_ = {"delta": np.full(self.flow.shape, 1e-3)}
+        self.x, self.y_bar = bench.fields(lattice, 3, 1)
+        self.y, _ = self.flow.forward(self.params_, self.x)
+        self.time_vjp(convolutions, volume)
+
+    def time_forward(self, convolutions, volume):
+        self.flow.forward(self.params_, self.x)
+
+    def time_inverse(self, convolutions, volume):
+        self.flow.inverse(self.params_, self.y)
+
+    def time_vjp(self, convolutions, volume):
+        self.flow.vjp(self.params_, self.x, self.y, self.y_bar, 1.0)
+
+    def peakmem_vjp(self, convolutions, volume):
+        self.flow.vjp(self.params_, self.x, self.y, self.y_bar, 1.0)
