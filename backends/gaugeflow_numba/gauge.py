@@ -35,26 +35,27 @@ from gaugeflow_numba.memory import empty, empty_like
 @parallel
 def _plaquette(links, out, table, d, sites, lanes, g):
     n = pieces(sites)
-    for item in prange(n * blocks(lanes, g)):
-        lane = first_lane(item // n, lanes, g)
-        for plane in range(out.shape[1]):
-            store_real(out[item % n, plane], lane, zero(g))
-        for site in range(first(item % n, sites), first(item % n + 1, sites)):
-            x = (site, 0)
-            plane = 0
-            for mu in range(d):
-                u = link(links, table, mu, x, sites, lanes, lane, g)
-                f = hop(table, x, mu, 0, g)
-                for nu in range(mu + 1, d):
-                    trace = re_trace_plaquette(
-                        u,
-                        link(links, table, nu, f, sites, lanes, lane, g),
-                        link(links, table, nu, x, sites, lanes, lane, g),
-                        link(links, table, mu, hop(table, x, nu, 0, g), sites, lanes, lane, g),
-                    )
-                    row = out[item % n, plane]
-                    store_real(row, lane, load_real(row, lane, g) + wide(trace))
-                    plane += 1
+    for item in prange(n):  # one thread per row of sums: overlapping registers must not meet there
+        for block in range(blocks(lanes, g)):
+            lane = first_lane(block, lanes, g)
+            for plane in range(out.shape[1]):
+                store_real(out[item, plane], lane, zero(g))
+            for site in range(first(item, sites), first(item + 1, sites)):
+                x = (site, 0)
+                plane = 0
+                for mu in range(d):
+                    u = link(links, table, mu, x, sites, lanes, lane, g)
+                    f = hop(table, x, mu, 0, g)
+                    for nu in range(mu + 1, d):
+                        trace = re_trace_plaquette(
+                            u,
+                            link(links, table, nu, f, sites, lanes, lane, g),
+                            link(links, table, nu, x, sites, lanes, lane, g),
+                            link(links, table, mu, hop(table, x, nu, 0, g), sites, lanes, lane, g),
+                        )
+                        row = out[item, plane]
+                        store_real(row, lane, load_real(row, lane, g) + wide(trace))
+                        plane += 1
 
 
 def plaquette(lattice, links):
@@ -67,32 +68,33 @@ def plaquette(lattice, links):
 @parallel
 def _rectangle(links, out, table, d, sites, lanes, g):
     n = pieces(sites)
-    for item in prange(n * blocks(lanes, g)):
-        lane = first_lane(item // n, lanes, g)
-        for pair in range(out.shape[1]):
-            store_real(out[item % n, pair], lane, zero(g))
-        for site in range(first(item % n, sites), first(item % n + 1, sites)):
-            x = (site, 0)
-            pair = 0
-            for mu in range(d):
-                u = link(links, table, mu, x, sites, lanes, lane, g)
-                f = hop(table, x, mu, 0, g)
-                u_f = link(links, table, mu, f, sites, lanes, lane, g)
-                for nu in range(d):
-                    if nu == mu:
-                        continue
-                    up = hop(table, x, nu, 0, g)
-                    trace = re_trace_rectangle(
-                        u,
-                        u_f,
-                        link(links, table, nu, hop(table, f, mu, 0, g), sites, lanes, lane, g),
-                        link(links, table, nu, x, sites, lanes, lane, g),
-                        link(links, table, mu, up, sites, lanes, lane, g),
-                        link(links, table, mu, hop(table, up, mu, 0, g), sites, lanes, lane, g),
-                    )
-                    row = out[item % n, pair]
-                    store_real(row, lane, load_real(row, lane, g) + wide(trace))
-                    pair += 1
+    for item in prange(n):  # one thread per row of sums: overlapping registers must not meet there
+        for block in range(blocks(lanes, g)):
+            lane = first_lane(block, lanes, g)
+            for pair in range(out.shape[1]):
+                store_real(out[item, pair], lane, zero(g))
+            for site in range(first(item, sites), first(item + 1, sites)):
+                x = (site, 0)
+                pair = 0
+                for mu in range(d):
+                    u = link(links, table, mu, x, sites, lanes, lane, g)
+                    f = hop(table, x, mu, 0, g)
+                    u_f = link(links, table, mu, f, sites, lanes, lane, g)
+                    for nu in range(d):
+                        if nu == mu:
+                            continue
+                        up = hop(table, x, nu, 0, g)
+                        trace = re_trace_rectangle(
+                            u,
+                            u_f,
+                            link(links, table, nu, hop(table, f, mu, 0, g), sites, lanes, lane, g),
+                            link(links, table, nu, x, sites, lanes, lane, g),
+                            link(links, table, mu, up, sites, lanes, lane, g),
+                            link(links, table, mu, hop(table, up, mu, 0, g), sites, lanes, lane, g),
+                        )
+                        row = out[item, pair]
+                        store_real(row, lane, load_real(row, lane, g) + wide(trace))
+                        pair += 1
 
 
 def rectangle(lattice, links):

@@ -74,40 +74,45 @@ def _smear_bar_local(links, weight, kappa, bar, s_bar, out, table, d, sites, lan
 @parallel
 def _smear_bar_staples(links, weight, s_bar, local, out, eta_bar, table, d, sites, lanes, g):
     n = pieces(sites)
-    for item in prange(n * blocks(lanes, g)):
-        lane = first_lane(item // n, lanes, g)
-        for k in range(d * d):
-            store_real(eta_bar[item % n, k], lane, zero(g))
-        for site in range(first(item % n, sites), first(item % n + 1, sites)):
-            x = (site, 0)
-            for nu in range(d):
-                f = hop(table, x, nu, 0, g)
-                total = link(local, table, nu, x, sites, lanes, lane, g)
-                for rho in range(d):
-                    if rho == nu:
-                        continue
-                    up, dn, f_dn = hop(table, x, rho, 0, g), hop(table, x, rho, 1, g), hop(table, f, rho, 1, g)
-                    r_x = link(links, table, rho, x, sites, lanes, lane, g)
-                    r_f = link(links, table, rho, f, sites, lanes, lane, g)
-                    r_dn = link(links, table, rho, dn, sites, lanes, lane, g)
-                    r_f_dn = link(links, table, rho, f_dn, sites, lanes, lane, g)
-                    own = add(
-                        staple_up_bar_top(r_dn, r_f_dn, link(s_bar, table, nu, dn, sites, lanes, lane, g)),
-                        staple_down_bar_bottom(r_x, r_f, link(s_bar, table, nu, up, sites, lanes, lane, g)),
-                    )
-                    n_up = link(links, table, nu, up, sites, lanes, lane, g)
-                    n_dn = link(links, table, nu, dn, sites, lanes, lane, g)
-                    side = staple_up_bar_near(r_f, n_up, link(s_bar, table, rho, x, sites, lanes, lane, g))
-                    side = add(side, staple_down_bar_near(r_x, n_up, link(s_bar, table, rho, f, sites, lanes, lane, g)))
-                    side = add(side, staple_up_bar_far(n_dn, r_f_dn, link(s_bar, table, rho, dn, sites, lanes, lane, g)))
-                    s = link(s_bar, table, rho, f_dn, sites, lanes, lane, g)
-                    side = add(side, staple_down_bar_far(n_dn, r_dn, s))
-                    trace = wide(re_trace_mul(own, link(links, table, nu, x, sites, lanes, lane, g)))
-                    row = eta_bar[item % n, nu * d + rho]
-                    store_real(row, lane, load_real(row, lane, g) + trace)
-                    total = add_scaled(total, load_real(weight[nu * d + rho], lane, g), own)
-                    total = add_scaled(total, load_real(weight[rho * d + nu], lane, g), side)
-                put_link(out, nu, site, sites, lanes, lane, g, total)
+    for item in prange(n):  # one thread per row of sums: overlapping registers must not meet there
+        for block in range(blocks(lanes, g)):
+            lane = first_lane(block, lanes, g)
+            for k in range(d * d):
+                store_real(eta_bar[item, k], lane, zero(g))
+            for site in range(first(item, sites), first(item + 1, sites)):
+                x = (site, 0)
+                for nu in range(d):
+                    f = hop(table, x, nu, 0, g)
+                    total = link(local, table, nu, x, sites, lanes, lane, g)
+                    for rho in range(d):
+                        if rho == nu:
+                            continue
+                        up, dn, f_dn = hop(table, x, rho, 0, g), hop(table, x, rho, 1, g), hop(table, f, rho, 1, g)
+                        r_x = link(links, table, rho, x, sites, lanes, lane, g)
+                        r_f = link(links, table, rho, f, sites, lanes, lane, g)
+                        r_dn = link(links, table, rho, dn, sites, lanes, lane, g)
+                        r_f_dn = link(links, table, rho, f_dn, sites, lanes, lane, g)
+                        own = add(
+                            staple_up_bar_top(r_dn, r_f_dn, link(s_bar, table, nu, dn, sites, lanes, lane, g)),
+                            staple_down_bar_bottom(r_x, r_f, link(s_bar, table, nu, up, sites, lanes, lane, g)),
+                        )
+                        n_up = link(links, table, nu, up, sites, lanes, lane, g)
+                        n_dn = link(links, table, nu, dn, sites, lanes, lane, g)
+                        side = staple_up_bar_near(r_f, n_up, link(s_bar, table, rho, x, sites, lanes, lane, g))
+                        side = add(
+                            side, staple_down_bar_near(r_x, n_up, link(s_bar, table, rho, f, sites, lanes, lane, g))
+                        )
+                        side = add(
+                            side, staple_up_bar_far(n_dn, r_f_dn, link(s_bar, table, rho, dn, sites, lanes, lane, g))
+                        )
+                        s = link(s_bar, table, rho, f_dn, sites, lanes, lane, g)
+                        side = add(side, staple_down_bar_far(n_dn, r_dn, s))
+                        trace = wide(re_trace_mul(own, link(links, table, nu, x, sites, lanes, lane, g)))
+                        row = eta_bar[item, nu * d + rho]
+                        store_real(row, lane, load_real(row, lane, g) + trace)
+                        total = add_scaled(total, load_real(weight[nu * d + rho], lane, g), own)
+                        total = add_scaled(total, load_real(weight[rho * d + nu], lane, g), side)
+                    put_link(out, nu, site, sites, lanes, lane, g, total)
 
 
 def smear_vjp(lattice, links, eta, kappa, bar):
