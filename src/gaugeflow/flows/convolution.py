@@ -80,7 +80,5 @@ class Convolution:
             xp = array_namespace(links)
             rows_bar = xp.take(bar[mu, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
             bar = kernels.overwrite(lattice, bar, mu, sites, rows_bar * 0.0)
-            total, _ = kernels.path_sum_vjp(
-                lattice, links, mu, sites, self._fill_weight(lattice), rows_bar, total
-            )
+            total, _ = kernels.path_sum_vjp(lattice, links, mu, sites, self._fill_weight(lattice), rows_bar, total)
         return total + bar

@@ -8,7 +8,6 @@ correlated ensembles); derivation in ``docs/derivations/residual.md``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,7 +35,7 @@ class ResidualSweep:
     convolutions
         How the frozen links of each class of staples are smeared; ``Convolution(0)`` are the plain links.
     planes
-        ``"isotropic"``: one coefficient per convolution; ``"anisotropic"``: one for temporal and one for spatial planes.
+        ``"isotropic"``: one coefficient per convolution; ``"anisotropic"``: one for temporal, one for spatial planes.
     reverse
         Whether the layers are applied in the opposite order.
 
@@ -73,7 +72,7 @@ class ResidualSweep:
         """Parameters of the identity."""
         import array_api_compat.numpy as xp
 
-        return {"delta": xp.zeros(self.shape, dtype=xp.float64)}
+        return {"delta": xp.asarray([[0.0] * self.shape[1]] * self.shape[0])}
 
     def _plane_class(self, mu: int, nu: int) -> int:
         return 0 if self.planes == "isotropic" or 0 in (mu, nu) else 1
@@ -82,15 +81,11 @@ class ResidualSweep:
         delta = params["delta"]
         if tuple(delta.shape) != self.shape:
             raise ValueError(f"delta: expected shape {self.shape}, got {tuple(delta.shape)}")
-        return [
-            float(delta[level, self._plane_class(mu, nu)]) if nu != mu else 0.0 for nu in range(self.lattice.ndim)
-        ]
+        return [float(delta[level, self._plane_class(mu, nu)]) if nu != mu else 0.0 for nu in range(self.lattice.ndim)]
 
     # ---- the map ---------------------------------------------------------------------------------------------------
     def _masks(self) -> list[tuple[int, Any]]:
-        masks = [
-            (mu, self.lattice.active_sites(mu, parity)) for mu in range(self.lattice.ndim) for parity in (0, 1)
-        ]
+        masks = [(mu, self.lattice.active_sites(mu, parity)) for mu in range(self.lattice.ndim) for parity in (0, 1)]
         return masks[::-1] if self.reverse else masks
 
     def _paths(self, params: Params, links: Array, mu: int, sites: Any) -> Array:
@@ -108,7 +103,7 @@ class ResidualSweep:
         weight = self._weight(params, level, mu)
         convolution = self.convolutions[level]
         if convolution.plain:
-            return kernels.path_sum_vjp(self.lattice, links, mu, sites, weight, paths_bar, total)  # type: ignore[no-any-return]
+            return kernels.path_sum_vjp(self.lattice, links, mu, sites, weight, paths_bar, total)
         xp = array_namespace(links)
         smeared = convolution.forward(self.lattice, links, mu, sites)
         bar, weight_bar = kernels.path_sum_vjp(
@@ -181,18 +176,14 @@ class ResidualSweep:
             for level, convolution in enumerate(self.convolutions):
                 smeared = convolution.forward(lattice, x, mu, sites)
                 for k in range(classes):
-                    weight = [
-                        1.0 if nu != mu and self._plane_class(mu, nu) == k else 0.0 for nu in range(lattice.ndim)
-                    ]
+                    weight = [1.0 if nu != mu and self._plane_class(mu, nu) == k else 0.0 for nu in range(lattice.ndim)]
                     if any(weight):
                         paths = kernels.path_sum(lattice, smeared, mu, sites, weight)
                         part = kernels.residual_tangent(lattice, x, mu, sites, paths, force)
                         sums[level][k] = sums[level][k] + part
         return xp.stack([xp.stack(row) for row in sums])
 
-    def vjp(
-        self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any
-    ) -> tuple[Params, Array]:
+    def vjp(self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any) -> tuple[Params, Array]:
         """Pull cotangents back through the sweep; see :class:`gaugeflow.typing.Flow`."""
         bars, x_bar = self.vjp_by_configuration(params, x, y, y_bar, log_det_bar)
         xp = array_namespace(x)
@@ -227,7 +218,6 @@ class ResidualSweep:
         delta_bar = xp.stack([xp.stack([bars[level, k] for k in range(classes)]) for level in range(levels)])
         return {"delta": delta_bar}, kernels.from_ambient(lattice, x, total)
 
-
     def push_score(self, params: Params, x: Array, y: Array, score: Array) -> Array:
         """Gradient of the log-density of ``y = f(x)`` from that of x, both algebra fields."""
         lattice = self.lattice
@@ -250,8 +240,8 @@ def _check_norm(norm: Array, mu: int) -> None:
     worst = float(xp.max(norm))
     if not worst < 1.0:
         raise ConvergenceError(
-            f"residual layer (direction {mu}): the sum of paths has norm {worst:.3g}, invertible maps need less than 1; "
-            "take a smaller step or more sweeps"
+            f"residual layer (direction {mu}): the sum of paths has norm {worst:.3g}, invertible maps need less than "
+            "1; take a smaller step or more sweeps"
         )
 
 
@@ -260,5 +250,3 @@ def _finite(log_det: Array) -> Array:
     if not bool(xp.all(xp.isfinite(log_det))):
         raise ConvergenceError("residual layer: a Jacobian determinant is not positive; the step is too large")
     return log_det
-
-

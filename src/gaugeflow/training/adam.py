@@ -84,9 +84,7 @@ class Adam:
         factor = min(1.0, self.clip / norm) if norm > 0.0 else 1.0
         step = state.step + 1
         mean = tree.map(lambda m, g: self.beta1 * m + (1.0 - self.beta1) * factor * g, state.mean, gradient)
-        square = tree.map(
-            lambda v, g: self.beta2 * v + (1.0 - self.beta2) * (factor * g) ** 2, state.square, gradient
-        )
+        square = tree.map(lambda v, g: self.beta2 * v + (1.0 - self.beta2) * (factor * g) ** 2, state.square, gradient)
         rate = self.schedule(state.step)
         bias1, bias2 = 1.0 - self.beta1**step, 1.0 - self.beta2**step
 

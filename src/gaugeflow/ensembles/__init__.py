@@ -1,0 +1,6 @@
+"""Ensembles of configurations and pairs of correlated ones, streamed."""
+
+from gaugeflow.ensembles.correlated import CorrelatedEnsemble, Measurements, Pair, measure_images
+from gaugeflow.ensembles.stored import FileEnsemble, MemoryEnsemble
+
+__all__ = ["CorrelatedEnsemble", "FileEnsemble", "Measurements", "MemoryEnsemble", "Pair", "measure_images"]

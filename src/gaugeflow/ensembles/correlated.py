@@ -1,0 +1,147 @@
+"""Correlated ensembles: source configurations, their images under a flow, and exact log-weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gaugeflow.analysis import Series
+from gaugeflow.lattice import Array
+from gaugeflow.training.loss import log_weight
+from gaugeflow.typing import Action, Ensemble, Flow, Params
+
+
+class Pair(NamedTuple):
+    """Some source configurations with their images: ``<O>_target = <w O(image)> / <w>`` over the source ensemble."""
+
+    source: Array
+    image: Array
+    log_weight: Array
+    ids: Array
+    chain: Array
+
+
+@dataclass(frozen=True)
+class CorrelatedEnsemble:
+    """Streams (U, f(U), log w) from a source ensemble; nothing is kept in memory.
+
+    Parameters
+    ----------
+    ensemble
+        Configurations distributed as exp(-source).
+    source, target
+        The two actions.
+    flow, params
+        Map from source to target; None for plain (epsilon-) reweighting, where f is the identity.
+    """
+
+    ensemble: Ensemble
+    source: Action
+    target: Action
+    flow: Flow | None = None
+    params: Params | None = None
+
+    def __len__(self) -> int:
+        """Number of configurations."""
+        return len(self.ensemble)
+
+    def map(self, x: Array) -> tuple[Array, Array]:
+        """Images and log-weights of source configurations."""
+        if self.flow is None:
+            return x, self.source.value(x) - self.target.value(x)
+        if self.params is None:
+            raise ValueError("CorrelatedEnsemble: a flow needs its parameters, got None")
+        return log_weight(self.flow, self.params, self.source, self.target, x)
+
+    def pairs(self, size: int) -> Iterator[Pair]:
+        """Consecutive batches of at most ``size`` configurations."""
+        for batch in self.ensemble.batches(size):
+            image, weight = self.map(batch.fields)
+            yield Pair(batch.fields, image, weight, batch.ids, batch.chain)
+
+
+class Measurements:
+    """Rows of measurements by configuration, collected batch by batch, handed out as series by chain."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[npt.NDArray[Any]]] = {}
+        self._ids: list[npt.NDArray[Any]] = []
+        self._chains: list[npt.NDArray[Any]] = []
+
+    def add(self, ids: Any, chain: Any, values: Mapping[str, Any]) -> None:
+        """Append one batch: every value is ``(batch,)``.
+
+        Raises
+        ------
+        ValueError
+            If the names differ from earlier batches, or a value is not finite.
+        """
+        if self._columns and set(values) != set(self._columns):
+            raise ValueError(f"measurements: expected {sorted(self._columns)}, got {sorted(values)}")
+        self._ids.append(np.asarray(ids))
+        self._chains.append(np.asarray(chain))
+        for name, value in values.items():
+            column = np.asarray(value, dtype=np.float64)
+            if column.shape != self._ids[-1].shape or not np.isfinite(column).all():
+                raise ValueError(f"measurements: {name} is not one finite number for each configuration")
+            self._columns.setdefault(name, []).append(column)
+
+    def series(self, name: str) -> Series:
+        """One column as a series with its chains in order of configuration ids."""
+        ids, chains = np.concatenate(self._ids), np.concatenate(self._chains)
+        column = np.concatenate(self._columns[name])
+        rows = [np.nonzero(chains == c)[0] for c in np.unique(chains)]
+        rows = [r[np.argsort(ids[r], kind="stable")] for r in rows]
+        return Series.from_chains([column[r] for r in rows], [ids[r] for r in rows], name)
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """All columns in the order of arrival, with ``id`` and ``chain``."""
+        table = {name: np.concatenate(parts) for name, parts in self._columns.items()}
+        return {"id": np.concatenate(self._ids), "chain": np.concatenate(self._chains), **table}
+
+
+def measure_images(
+    ensemble: Ensemble,
+    maps: Mapping[str, CorrelatedEnsemble],
+    observables: Sequence[Callable[[Array], Mapping[str, Array]]],
+    size: int,
+    progress: Callable[[], None] = lambda: None,
+) -> Measurements:
+    """Measure observables on a source ensemble and on its images under several maps.
+
+    Parameters
+    ----------
+    ensemble
+        Source configurations.
+    maps
+        Correlated ensembles over the same source, by name.
+    observables
+        Functions of a field that return named values ``(batch,)``.
+    size
+        Configurations per batch.
+    progress
+        Called once for each batch.
+
+    Returns
+    -------
+    Measurements
+        Columns ``name`` (source), ``map/name`` (images; absent for identity maps) and ``map/log_weight``.
+    """
+    result = Measurements()
+    for batch in ensemble.batches(size):
+        row: dict[str, Array] = {}
+        for observable in observables:
+            row.update(observable(batch.fields))
+        for name, correlated in maps.items():
+            image, weight = correlated.map(batch.fields)
+            row[f"{name}/log_weight"] = weight
+            if correlated.flow is not None:
+                for observable in observables:
+                    row.update({f"{name}/{key}": value for key, value in observable(image).items()})
+        result.add(batch.ids, batch.chain, row)
+        progress()
+    return result

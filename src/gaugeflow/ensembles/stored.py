@@ -1,0 +1,125 @@
+"""Ensembles of configurations: in memory, and in files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gaugeflow import io
+from gaugeflow.lattice import Array, Lattice
+from gaugeflow.typing import Batch
+
+
+@dataclass(frozen=True)
+class MemoryEnsemble:
+    """Blocks of configurations, for instance one block of lanes for each recorded step of a Markov chain.
+
+    Parameters
+    ----------
+    lattice
+        The lattice of the fields.
+    blocks
+        Fields ``(ndim, n_blocks, N, N, lanes)``; every block has the same lanes, each lane is a chain.
+    ids
+        Configuration number of each block (default: 0, 1, ...).
+    """
+
+    lattice: Lattice
+    blocks: tuple[Array, ...]
+    ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.blocks:
+            raise ValueError("MemoryEnsemble: expected at least one block of configurations, got none")
+        sizes = {self.lattice.check_links(block, f"block {i}") for i, block in enumerate(self.blocks)}
+        if len(sizes) > 1:
+            raise ValueError(f"MemoryEnsemble: blocks differ in (colours, lanes): {sorted(sizes)}")
+        if self.ids and len(self.ids) != len(self.blocks):
+            raise ValueError(f"MemoryEnsemble: expected {len(self.blocks)} ids, got {len(self.ids)}")
+
+    @property
+    def chains(self) -> int:
+        """Number of chains, the configurations in a block."""
+        return self.lattice.batch(self.blocks[0].shape[-1])
+
+    def __len__(self) -> int:
+        """Number of configurations."""
+        return len(self.blocks) * self.chains
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Batches of at most ``size`` configurations, block by block (chains split, blocks never joined)."""
+        if size < 1:
+            raise ValueError(f"batches: expected a positive size, got {size}")
+        ids = self.ids or tuple(range(len(self.blocks)))
+        for number, block in zip(ids, self.blocks, strict=True):
+            for start in range(0, self.chains, size):
+                chosen = np.arange(start, min(start + size, self.chains))
+                fields = block if len(chosen) == self.chains else _take(self.lattice, block, chosen)
+                yield Batch(fields, np.zeros(len(chosen)), np.full(len(chosen), number), chosen)
+
+
+def _take(lattice: Lattice, field: Array, chosen: Any) -> Array:
+    """Some configurations of a field."""
+    batch = lattice.batch(field.shape[-1])
+    lanes = (np.arange(lattice.n_folds)[:, None] * batch + chosen[None, :]).ravel()
+    return np.ascontiguousarray(field[..., lanes])
+
+
+@dataclass(frozen=True)
+class FileEnsemble:
+    """Configurations in files that :func:`gaugeflow.io.read` understands, one configuration each, one chain.
+
+    Parameters
+    ----------
+    lattice
+        The lattice; its fold is how configurations are laid out in lanes.
+    paths
+        Files in Markov-chain order.
+    """
+
+    lattice: Lattice
+    paths: tuple[Path, ...]
+
+    @classmethod
+    def open(cls, paths: Sequence[str | Path], fold: Sequence[int] | None = None) -> FileEnsemble:
+        """Ensemble of these files on the lattice of the first one.
+
+        Raises
+        ------
+        ValueError
+            If there are no files.
+        """
+        if not paths:
+            raise ValueError("FileEnsemble: expected at least one file, got none")
+        shape = io.read(paths[0]).shape
+        return cls(Lattice(shape, fold), tuple(Path(p) for p in paths))
+
+    def __len__(self) -> int:
+        """Number of configurations."""
+        return len(self.paths)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Batches of at most ``size`` configurations in the order of the files.
+
+        Raises
+        ------
+        FormatError
+            If a file is damaged.
+        ValueError
+            If a file has another lattice.
+        """
+        if size < 1:
+            raise ValueError(f"batches: expected a positive size, got {size}")
+        for start in range(0, len(self.paths), size):
+            chosen = self.paths[start : start + size]
+            configs = [io.read(path) for path in chosen]
+            for path, config in zip(chosen, configs, strict=True):
+                if config.shape != self.lattice.shape:
+                    raise ValueError(f"{path}: expected a lattice {self.lattice.shape}, got {config.shape}")
+            fields = self.lattice.pack(np.stack([config.links for config in configs]), 1)
+            count = len(chosen)
+            yield Batch(fields, np.zeros(count), np.arange(start, start + count), np.zeros(count, dtype=np.int64))

@@ -1,0 +1,176 @@
+"""The training loop: minibatches of source configurations, held-out ESS, early stopping, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gaugeflow import io, tree
+from gaugeflow.analysis import ess
+from gaugeflow.errors import FormatError
+from gaugeflow.training.adam import Adam, AdamState
+from gaugeflow.training.loss import Loss, log_weight
+from gaugeflow.typing import Action, Array, Ensemble, Flow, Params
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened at each evaluation: step, mean loss since the last one, held-out ESS with error, seconds so far."""
+
+    step: list[int] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    ess: list[float] = field(default_factory=list)
+    ess_error: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def columns(self) -> dict[str, Any]:
+        """Table of :func:`gaugeflow.io.write_table`."""
+        return {name: np.asarray(values) for name, values in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Best parameters on held-out configurations, and the history that led there."""
+
+    params: Params
+    history: History
+
+
+def held_out_ess(
+    flow: Flow, params: Params, source: Action, target: Action, ensemble: Ensemble, batch: int
+) -> tuple[float, float]:
+    """Effective sample size per configuration over an ensemble, with its error."""
+    weights = [log_weight(flow, params, source, target, b.fields)[1] for b in ensemble.batches(batch)]
+    estimate = ess(np.concatenate([np.asarray(w) for w in weights]))
+    return estimate.value, estimate.error
+
+
+def _forever(ensemble: Ensemble, batch: int) -> Iterator[Array]:
+    while True:
+        for chunk in ensemble.batches(batch):
+            yield chunk.fields
+
+
+def train(
+    flow: Flow,
+    params: Params,
+    source: Action,
+    target: Action,
+    ensemble: Ensemble,
+    held_out: Ensemble,
+    *,
+    loss: Loss,
+    optimiser: Adam,
+    steps: int,
+    batch: int,
+    evaluate_every: int = 10,
+    patience: int | None = None,
+    checkpoint: Path | None = None,
+    progress: Callable[[int, float], None] = lambda step, ess: None,
+) -> Trained:
+    """Train a flow from one action to another on source configurations.
+
+    Parameters
+    ----------
+    flow, params
+        The flow and the parameters to start from.
+    source, target
+        Actions; the ensembles are distributed as exp(-source).
+    ensemble, held_out
+        Configurations for the gradient, taken in order again and again, and for the ESS that decides.
+    loss
+        One of :mod:`gaugeflow.training.loss`.
+    optimiser
+        Adam with its schedule.
+    steps, batch
+        Number of updates and configurations for each.
+    evaluate_every
+        Updates between evaluations of the held-out ESS.
+    patience
+        Stop after so many evaluations without a better ESS (default: never).
+    checkpoint
+        HDF5 file, written atomically at every evaluation; an existing one is resumed from, to the same result.
+    progress
+        Called after every evaluation with the number of updates made and the ESS.
+
+    Returns
+    -------
+    Trained
+        Parameters of the best evaluation and the history.
+
+    Raises
+    ------
+    FormatError
+        If the checkpoint is not one of this training.
+    """
+    history, best = History(), params
+    state = optimiser.init(params)
+    current: Params = params
+    spent = 0.0
+    if checkpoint is not None and checkpoint.exists():
+        current, best, state, history = _load(checkpoint, params)
+        spent = history.seconds[-1]
+    batches = _forever(ensemble, batch)
+    for _ in range(state.step):
+        next(batches)
+    start = time.perf_counter() - spent
+
+    def evaluate(losses: list[float]) -> None:
+        nonlocal best
+        value, error = held_out_ess(flow, current, source, target, held_out, batch)
+        if not history.ess or value > max(history.ess):
+            best = current
+        history.step.append(state.step)
+        history.loss.append(float(np.mean(losses)) if losses else math.nan)
+        history.ess.append(value)
+        history.ess_error.append(error)
+        history.seconds.append(time.perf_counter() - start)
+        if checkpoint is not None:
+            _save(checkpoint, current, best, state, history)
+        progress(state.step, value)
+
+    if not history.step:
+        evaluate([])
+    losses: list[float] = []
+    while state.step < steps and not _tired(history, patience):
+        result = loss(flow, current, source, target, next(batches))
+        current, state = optimiser.update(state, current, result.gradient)
+        losses.append(result.loss)
+        if state.step % evaluate_every == 0 or state.step == steps:
+            evaluate(losses)
+            losses = []
+    return Trained(best, history)
+
+
+def _tired(history: History, patience: int | None) -> bool:
+    if patience is None:
+        return False
+    return len(history.ess) - 1 - int(np.argmax(history.ess)) >= patience
+
+
+def _save(path: Path, current: Params, best: Params, state: AdamState, history: History) -> None:
+    parts = {"current": current, "best": best, "mean": state.mean, "square": state.square}
+    attributes = {**io.provenance(), "step": state.step, "history": json.dumps(vars(history))}
+    io.write_params(path, parts, attributes=attributes)
+
+
+def _load(path: Path, like: Params) -> tuple[Params, Params, AdamState, History]:
+    parts, attributes = io.read_params(path)
+    try:
+        history = History(**json.loads(attributes["history"]))
+        state = AdamState(int(attributes["step"]), parts["mean"], parts["square"])
+        current, best = parts["current"], parts["best"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{path}: not a training checkpoint ({error})") from error
+    expected = {name: tuple(a.shape) for name, a in tree.flatten(like).items()}
+    found = {name: tuple(a.shape) for name, a in tree.flatten(current).items()}
+    if expected != found:
+        raise FormatError(f"{path}: a checkpoint of other parameters: expected {expected}, found {found}")
+    return current, best, state, history
