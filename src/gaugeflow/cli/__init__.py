@@ -12,6 +12,7 @@ from gaugeflow.cli.bench import bench
 from gaugeflow.cli.convert import convert
 from gaugeflow.cli.info import info
 from gaugeflow.cli.measure import measure
+from gaugeflow.cli.sample import sample
 from gaugeflow.errors import ConvergenceError, GaugeflowError
 
 NUMERICAL_FAILURE, WRONG_INPUT, INTERRUPTED = 1, 2, 130
@@ -53,5 +54,5 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (measure, convert, info, bench):
+for _command in (sample, measure, convert, info, bench):
     main.add_command(_command)

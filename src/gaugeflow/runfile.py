@@ -1,0 +1,259 @@
+"""Run files: one TOML file says what ``gaugeflow sample``, ``train`` and ``derive`` do.
+
+Each section is a frozen dataclass; its annotations are the schema.  Whatever does not fit raises ``ValueError`` with
+the file, the key, what was found and what is allowed.  Paths are relative to the folder of the run file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def _limited(*, least: float = -math.inf, above: float | None = None, default: Any = MISSING) -> Any:
+    """A number, or a list of numbers, with a lower limit: included (``least``) or not (``above``)."""
+    limits = {"least": least} if above is None else {"above": above}
+    return field(default=default, metadata=limits)
+
+
+@dataclass(frozen=True)
+class LatticeSection:
+    """``[lattice]``: extents t, z, y, x and, optionally, the fold (default: enough for the vector registers)."""
+
+    shape: tuple[int, ...] = _limited(least=2)
+    fold: tuple[int, ...] = _limited(least=1, default=())
+
+
+@dataclass(frozen=True)
+class GroupSection:
+    """``[group]``: SU(n); 1 is U(1)."""
+
+    n: int = _limited(least=1, default=3)
+
+
+@dataclass(frozen=True)
+class SourceSection:
+    """``[source]``: the distribution of the given ensemble, and its files where it is not sampled."""
+
+    beta: float = _limited(above=0.0)
+    action: Literal["wilson"] = "wilson"
+    anisotropy: float = 0.0
+    files: str = ""
+
+
+@dataclass(frozen=True)
+class SamplerSection:
+    """``[sampler]``: heat bath with overrelaxation.
+
+    ``chains`` run side by side; each gives ``configurations``, ``separation`` steps apart, after ``burn_in`` steps.  A
+    step is one heat-bath sweep and ``overrelaxation`` overrelaxation sweeps.
+    """
+
+    configurations: int = _limited(least=1)
+    chains: int = _limited(least=1, default=1)
+    burn_in: int = _limited(least=0, default=200)
+    separation: int = _limited(least=1, default=10)
+    overrelaxation: int = _limited(least=0, default=4)
+    start: Literal["hot", "cold"] = "hot"
+    seed: int = _limited(least=0, default=1)
+
+
+@dataclass(frozen=True)
+class TargetSection:
+    """``[target]``: values of the one parameter, ``beta`` or ``anisotropy``, that differs from the source."""
+
+    beta: tuple[float, ...] = _limited(above=0.0, default=())
+    anisotropy: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class FlowSection:
+    """``[flow]``: residual sweeps with staples of links convolved 0, 1, 2, ... times."""
+
+    sweeps: int = _limited(least=1, default=2)
+    convolutions: tuple[int, ...] = _limited(least=0, default=(0, 1, 2))
+    planes: Literal["isotropic", "anisotropic"] = "isotropic"
+
+
+@dataclass(frozen=True)
+class TrainingSection:
+    """``[training]``: coefficients by linear least squares, refined by Adam where ``method`` says so."""
+
+    method: Literal["least-squares", "adam"] = "least-squares"
+    configurations: int = _limited(least=8, default=64)
+    steps: int = _limited(least=1, default=200)
+    batch: int = _limited(least=1, default=16)
+    learning_rate: float = _limited(above=0.0, default=1e-3)
+    seed: int = _limited(least=0, default=1)
+
+
+Observable = Literal["plaquette", "plaquette_spatial", "plaquette_temporal", "polyakov_loop", "t2_e", "q"]
+
+
+@dataclass(frozen=True)
+class ObservablesSection:
+    """``[observables]``: what is measured; ``t2_e`` and ``q`` at ``flow_time`` of the gradient flow."""
+
+    names: tuple[Observable, ...] = ("plaquette",)
+    flow_time: float = _limited(least=0.0, default=0.0)
+    step: float = _limited(above=0.0, default=0.02)
+
+
+@dataclass(frozen=True)
+class OutputSection:
+    """``[output]``: folder and form of the results; ``ensemble`` is one HDF5 file of all configurations."""
+
+    dir: str
+    format: Literal["ensemble", "nersc", "ildg", "scidac", "hdf5"] = "ensemble"
+    precision: Literal[64, 32] = 64
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A validated run file.  Sections that it does not have are None; :meth:`require` names them."""
+
+    path: Path
+    lattice: LatticeSection
+    source: SourceSection
+    output: OutputSection
+    group: GroupSection = GroupSection()
+    sampler: SamplerSection | None = None
+    target: TargetSection | None = None
+    flow: FlowSection | None = None
+    training: TrainingSection | None = None
+    observables: ObservablesSection | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Folder of results."""
+        return self.path.parent / self.output.dir
+
+    def require(self, section: type[T]) -> T:
+        """The section of this type; ``ValueError`` if the file lacks it."""
+        found = next((value for value in vars(self).values() if isinstance(value, section)), None)
+        if found is None:
+            raise ValueError(f"{self.path}: this command needs the section [{_SECTIONS[section]}]")
+        return found
+
+
+_SECTIONS: dict[type, str] = {
+    LatticeSection: "lattice",
+    GroupSection: "group",
+    SourceSection: "source",
+    SamplerSection: "sampler",
+    TargetSection: "target",
+    FlowSection: "flow",
+    TrainingSection: "training",
+    ObservablesSection: "observables",
+    OutputSection: "output",
+}
+_NECESSARY = ("lattice", "source", "output")
+
+
+def read_runfile(path: Path) -> RunFile:
+    """Read and validate a run file.
+
+    Raises
+    ------
+    ValueError
+        If it is not TOML, or a section, key, type or value is not allowed, or a necessary one is missing.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        table = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not TOML: {error}") from None
+    _check_names(str(path), "section", table, _SECTIONS.values())
+    for name in _NECESSARY:
+        if name not in table:
+            raise ValueError(f"{path}: section [{name}] is missing")
+    sections = {name: _section(path, cls, name, table[name]) for cls, name in _SECTIONS.items() if name in table}
+    run = RunFile(path=path, **sections)
+    _check_together(run)
+    return run
+
+
+def _check_together(run: RunFile) -> None:
+    """What no section can know alone."""
+    shape, fold = run.lattice.shape, run.lattice.fold
+    if len(shape) < 2:
+        raise ValueError(f"{run.path}: [lattice] shape: expected two extents or more, found {list(shape)}")
+    if fold and len(fold) != len(shape):
+        raise ValueError(f"{run.path}: [lattice] fold: expected {len(shape)} entries like shape, found {list(fold)}")
+    if bool(run.source.files) == (run.sampler is not None):
+        raise ValueError(f"{run.path}: expected either [source] files or the section [sampler]")
+    if run.target is not None and bool(run.target.beta) == bool(run.target.anisotropy):
+        raise ValueError(f"{run.path}: [target]: expected either beta or anisotropy")
+
+
+def _section(path: Path, cls: type, name: str, table: object) -> Any:
+    where = f"{path}: [{name}]"
+    if not isinstance(table, Mapping):
+        raise ValueError(f"{path}: {name}: expected a section [{name}], found {table!r}")
+    known = {entry.name: entry for entry in fields(cls)}
+    _check_names(where, "key", table, known)
+    kinds = get_type_hints(cls)
+    values = {key: _value(f"{where} {key}", kinds[key], known[key], value) for key, value in table.items()}
+    for key, entry in known.items():
+        if key not in values and entry.default is MISSING:
+            raise ValueError(f"{where} {key}: missing; expected {_expected(kinds[key], entry)}")
+    return cls(**values)
+
+
+def _check_names(where: str, what: str, found: Iterable[str], allowed: Iterable[str]) -> None:
+    names = sorted(allowed)
+    for name in found:
+        if name not in names:
+            raise ValueError(f"{where}: unknown {what} {name!r}{_hint([name], names)}; allowed: {', '.join(names)}")
+
+
+def _hint(found: Sequence[object], choices: Sequence[object]) -> str:
+    """The choice that was perhaps meant."""
+    words = [choice for choice in choices if isinstance(choice, str)]
+    close = [match for item in found for match in difflib.get_close_matches(str(item), words, n=1) if item != match]
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _value(where: str, kind: Any, entry: Field[Any], value: object) -> Any:
+    """The value as the annotation wants it, or ``ValueError``; one value will do where a list is expected."""
+    many = get_origin(kind) is tuple
+    one = get_args(kind)[0] if many else kind
+    items: list[Any] = value if many and isinstance(value, list) else [value]
+    if not items or not all(_fits(one, entry.metadata, item) for item in items):
+        hint = _hint(items, get_args(one))
+        raise ValueError(f"{where}: expected {_expected(kind, entry)}, found {value!r}{hint}")
+    converted = tuple(float(item) if one is float else item for item in items)
+    return converted if many else converted[0]
+
+
+def _fits(kind: Any, limits: Mapping[str, Any], item: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return any(item == choice and type(item) is type(choice) for choice in get_args(kind))
+    if kind is str:
+        return isinstance(item, str) and item != ""
+    if isinstance(item, bool) or not isinstance(item, int if kind is int else (int, float)):
+        return False
+    return math.isfinite(item) and item >= limits.get("least", item) and item > limits.get("above", -math.inf)
+
+
+def _expected(kind: Any, entry: Field[Any]) -> str:
+    """What is allowed, in words."""
+    if get_origin(kind) is tuple:
+        return f"a list of {_expected(get_args(kind)[0], entry)}"
+    if get_origin(kind) is Literal:
+        return " | ".join(repr(choice) for choice in get_args(kind))
+    if kind is str:
+        return "text"
+    limits = entry.metadata
+    limit = f" > {limits['above']:g}" if "above" in limits else ""
+    if limits.get("least", -math.inf) > -math.inf:
+        limit = f" >= {limits['least']:g}"
+    return ("an integer" if kind is int else "a number") + limit
