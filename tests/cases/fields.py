@@ -35,6 +35,13 @@ def algebra(lattice, n, batch, seed=0):
     return lattice.pack(algebra_array(lattice.shape, n, batch, seed), components=1)
 
 
+def ordered(lattice, n, batch, seed=0):
+    """Links near unity, exp(a / 5): sums of staples are far from singular."""
+    values, vectors = np.linalg.eigh(-0.2j * algebra_array(lattice.shape, n, batch, seed))
+    u = (vectors * np.exp(1j * values)[..., None, :]) @ np.conj(np.swapaxes(vectors, -1, -2))
+    return lattice.pack(u, components=1)
+
+
 def scalars(lattice, batch, seed=0):
     """Normal numbers on sites, ``(n_blocks, lanes)`` float64."""
     rng = np.random.default_rng([seed, batch, *lattice.shape])

@@ -1,0 +1,96 @@
+"""Every kernel by name: a function of :class:`Case` that makes its arguments after the lattice.
+
+A row puts the kernel's back ends through the whole comparison with the reference.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cases.fields import algebra, links, ordered
+from gaugeflow.lattice import Lattice
+from gaugeflow.random import Rng
+
+MU = 1
+"""Direction of active links."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Random arguments: numbers do not depend on fold or array library, and arrays are fresh with every access."""
+
+    lattice: Lattice
+    n: int
+    batch: int
+    dtype: Any = np.complex128
+    asarray: Any = np.asarray
+
+    @property
+    def links(self):
+        return self.asarray(links(self.lattice, self.n, self.batch).astype(self.dtype))
+
+    @property
+    def ordered(self):
+        """Links for updates that divide by sums of staples, each new link entering those of the next ones."""
+        return self.asarray(ordered(self.lattice, self.n, self.batch).astype(self.dtype))
+
+    @property
+    def algebra(self):
+        return self.asarray(algebra(self.lattice, self.n, self.batch, 1).astype(self.dtype))
+
+    @property
+    def matrices(self):
+        """Links of no group."""
+        x = algebra(self.lattice, self.n, self.batch, 2) + 0.3 * links(self.lattice, self.n, self.batch, 3)
+        return self.asarray(x.astype(self.dtype))
+
+    @property
+    def sites(self):
+        return self.lattice.active_sites(MU, 0)
+
+    @property
+    def active(self):
+        """Active rows of :attr:`matrices`, of norm below 1 as a residual update needs it."""
+        return self.asarray(np.asarray(self.matrices)[MU, self.sites] * np.asarray(0.02, dtype=self.dtype))
+
+    @property
+    def key(self):
+        return self.asarray(Rng(11).at(self.n).words())
+
+    def weights(self, count):
+        """A coefficient for each of ``count`` loops and each configuration."""
+        return self.asarray(np.random.default_rng(count).uniform(0.5, 2.0, size=(count, self.batch)))
+
+
+KERNELS = {
+    "clover": lambda c: (c.links,),
+    "evolve": lambda c: (c.links, c.algebra, -0.3),
+    "flow_stage": lambda c: (c.links, c.algebra, -1.0 * c.algebra, 0.2, -1.5),
+    "from_ambient": lambda c: (c.links, c.matrices),
+    "gauge_transform": lambda c: (c.links, c.links[0, ...]),
+    "haar_field": lambda c: (c.key, c.lattice.ndim, c.n, c.batch),
+    "heatbath": lambda c: (c.ordered, 20.0 * c.weights(len(c.lattice.planes)), c.key),
+    "inner": lambda c: (c.algebra, c.links),
+    "momentum_field": lambda c: (c.key, c.lattice.ndim, c.n, c.batch),
+    "normal_field": lambda c: (c.key, 3, c.batch),
+    "overrelax": lambda c: (c.ordered, c.weights(len(c.lattice.planes))),
+    "overwrite": lambda c: (c.links, MU, c.sites, c.active),
+    "path_sum": lambda c: (c.links, MU, c.sites, c.weights(c.lattice.ndim)),
+    "path_sum_vjp": lambda c: (c.links, MU, c.sites, c.weights(c.lattice.ndim), c.active, c.matrices),
+    "plaquette": lambda c: (c.links,),
+    "project": lambda c: (c.matrices,),
+    "rectangle": lambda c: (c.links,),
+    "rectangle_force": lambda c: (c.links, c.weights(c.lattice.ndim * (c.lattice.ndim - 1))),
+    "residual_score": lambda c: (c.links, MU, c.sites, c.active, c.matrices),
+    "residual_solve": lambda c: (c.links, MU, c.sites, c.active, 1e-6 if c.dtype == np.complex64 else 1e-14, 100),
+    "residual_tangent": lambda c: (c.links, MU, c.sites, c.active, c.algebra),
+    "residual_update": lambda c: (c.links, MU, c.sites, c.active),
+    "residual_update_vjp": lambda c: (c.links, MU, c.sites, c.active, c.weights(1)[0, ...], c.matrices),
+    "reunitarise": lambda c: (c.links + 0.05 * c.matrices,),
+    "smear": lambda c: (c.links, 0.1 * c.weights(c.lattice.ndim**2), -1.0),
+    "smear_vjp": lambda c: (c.links, 0.1 * c.weights(c.lattice.ndim**2), -1.0, c.matrices),
+    "to_ambient": lambda c: (c.links, c.algebra),
+    "uniform_field": lambda c: (c.key, 3, c.batch),
+    "wilson_force": lambda c: (c.links, c.weights(len(c.lattice.planes))),
+}

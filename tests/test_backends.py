@@ -1,0 +1,135 @@
+"""Every kernel on every back end, precision, N and fold equals the reference; the reference equals itself elsewhere.
+
+By default each kernel is compiled for four of the sixteen combinations, a Latin square: every N, and every pair of a
+precision and a layout, occurs once for each kernel.  ``-m "slow or not slow"`` runs all of them.
+"""
+
+import inspect
+import itertools
+import pkgutil
+import zlib
+from importlib import import_module
+
+import array_api_strict
+import numpy as np
+import pytest
+
+import gaugeflow.kernels
+from cases.kernels import KERNELS, Case
+from gaugeflow.backend import _load, available_backends, backend_of, kernels, use_backend
+from gaugeflow.errors import BackendError
+from gaugeflow.lattice import Lattice
+
+for module in pkgutil.iter_modules(gaugeflow.kernels.__path__):
+    import_module(f"gaugeflow.kernels.{module.name}")
+
+SHAPE, FOLD = (4, 4, 2, 2), (2, 2, 1, 1)
+# 19 and 20 lanes are no multiple of a register of 8 or 16 numbers.  Sub-lattices of 4 configurations fill registers
+# evenly, so that a processor that can will shuffle them; those of 5 straddle registers and are gathered.
+PLAIN, SHUFFLED, GATHERED = (None, 19), (FOLD, 4), (FOLD, 5)
+SIZES = (1, 2, 3, 4)
+LAYOUTS = tuple(itertools.product((np.complex128, np.complex64), ("plain", "folded")))
+
+
+def _combinations():
+    for name, n, k in itertools.product(sorted(KERNELS), SIZES, range(len(LAYOUTS))):
+        dtype, layout = LAYOUTS[k]
+        turn = zlib.crc32(name.encode())
+        chosen = (n + turn) % len(LAYOUTS) == k
+        fold, batch = PLAIN if layout == "plain" else (SHUFFLED, GATHERED)[(n + turn // 4) % 2]
+        label = f"{name}-{n}-{np.dtype(dtype).name}-{layout}"
+        yield pytest.param(name, n, dtype, fold, batch, id=label, marks=[] if chosen else [pytest.mark.slow])
+
+
+every_combination = pytest.mark.parametrize(("name", "n", "dtype", "fold", "batch"), list(_combinations()))
+
+
+def _call(name, case):
+    """Results as a tuple; kernels are pure, except that they may consume arguments named ``total``."""
+    arguments = KERNELS[name](case)
+    result = kernels[name](case.lattice, *arguments)
+    labels = list(inspect.signature(kernels[name].reference).parameters)[1:]
+    for label, before, after in zip(labels, KERNELS[name](case), arguments, strict=True):
+        if label != "total":
+            np.testing.assert_array_equal(np.asarray(after), np.asarray(before), err_msg=f"{name} changes {label}")
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _compare(found, expected, dtype):
+    tolerance = 1e-4 if dtype == np.complex64 else 1e-12
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(1.0, abs(b).max()))
+
+
+def test_every_kernel_has_a_row():
+    assert sorted(KERNELS) == sorted(kernels), "give each kernel a row in tests/cases/kernels.py, and only kernels"
+
+
+@pytest.mark.parametrize("name", sorted(KERNELS))
+def test_numba_has_every_kernel_with_the_same_signature(name):
+    function = _load("numba").lookup(name)
+    assert function is not None
+    assert list(inspect.signature(function).parameters) == list(inspect.signature(kernels[name].reference).parameters)
+
+
+@every_combination
+def test_numba_equals_reference(name, n, dtype, fold, batch):
+    case = Case(Lattice(SHAPE, fold), n, batch, dtype)
+    with use_backend("numba"):
+        found = _call(name, case)
+    with use_backend("reference"):
+        expected = _call(name, case)
+    _compare(found, expected, dtype)
+    assert all(type(a) is np.ndarray for a in found)
+
+
+@every_combination
+def test_reference_on_strict_arrays(name, n, dtype, fold, batch):
+    """Nothing beyond the array API standard is used, and folds do not change results."""
+    strict = _call(name, Case(Lattice(SHAPE, fold), n, batch, dtype, array_api_strict.asarray))
+    with use_backend("reference"):
+        expected = _call(name, Case(Lattice(SHAPE, fold), n, batch, dtype))
+    assert all(isinstance(a, array_api_strict.asarray(0.0).__class__) for a in strict)
+    _compare([np.asarray(a) for a in strict], expected, dtype)
+
+
+def test_strided_views_are_accepted():
+    case = Case(Lattice(SHAPE), 2, 8)
+    wide = np.concatenate([case.links, case.links], axis=-1)
+    view = wide[..., ::2]
+    np.testing.assert_array_equal(
+        kernels["plaquette"](case.lattice, view), kernels["plaquette"](case.lattice, np.ascontiguousarray(view))
+    )
+
+
+def test_dispatch():
+    case = Case(Lattice(SHAPE), 1, 2)
+    assert backend_of(case.links) == "numba"
+    assert backend_of(array_api_strict.asarray(case.links)) == "reference"
+    with use_backend("reference"):
+        assert backend_of(case.links) == "reference"
+    assert backend_of(case.links) == "numba"
+    assert available_backends()["numba"] == available_backends()["reference"] == "ready"
+
+
+def test_dispatch_errors():
+    lattice = Lattice(SHAPE)
+    case = Case(lattice, 2, 2)
+    with (
+        pytest.raises(BackendError, match=r"unknown back end 'gpu'; installed: \['numba', 'reference'"),
+        use_backend("gpu"),
+    ):
+        pass
+    with use_backend("numba"), pytest.raises(BackendError, match="does not compute on array_api_strict"):
+        kernels["plaquette"](lattice, array_api_strict.asarray(case.links))
+    with pytest.raises(ValueError, match=r"momentum has \(colours, lanes\) \(2, 3\), links has \(2, 2\)"):
+        kernels["evolve"](lattice, case.links, Case(lattice, 2, 3).algebra, 0.1)
+    with pytest.raises(TypeError, match="momentum is a"):
+        kernels["evolve"](lattice, case.links, array_api_strict.asarray(case.algebra), 0.1)
+    with pytest.raises(ValueError, match=r"coupling: expected a scalar, \(6,\) or \(6, 2\), got shape \(5,\)"):
+        kernels["wilson_force"](lattice, case.links, np.ones(5))
+    by_name = kernels["wilson_force"](lattice, links=case.links, coupling=1.0)
+    np.testing.assert_array_equal(by_name, kernels["wilson_force"](lattice, case.links, 1.0))
