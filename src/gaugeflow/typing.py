@@ -106,7 +106,9 @@ class Batch(NamedTuple):
 class Ensemble(Protocol):
     """Configurations that are streamed, never all in memory."""
 
-    lattice: Any
+    @property
+    def lattice(self) -> Any:
+        """The lattice of the fields."""
 
     def __len__(self) -> int:
         """Number of configurations."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,12 +105,19 @@ class Measurements:
         return {"id": np.concatenate(self._ids), "chain": np.concatenate(self._chains), **table}
 
 
+def _at_once(kind: str, work: Callable[[], Any]) -> Any:
+    return work()
+
+
 def measure_images(
     ensemble: Ensemble,
     maps: Mapping[str, CorrelatedEnsemble],
-    observables: Sequence[Callable[[Array], Mapping[str, Array]]],
+    observables: Callable[[Array], Mapping[str, Array]],
     size: int,
-    progress: Callable[[], None] = lambda: None,
+    *,
+    source_only: Callable[[Array], Mapping[str, Array]] | None = None,
+    timed: Callable[[str, Callable[[], Any]], Any] = _at_once,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Measurements:
     """Measure observables on a source ensemble and on its images under several maps.
 
@@ -120,11 +128,15 @@ def measure_images(
     maps
         Correlated ensembles over the same source, by name.
     observables
-        Functions of a field that return named values ``(batch,)``.
+        Function of a field that returns named values ``(batch,)``.
     size
         Configurations per batch.
+    source_only
+        Like ``observables``, for what is measured on source configurations alone.
+    timed
+        Runs a piece of work of kind ``"flow"`` or ``"measurement"`` and returns its result: a place for a clock.
     progress
-        Called once for each batch.
+        Called with the number of configurations done.
 
     Returns
     -------
@@ -132,16 +144,19 @@ def measure_images(
         Columns ``name`` (source), ``map/name`` (images; absent for identity maps) and ``map/log_weight``.
     """
     result = Measurements()
+    count = 0
     for batch in ensemble.batches(size):
-        row: dict[str, Array] = {}
-        for observable in observables:
-            row.update(observable(batch.fields))
+        x = batch.fields
+        row = dict(timed("measurement", partial(observables, x)))
         for name, correlated in maps.items():
-            image, weight = correlated.map(batch.fields)
+            image, weight = timed("flow", partial(correlated.map, x))
             row[f"{name}/log_weight"] = weight
             if correlated.flow is not None:
-                for observable in observables:
-                    row.update({f"{name}/{key}": value for key, value in observable(image).items()})
+                values = timed("measurement", partial(observables, image))
+                row.update({f"{name}/{key}": value for key, value in values.items()})
+        if source_only is not None:
+            row.update(source_only(x))
         result.add(batch.ids, batch.chain, row)
-        progress()
+        count += len(batch.ids)
+        progress(count)
     return result

@@ -1,0 +1,38 @@
+"""The systems of the talk, each a runnable, documented assembly behind ``gaugeflow demo NAME``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from gaugeflow.systems.report import Progress, Report, Table, silent
+
+__all__ = ["Progress", "Report", "System", "Table", "silent", "systems"]
+
+
+@dataclass(frozen=True)
+class System:
+    """One system: its name, what it shows, and the module whose ``run`` makes the report."""
+
+    name: str
+    summary: str
+    module: str
+
+    def run(self, *, out: Path, seed: int, quick: bool, progress: Progress = silent) -> Report:
+        """Run it; figures and files go to ``out``."""
+        run: Callable[..., Report] = import_module(self.module).run
+        return run(out=out, seed=seed, quick=quick, progress=progress)
+
+
+def systems() -> dict[str, System]:
+    """Every system by name, the default one first."""
+    known = (
+        System(
+            "correlated-su3",
+            "4D SU(3), beta 6.02 to 6.03 and 6.12: correlated ensembles and derivatives of observables",
+            "gaugeflow.systems.correlated_su3",
+        ),
+    )
+    return {system.name: system for system in known}
