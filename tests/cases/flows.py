@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cases.fields import scalars
+from cases.fields import links, scalars
+from gaugeflow.flows import Chain, Convolution, ResidualSweep
 from gaugeflow.lattice import Lattice
 
 
@@ -62,5 +63,33 @@ def _neighbour_affine():
     return NeighbourAffine(lattice), lattice, params, scalars(lattice, 3)
 
 
-GAUGE_FLOWS = {}
+def _residual(n, shape, convolutions, planes="isotropic", deltas=None):
+    """A residual sweep at random coefficients, on links near and far from the identity."""
+
+    def factory():
+        lattice = Lattice(shape)
+        flow = ResidualSweep(lattice, n, convolutions, planes)
+        size = flow.shape[0] * flow.shape[1]
+        delta = np.linspace(-0.03, 0.04, size).reshape(flow.shape) if deltas is None else deltas
+        return flow, lattice, {"delta": delta}, links(lattice, n, 2)
+
+    return factory
+
+
+def _chain():
+    lattice = Lattice((2, 2))
+    flow = Chain((ResidualSweep(lattice, 3), ResidualSweep(lattice, 3, (SMEARED,), reverse=True)))
+    params = {"0": {"delta": np.array([[0.07]])}, "1": {"delta": np.array([[-0.05]])}}
+    return flow, lattice, params, links(lattice, 3, 2)
+
+
+PLAIN, SMEARED = Convolution(0), Convolution(2, 0.04, -0.7)
+GAUGE_FLOWS = {
+    "residual U(1)": _residual(1, (2, 4), (PLAIN,)),
+    "residual SU(2)": _residual(2, (2, 2), (PLAIN, SMEARED)),
+    "residual SU(3)": _residual(3, (2, 2), (PLAIN, SMEARED)),
+    "residual SU(3), frozen planes": _residual(3, (2, 2), (Convolution(1, 0.2, 0.0, fill=False),)),
+    "residual U(1) 4D, anisotropic": _residual(1, (2, 2, 2, 2), (PLAIN, Convolution(1, 0.05)), "anisotropic"),
+    "chain SU(3)": _chain,
+}
 FLOWS = {"neighbour affine": _neighbour_affine, **GAUGE_FLOWS}
