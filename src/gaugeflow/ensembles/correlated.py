@@ -141,7 +141,7 @@ def measure_images(
     Returns
     -------
     Measurements
-        Columns ``name`` (source), ``map/name`` (images; absent for identity maps) and ``map/log_weight``.
+        Columns ``name`` (source), ``map|name`` (images; absent for identity maps) and ``map|log_weight``.
     """
     result = Measurements()
     count = 0
@@ -150,10 +150,10 @@ def measure_images(
         row = dict(timed("measurement", partial(observables, x)))
         for name, correlated in maps.items():
             image, weight = timed("flow", partial(correlated.map, x))
-            row[f"{name}/log_weight"] = weight
+            row[f"{name}|log_weight"] = weight
             if correlated.flow is not None:
                 values = timed("measurement", partial(observables, image))
-                row.update({f"{name}/{key}": value for key, value in values.items()})
+                row.update({f"{name}|{key}": value for key, value in values.items()})
         if source_only is not None:
             row.update(source_only(x))
         result.add(batch.ids, batch.chain, row)

@@ -154,7 +154,7 @@ def generate(
     """Heat bath and overrelaxation: one block of configurations for each recorded step."""
     sampler = HeatBath(lattice, beta, settings.overrelax)
     state = sampler.hot(rng.stream("start"), settings.n_colours, settings.chains)
-    total = settings.burn_in + settings.blocks * settings.thin
+    total = settings.blocks * settings.thin
     blocks = []
     for sample in configurations(
         sampler, rng.stream("chain"), state, total, burn_in=settings.burn_in, thin=settings.thin
@@ -254,12 +254,12 @@ def measure(
             y, _ = clock.time("flow", partial(flow.forward, params, x))
             images[k] = clock.time("measurement", partial(one, y))
         row = {
-            f"linear/{name}": (8.0 * (images[1][name] - images[-1][name]) - (images[2][name] - images[-2][name]))
+            f"linear|{name}": (8.0 * (images[1][name] - images[-1][name]) - (images[2][name] - images[-2][name]))
             / (12.0 * LINEAR_STEP)
             for name in images[1]
         }
         h = clock.time("flow", lambda: flow.tangent(x, source.grad(x)))
-        row["linear/residual"] = np.einsum("ij,ijb->b", coefficients["delta"], h) - source.d_beta(x)
+        row["linear|residual"] = np.einsum("ij,ijb->b", coefficients["delta"], h) - source.d_beta(x)
         return row
 
     return measure_images(
@@ -288,15 +288,15 @@ def estimates(data: Measurements, independent: Measurements, name: str, step: fl
 
     def image(kind: str, signed: float) -> tuple[Series, Series]:
         column = f"{kind}{signed:+g}"
-        values = data.series(f"{column}/{name}") if kind == "flow" else source
-        return values, data.series(f"{column}/log_weight")
+        values = data.series(f"{column}|{name}") if kind == "flow" else source
+        return values, data.series(f"{column}|log_weight")
 
     result = {"independent": difference_independent(source, independent.series(name)) * (1.0 / step)}
     for kind, label in (("plain", "reweighting"), ("flow", "flow")):
         result[label] = derivative_one_sided(source, *image(kind, step), step)
         result[f"{label}, central"] = derivative_central(*image(kind, step), *image(kind, -step), step)
-    residual = data.series("linear/residual")
-    result["linearised flow"] = derivative_linear(data.series(f"linear/{name}"), source, residual)
+    residual = data.series("linear|residual")
+    result["linearised flow"] = derivative_linear(data.series(f"linear|{name}"), source, residual)
     return result
 
 
@@ -311,7 +311,7 @@ def analyse(
     """The JSON object of one step."""
 
     def quality(kind: str) -> tuple[Estimate, Estimate]:
-        weight = data.series(f"{kind}{step:+g}/log_weight")
+        weight = data.series(f"{kind}{step:+g}|log_weight")
         return ess(weight), variance_per_site(weight, lattice.volume).from_variance
 
     plain, flow = quality("plain"), quality("flow")

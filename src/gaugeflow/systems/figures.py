@@ -24,7 +24,7 @@ def log_weights(path: Path, columns: Mapping[str, Any], steps: Sequence[float]) 
     figure, axes = _axes(len(steps))
     for axis, step in zip(axes, steps, strict=True):
         for kind, label in (("plain", "plain reweighting"), ("flow", "flow")):
-            weight = columns[f"{kind}{step:+g}/log_weight"]
+            weight = columns[f"{kind}{step:+g}|log_weight"]
             axis.hist(weight - np.mean(weight), bins=30, histtype="step", density=True, label=label)
         axis.set(title=f"step {step:g}", xlabel=r"$\log w - \langle\log w\rangle$", ylabel="density")
         axis.legend()
