@@ -177,6 +177,10 @@ def brute_force_log_det(flow: Flow, lattice: Lattice, params: Params, x: Array) 
     return xp.linalg.slogdet(manifold.coordinates(manifold.velocity(change, y)))[1]
 
 
+PARAMETER_SIZE = 0.2
+"""Size of parameter displacements in units of the step: coefficients of many paths act more strongly than fields."""
+
+
 def _check_cotangents(
     report: Report,
     manifold: Manifold,
@@ -206,8 +210,9 @@ def _check_cotangents(
     whole = sum(norm**2 for norm in norms.values()) ** 0.5
     for name, leaf in leaves.items():
         report.like(f"params_bar {name}", bars[name], leaf)
-        scale = norms[name] + 1e-4 * whole
-        for w in _leaf_directions(leaf, rng):
+        scale = PARAMETER_SIZE * (norms[name] + 1e-4 * whole)
+        for direction in _leaf_directions(leaf, rng):
+            w = PARAMETER_SIZE * direction
 
             def move_leaf(e: float, name: str = name, leaf: Array = leaf, w: Array = w) -> tuple[Params, Array]:
                 return _replaced(params, name, leaf + e * w), x
