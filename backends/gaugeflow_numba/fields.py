@@ -6,13 +6,16 @@ import numpy as np
 from gaugeflow.kernels.slots import rows as reference_rows
 
 from gaugeflow_numba.geometry import CHUNKS, tables
-from gaugeflow_numba.lanes import Lanes
+from gaugeflow_numba.lanes import PLAIN, Lanes
 
 PRECISION = {np.dtype(np.complex128): np.float64, np.dtype(np.complex64): np.float32}
 
 
 class Geometry:
-    """Sizes of a link field on a lattice and the arguments that end every kernel's signature."""
+    """Sizes of a link field on a lattice and the arguments that end every kernel's signature.
+
+    ``local_arguments`` are for kernels that never hop: they are compiled once for all folds.
+    """
 
     def __init__(self, lattice, links):
         if links.dtype not in PRECISION:
@@ -21,7 +24,9 @@ class Geometry:
         self.pieces = min(lattice.n_blocks, CHUNKS)
         bits = 8 * PRECISION[links.dtype](0).itemsize
         table, mode, width = tables(lattice, self.lanes, bits)
-        self.arguments = (table, lattice.ndim, lattice.n_blocks, self.lanes, Lanes(width, self.n, bits, mode))
+        sizes = (table, lattice.ndim, lattice.n_blocks, self.lanes)
+        self.arguments = (*sizes, Lanes(width, self.n, bits, mode))
+        self.local_arguments = (*sizes, Lanes(width, self.n, bits, PLAIN))
 
 
 def flat(array):

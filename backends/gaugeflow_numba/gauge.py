@@ -252,7 +252,7 @@ def _evolve(links, momentum, step, out, table, d, sites, lanes, g):
 
 def evolve(lattice, links, momentum, step):
     out = empty_like(links)
-    _evolve(flat(links), flat(momentum), float(step), flat(out), *Geometry(lattice, links).arguments)
+    _evolve(flat(links), flat(momentum), float(step), flat(out), *Geometry(lattice, links).local_arguments)
     return out
 
 
@@ -273,7 +273,7 @@ def _flow_stage(links, force, previous, a, b, out, k_out, table, d, sites, lanes
 
 def flow_stage(lattice, links, force, previous, a, b):
     out, k = empty_like(links), empty_like(links)
-    arguments = Geometry(lattice, links).arguments
+    arguments = Geometry(lattice, links).local_arguments
     _flow_stage(flat(links), flat(force), flat(previous), float(a), float(b), flat(out), flat(k), *arguments)
     return out, k
 
@@ -291,7 +291,7 @@ def _project(matrices, out, table, d, sites, lanes, g):
 
 def project(lattice, matrices):
     out = empty_like(matrices)
-    _project(flat(matrices), flat(out), *Geometry(lattice, matrices).arguments)
+    _project(flat(matrices), flat(out), *Geometry(lattice, matrices).local_arguments)
     return out
 
 
@@ -308,7 +308,7 @@ def _reunitarise(links, out, table, d, sites, lanes, g):
 
 def reunitarise(lattice, links):
     out = empty_like(links)
-    _reunitarise(flat(links), flat(out), *Geometry(lattice, links).arguments)
+    _reunitarise(flat(links), flat(out), *Geometry(lattice, links).local_arguments)
     return out
 
 
@@ -329,7 +329,7 @@ def _inner(a, b, out, table, d, sites, lanes, g):
 def inner(lattice, a, b):
     geometry = Geometry(lattice, a)
     out = np.empty((geometry.pieces, geometry.lanes))
-    _inner(flat(a), flat(b), out, *geometry.arguments)
+    _inner(flat(a), flat(b), out, *geometry.local_arguments)
     return -2.0 * lattice.sum_folds(out.sum(axis=0))
 
 
@@ -426,5 +426,5 @@ def clover(lattice, links):
     charge = np.zeros((lattice.n_blocks, geometry.lanes))
     _clover_energy(flat(links), flat(strength), energy, *geometry.arguments)
     if lattice.ndim == 4:
-        _clover_charge(flat(strength), charge, *geometry.arguments)
+        _clover_charge(flat(strength), charge, *geometry.local_arguments)
     return energy, charge / (4.0 * math.pi**2)
