@@ -1,0 +1,110 @@
+"""The update of one link: determinant, VJP, inverse and score against brute force, at steps of order one.
+
+Small steps hide terms: the derivative of the coefficients of c(Q) and s(Q) is below 1e-10 at |F| = 0.05.
+"""
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from gaugeflow.sites import matrix, residual
+from gaugeflow.sites.adjoint import generators
+
+SIZES = [1, 2, 3, 4]
+
+
+class Link:
+    """One link, its sum of paths, and the layer written with SciPy."""
+
+    def __init__(self, n, seed):
+        self.n = n
+        self.rng = np.random.default_rng(seed)
+        self.basis = np.array(generators(n))
+        self.a = self.matrix()
+        self.a *= 0.8 / np.linalg.norm(self.a, 2)
+        self.u = scipy.linalg.expm(self.project(self.matrix()))
+        self.f = self.project(self.u @ self.a)
+        self.y = scipy.linalg.expm(self.f) @ self.u
+
+    def matrix(self):
+        return self.rng.normal(size=(self.n, self.n)) + 1j * self.rng.normal(size=(self.n, self.n))
+
+    def numbers(self, m):
+        return tuple(np.asarray(m).reshape(self.n**2, 1))
+
+    def array(self, numbers):
+        return np.array(numbers).reshape(self.n, self.n)
+
+    def project(self, m):
+        return self.array(matrix.project(self.numbers(m)))
+
+    def memory(self):
+        return [None] * residual.memory_size(self.n)
+
+    def moved(self, w, da):
+        """New link and log-determinant after a displacement of the link and a change of the paths."""
+        u, a = scipy.linalg.expm(w) @ self.u, self.a + da
+        f = self.project(u @ a)
+        det = residual.jacobian_determinant(self.memory(), self.numbers(f), self.numbers(u @ a))
+        return scipy.linalg.expm(f) @ u, np.log(det[0])
+
+    def coordinates(self, y):
+        """Left coordinates of a link relative to the new link."""
+        return -2.0 * np.einsum("aij,ji->a", self.basis, scipy.linalg.logm(y @ self.y.conj().T)).real
+
+
+def difference(function, step):
+    return sum(c * (function(k * step) - function(-k * step)) for k, c in ((1, 45), (2, -9), (3, 1))) / (60 * step)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_determinant_equals_brute_force(n):
+    link = Link(n, 1)
+    zero = 0.0 * link.a
+    columns = [difference(lambda e, t=t: link.coordinates(link.moved(e * t, zero)[0]), 3e-3) for t in link.basis]
+    assert link.moved(zero, zero)[1] == pytest.approx(np.linalg.slogdet(np.array(columns))[1], abs=1e-10)
+
+
+@pytest.mark.parametrize(("n", "seed"), [(n, seed) for n in (1, 2, 3) for seed in (1, 2, 3)] + [(4, 1)])
+def test_vjp_equals_differences(n, seed):
+    link = Link(n, seed)
+    y_bar, log_det_bar = link.project(link.matrix()), 0.7
+    x_bar, a_bar = residual.update_vjp(
+        link.memory(), link.numbers(link.u), link.numbers(link.a), link.numbers(y_bar), np.array([log_det_bar])
+    )
+    w, da = link.project(link.matrix()), link.matrix()
+
+    def loss(dw, dp):
+        y, log_det = link.moved(dw * w, dp * da)
+        return -2.0 * np.trace(y_bar @ scipy.linalg.logm(y @ link.y.conj().T)).real + log_det_bar * log_det
+
+    by_link = -2.0 * np.trace(link.array(x_bar) @ w).real
+    by_paths = np.trace(link.array(a_bar) @ da).real
+    assert by_link == pytest.approx(difference(lambda e: loss(e, 0.0), 2e-3), rel=1e-8)
+    assert by_paths == pytest.approx(difference(lambda e: loss(0.0, e), 2e-3), rel=1e-8)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_solve_inverts(n):
+    link = Link(n, 4)
+    f, change = residual.solve(link.numbers(link.y), link.numbers(link.a), 1e-15, 1000)
+    assert float(change[0]) < 1e-28
+    np.testing.assert_allclose(link.array(f), link.f, atol=1e-14)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_score_is_transported(n):
+    """New score = gradient of log p(u(y)) - log det along displacements of the new link."""
+    link = Link(n, 5)
+    score = link.project(link.matrix())
+    new, _ = residual.update_score(link.memory(), link.numbers(link.u), link.numbers(link.a), link.numbers(score))
+    w = link.project(link.matrix())
+
+    def log_density(e):
+        y = scipy.linalg.expm(e * w) @ link.y
+        f, _ = residual.solve(link.numbers(y), link.numbers(link.a), 1e-16, 1000)
+        u = scipy.linalg.expm(-link.array(f)) @ y
+        det = residual.jacobian_determinant(link.memory(), f, link.numbers(u @ link.a))
+        return -2.0 * np.trace(score @ scipy.linalg.logm(u @ link.u.conj().T)).real - np.log(det[0])
+
+    assert -2.0 * np.trace(link.array(new) @ w).real == pytest.approx(difference(log_density, 2e-3), rel=1e-8)
