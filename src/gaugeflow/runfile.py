@@ -75,9 +75,9 @@ class TargetSection:
 
 @dataclass(frozen=True)
 class FlowSection:
-    """``[flow]``: residual sweeps with staples of links convolved 0, 1, 2, ... times."""
+    """``[flow]``: residual sweeps; staples are made of links convolved so many times, one coefficient each."""
 
-    sweeps: int = _limited(least=1, default=2)
+    sweeps: int = _limited(least=1, default=1)
     convolutions: tuple[int, ...] = _limited(least=0, default=(0, 1, 2))
     planes: Literal["isotropic", "anisotropic"] = "isotropic"
 
@@ -94,12 +94,12 @@ class TrainingSection:
     seed: int = _limited(least=0, default=1)
 
 
-Observable = Literal["plaquette", "plaquette_spatial", "plaquette_temporal", "polyakov_loop", "t2_e", "q"]
+Observable = Literal["plaquette", "plaquette_spatial", "plaquette_temporal", "t2_e", "q_squared"]
 
 
 @dataclass(frozen=True)
 class ObservablesSection:
-    """``[observables]``: what is measured; ``t2_e`` and ``q`` at ``flow_time`` of the gradient flow."""
+    """``[observables]``: what is differentiated; ``t2_e`` and ``q_squared`` at ``flow_time`` of the gradient flow."""
 
     names: tuple[Observable, ...] = ("plaquette",)
     flow_time: float = _limited(least=0.0, default=0.0)

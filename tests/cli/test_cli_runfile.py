@@ -46,7 +46,7 @@ def test_good_file(tmp_path):
     assert run.source.beta == 2.0
     assert isinstance(run.source.beta, float)
     assert run.target.beta == (2.1, 1.9)
-    assert run.require(FlowSection).sweeps == 2
+    assert run.require(FlowSection).sweeps == 1
     assert run.observables.names == ("plaquette", "t2_e")
     assert run.folder == tmp_path / "results"
 

@@ -8,11 +8,7 @@ from typing import NoReturn
 import click
 
 from gaugeflow import __version__
-from gaugeflow.cli.bench import bench
-from gaugeflow.cli.convert import convert
-from gaugeflow.cli.info import info
-from gaugeflow.cli.measure import measure
-from gaugeflow.cli.sample import sample
+from gaugeflow.cli import bench, convert, demo, derive, info, measure, sample, train
 from gaugeflow.errors import ConvergenceError, GaugeflowError
 
 NUMERICAL_FAILURE, WRONG_INPUT, INTERRUPTED = 1, 2, 130
@@ -54,5 +50,14 @@ def main(debug: bool) -> None:
     """
 
 
-for _command in (sample, measure, convert, info, bench):
+for _command in (
+    demo.demo,
+    sample.sample,
+    train.train,
+    derive.derive,
+    measure.measure,
+    convert.convert,
+    info.info,
+    bench.bench,
+):
     main.add_command(_command)

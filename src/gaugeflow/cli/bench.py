@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import Extents, print_json, print_table, progress
+from gaugeflow.cli.output import Extents, print_json, print_table, progress_bars
 
 _VOLUMES = ((8, 8, 8, 8), (16, 16, 16, 16))
 _Volumes = tuple[tuple[int, ...], ...]
@@ -35,11 +35,11 @@ def bench(volumes: _Volumes, more_volumes: _Volumes, batch: int, as_json: bool) 
     backend = backend_of(np.empty(0))
     peaks = machine(backend)
     rows = []
-    with progress("timing", len(shapes) * len(CASES)) as advance:
+    with progress_bars() as progress:
         for shape in shapes:
             for kernel in CASES:
                 rows.append(time_kernel(kernel, shape, batch, 3, backend, peaks))
-                advance()
+                progress("kernels", len(rows), len(shapes) * len(CASES))
     if as_json:
         print_json({"machine": peaks, "kernels": rows})
         return

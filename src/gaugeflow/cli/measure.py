@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import print_json, print_table, progress
+from gaugeflow.cli.output import print_json, print_table, progress_bars
 
 _AVERAGES = ("plaquette", "plaquette_spatial", "plaquette_temporal", "link_trace")
 _FLOW = ("t", "e_clover_spatial", "e_clover_temporal", "t2_e", "q")
@@ -33,11 +33,11 @@ def measure(files: tuple[str, ...], flow_time: float, step: float, flow: str, as
 
     times = _times(flow_time, step)
     results = []
-    with progress("measuring", len(files)) as advance:
+    with progress_bars() as progress:
         for file in files:
             links = read(file).links
             results.append(measure_links(file, links, flow_times=times, step=step, flow=flow))
-            advance()
+            progress("files", len(results), len(files))
     if as_json:
         print_json(results)
     else:

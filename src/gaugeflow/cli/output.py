@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import click
 
@@ -15,11 +15,8 @@ _PLAIN_WIDTH = 240
 """Columns of a table that no terminal limits."""
 
 
-class Advance(Protocol):
-    """Moves a progress bar on."""
-
-    def __call__(self, steps: int = 1) -> None:
-        """By some steps."""
+Progress = Callable[[str, int, int], None]
+"""``progress(stage, done, total)``, called as work goes on."""
 
 
 def print_json(value: Any) -> None:
@@ -59,34 +56,26 @@ def _cell(value: object) -> str:
 
 
 @contextmanager
-def progress(description: str, total: int, done: int = 0) -> Iterator[Advance]:
-    """A progress bar on stderr, silent when stderr is not a terminal."""
+def progress_bars() -> Iterator[Progress]:
+    """Progress bars on stderr, one for each stage; silent when stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda stage, done, total: None
+        return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task(description, total=total, completed=done)
+    description, rest = TextColumn("{task.description}"), TextColumn("left")
+    columns = (description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), rest, TimeRemainingColumn())
+    tasks: dict[str, Any] = {}
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
 
-        def advance(steps: int = 1) -> None:
-            bar.advance(task, steps)
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done)
 
-        yield advance
+        yield show
 
 
 class Extents(click.ParamType[tuple[int, ...]]):

@@ -16,9 +16,8 @@ from gaugeflow.cli.output import print_json, print_table
 if TYPE_CHECKING:
     from gaugeflow.runfile import RunFile, SamplerSection
 
-ENSEMBLE, CHECKPOINT, HISTORY = "ensemble.h5", "sampler.h5", "history.h5"
+CHECKPOINT, HISTORY = "sampler.h5", "history.h5"
 """Names of files in the folder of results."""
-_LANES = 8
 _SUFFIXES = {"nersc": "nersc", "ildg": "ildg", "scidac": "scidac", "hdf5": "h5"}
 
 Store = Callable[[Any, int], None]
@@ -50,18 +49,16 @@ def sample(runfile: Path, as_json: bool) -> None:
 
 
 def _sample(run: RunFile, settings: SamplerSection) -> dict[str, Any]:
-    from gaugeflow.actions import WilsonAction
+    from gaugeflow.cli.assembly import make_lattice, source_action
     from gaugeflow.io import provenance
     from gaugeflow.io.hdf5 import write_table
-    from gaugeflow.lattice import Lattice, suggest_fold
     from gaugeflow.random import Rng
     from gaugeflow.samplers import HeatBath
     from gaugeflow.samplers import run as run_chain
 
-    fold = run.lattice.fold or suggest_fold(run.lattice.shape, -(-_LANES // settings.chains))
-    lattice = Lattice(run.lattice.shape, fold)
-    action = WilsonAction(lattice, run.source.beta, run.source.anisotropy)
-    sampler = HeatBath(lattice, action.couplings.plaquette, settings.overrelaxation)
+    lattice = make_lattice(run, settings.chains)
+    couplings = source_action(run, lattice).couplings.plaquette
+    sampler = HeatBath(lattice, couplings, settings.overrelaxation)
     rng = Rng(settings.seed)
     start = sampler.hot(rng, run.group.n, settings.chains)
     if settings.start == "cold":
@@ -145,6 +142,7 @@ def _storage(run: RunFile, settings: SamplerSection, described: dict[str, object
 def _ensemble(run: RunFile, settings: SamplerSection, described: dict[str, object]) -> Iterator[Store]:
     import numpy as np
 
+    from gaugeflow.cli.assembly import ENSEMBLE
     from gaugeflow.io.ensemble import EnsembleFile
 
     path = run.folder / ENSEMBLE

@@ -1,0 +1,171 @@
+"""The objects that a run file describes: lattice, actions, flow, ensemble, observables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gaugeflow.actions import WilsonAction
+from gaugeflow.flows import Chain, Convolution, ResidualSweep
+from gaugeflow.io.ensemble import EnsembleFile
+from gaugeflow.lattice import Array, Lattice, suggest_fold
+from gaugeflow.observables import flow_history, loops
+from gaugeflow.runfile import FlowSection, ObservablesSection, RunFile, TargetSection
+from gaugeflow.typing import Batch
+
+ENSEMBLE = "ensemble.h5"
+"""Name of the file of sampled configurations in the folder of results."""
+LANES = 8
+"""Lanes that fill the widest vector registers."""
+
+
+def make_lattice(run: RunFile, batch: int) -> Lattice:
+    """The lattice, folded so that ``batch`` configurations fill the vector registers."""
+    return Lattice(run.lattice.shape, run.lattice.fold or suggest_fold(run.lattice.shape, -(-LANES // batch)))
+
+
+def source_action(run: RunFile, lattice: Lattice) -> WilsonAction:
+    """Action of the given ensemble."""
+    return WilsonAction(lattice, run.source.beta, run.source.anisotropy)
+
+
+# ---- targets -----------------------------------------------------------------------------------------------------
+class Target(NamedTuple):
+    """A neighbour of the source: the parameter that differs, its value, and the difference."""
+
+    parameter: str
+    value: float
+    step: float
+
+    @property
+    def name(self) -> str:
+        """For files and columns: ``beta+0.01``."""
+        return f"{self.parameter}{self.step:+g}"
+
+    def action(self, source: WilsonAction) -> WilsonAction:
+        """Action of the target."""
+        if self.parameter == "beta":
+            return WilsonAction(source.lattice, self.value, source.anisotropy)
+        return WilsonAction(source.lattice, source.beta, self.value)
+
+    def operator(self, source: WilsonAction, x: Array) -> Array:
+        """Derivative of the action with respect to the parameter, ``(batch,)``."""
+        return source.d_beta(x) if self.parameter == "beta" else source.d_anisotropy(x)
+
+
+def targets(run: RunFile) -> list[Target]:
+    """All targets; ``ValueError`` for one that equals the source."""
+    section = run.require(TargetSection)
+    parameter = "beta" if section.beta else "anisotropy"
+    start: float = getattr(run.source, parameter)
+    found = [Target(parameter, value, round(value - start, 12)) for value in getattr(section, parameter)]
+    if any(target.step == 0.0 for target in found):
+        raise ValueError(f"{run.path}: [target] {parameter}: {start:g} is the source's own")
+    return found
+
+
+# ---- flow --------------------------------------------------------------------------------------------------------
+def make_sweep(run: RunFile, lattice: Lattice) -> ResidualSweep:
+    """One sweep of the flow."""
+    section = run.require(FlowSection)
+    return ResidualSweep(
+        lattice,
+        run.group.n,
+        tuple(Convolution(count) for count in section.convolutions),
+        section.planes,
+    )
+
+
+def make_flow(run: RunFile, lattice: Lattice) -> Chain:
+    """All sweeps."""
+    return Chain((make_sweep(run, lattice),) * run.require(FlowSection).sweeps)
+
+
+def flow_file(run: RunFile, target: Target) -> Path:
+    """Where the parameters of a trained flow are kept."""
+    return run.folder / f"flow-{target.name}.h5"
+
+
+# ---- source configurations ---------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class StoredEnsemble:
+    """Configurations ``start <= i < stop`` of an ensemble file, in the order of appending."""
+
+    lattice: Lattice
+    path: Path
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        """Number of configurations."""
+        return self.stop - self.start
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Consecutive batches of at most ``size`` configurations."""
+        with EnsembleFile.open(self.path) as file:
+            for start in range(self.start, self.stop, size):
+                part = file.read(start, min(start + size, self.stop))
+                yield Batch(self.lattice.pack(part.links, 1), part.log_weight, part.id, part.chain)
+
+
+def source_size(run: RunFile) -> int:
+    """Number of source configurations; ``ValueError`` where there are none."""
+    if run.source.files:
+        return len(_files(run))
+    with EnsembleFile.open(_sampled(run)) as file:
+        if file.shape != run.lattice.shape or file.n_colours != run.group.n:
+            raise ValueError(
+                f"{run.folder / ENSEMBLE}: expected {run.lattice.shape} and n = {run.group.n} as in {run.path}, "
+                f"got {file.shape} and n = {file.n_colours}"
+            )
+        return len(file)
+
+
+def source_ensemble(run: RunFile, lattice: Lattice, start: int, stop: int) -> Any:
+    """Source configurations ``start <= i < stop``: files that match [source] files, or what ``sample`` made."""
+    if run.source.files:
+        from gaugeflow.ensembles import FileEnsemble
+
+        return FileEnsemble(lattice, tuple(_files(run)[start:stop]))
+    return StoredEnsemble(lattice, _sampled(run), start, stop)
+
+
+def _files(run: RunFile) -> list[Path]:
+    pattern = Path(run.source.files)
+    root = Path(pattern.anchor) if pattern.is_absolute() else run.path.parent
+    found = sorted(root.glob(str(pattern.relative_to(root) if pattern.is_absolute() else pattern)))
+    if not found:
+        raise ValueError(f"{run.path}: [source] files: nothing matches {run.source.files!r} in {root.resolve()}")
+    return found
+
+
+def _sampled(run: RunFile) -> Path:
+    path = run.folder / ENSEMBLE
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: run `gaugeflow sample {run.path}` first, or name [source] files")
+    return path
+
+
+# ---- observables -------------------------------------------------------------------------------------------------
+def make_observables(run: RunFile, lattice: Lattice) -> Callable[[Array], Mapping[str, Array]]:
+    """Function of a field that returns the named observables of every configuration."""
+    section = run.require(ObservablesSection)
+    flowed = {"t2_e", "q_squared"} & set(section.names)
+    if flowed and section.flow_time == 0.0:
+        raise ValueError(f"{run.path}: [observables] flow_time: expected a number > 0 for {sorted(flowed)}, found 0")
+
+    def measure(x: Array) -> Mapping[str, Array]:
+        values: dict[str, Array] = {}
+        if flowed:
+            history = flow_history(lattice, x, (section.flow_time,), step=section.step)
+            values = {"t2_e": history.t2_e[0], "q_squared": history.q[0] ** 2}
+        for name in section.names:
+            if name not in flowed:
+                values[name] = getattr(loops, name)(lattice, x)
+        return {name: np.asarray(values[name]) for name in section.names}
+
+    return measure

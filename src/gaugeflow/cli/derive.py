@@ -1,0 +1,162 @@
+"""``gaugeflow derive``: derivatives of observables from correlated ensembles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gaugeflow.cli.machine import compute_options
+from gaugeflow.cli.output import print_json, print_table, progress_bars, write_json
+
+if TYPE_CHECKING:
+    from gaugeflow.cli.output import Progress
+    from gaugeflow.ensembles import Measurements
+    from gaugeflow.runfile import RunFile
+
+MEASUREMENTS, RESULT, FIGURE = "measurements.h5", "derivatives.json", "derivatives.png"
+_CHUNK = 16
+"""Batches of configurations between two writings of the measurements."""
+
+
+@click.command()
+@click.argument("runfile", metavar="RUN.toml", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@compute_options
+def derive(runfile: Path, as_json: bool) -> None:
+    """Differentiate the observables of RUN.toml with the flows that ``train`` made.
+
+    Every source configuration is mapped to every target, with exact weights; plain reweighting is given beside the
+    flow, and central differences where targets lie on both sides at the same distance. Measurements, JSON and a figure
+    go to the folder [output] dir. An interrupted run continues when the same command is given again.
+    """
+    from gaugeflow.runfile import read_runfile
+    from gaugeflow.systems import figures
+
+    run = read_runfile(runfile)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with progress_bars() as progress:
+        data = _measure(run, progress)
+    results = _derivatives(run, data)
+    write_json(run.folder / RESULT, results)
+    figures.derivatives(run.folder / FIGURE, _points(results["derivatives"]))
+    if as_json:
+        print_json(results)
+        return
+    for title in ("weights", "derivatives"):
+        columns = [key.replace("_", " ") for key in results[title][0]]
+        print_table(title, columns, [tuple(row.values()) for row in results[title]])
+    for name in (RESULT, FIGURE, MEASUREMENTS):
+        click.echo(f"wrote {run.folder / name}")
+
+
+def _measure(run: RunFile, progress: Progress) -> Measurements:
+    """Observables on source configurations and their images; goes on where an interrupted run stopped."""
+    from gaugeflow import io
+    from gaugeflow.cli import assembly
+    from gaugeflow.ensembles import CorrelatedEnsemble, Measurements, measure_images
+    from gaugeflow.io.hdf5 import read_table, write_table
+    from gaugeflow.io.params import read_params
+
+    lattice = assembly.make_lattice(run, 1)
+    batch = -(-assembly.LANES // lattice.n_folds)
+    source = assembly.source_action(run, lattice)
+    flow = assembly.make_flow(run, lattice)
+    observables = assembly.make_observables(run, lattice)
+    learned = {}
+    for target in assembly.targets(run):
+        path = assembly.flow_file(run, target)
+        if not path.exists():
+            raise ValueError(f"{path} does not exist: run `gaugeflow train {run.path}` first")
+        learned[target] = read_params(path)
+    described = io.provenance(parameters=_physics(run, {t.name: a for t, (_, a) in learned.items()}))
+    path, total = run.folder / MEASUREMENTS, assembly.source_size(run)
+    data = Measurements()
+    done = 0
+    if path.exists():
+        columns, attributes = read_table(path)
+        if attributes.get("parameters") != described["parameters"]:
+            raise ValueError(f"{path} belongs to other parameters or flows: remove it to measure again")
+        done = len(columns["id"])
+        data.add(columns.pop("id"), columns.pop("chain"), columns)
+    while done < total:
+        stop = min(done + _CHUNK * batch, total)
+        ensemble = assembly.source_ensemble(run, lattice, done, stop)
+        maps = {}
+        for target, (params, _) in learned.items():
+            goal = target.action(source)
+            maps[f"plain{target.name}"] = CorrelatedEnsemble(ensemble, source, goal)
+            maps[f"flow{target.name}"] = CorrelatedEnsemble(ensemble, source, goal, flow, params)
+
+        def show(count: int, before: int = done) -> None:
+            progress("configurations", before + count, total)
+
+        part = measure_images(ensemble, maps, observables, batch, progress=show).columns()
+        data.add(part.pop("id"), part.pop("chain"), part)
+        write_table(path, data.columns(), attributes=described)
+        done = stop
+    return data
+
+
+def _physics(run: RunFile, flows: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What must agree for measurements to be continued, as JSON gives it back."""
+    import json
+    from dataclasses import asdict
+
+    sections = {name: asdict(getattr(run, name)) for name in ("lattice", "group", "source", "flow", "observables")}
+    trained = {name: attributes["created"] for name, attributes in flows.items()}
+    plain: dict[str, Any] = json.loads(json.dumps({**sections, "trained": trained}))
+    return plain
+
+
+def _points(derivatives: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For the figure, where steps are distances on a logarithmic axis."""
+    signs = {True: "", False: ", backward"}
+    return [
+        {**row, "step": abs(row["step"]), "estimator": f"{row['estimator']}{signs[row['step'] > 0]}"}
+        for row in derivatives
+    ]
+
+
+def _derivatives(run: RunFile, data: Measurements) -> dict[str, Any]:
+    """ESS of every map, and every derivative with its error."""
+    from gaugeflow.analysis import derivative_central, derivative_one_sided, ess, gamma_method
+    from gaugeflow.cli import assembly
+    from gaugeflow.runfile import ObservablesSection
+
+    chosen = assembly.targets(run)
+    by_step = {target.step: target for target in chosen}
+    weights, derivatives = [], []
+    for target in chosen:
+        for kind in ("plain", "flow"):
+            size = ess(data.series(f"{kind}{target.name}|log_weight"))
+            weights.append({"target": target.name, "map": kind, "ess": size.value, "error": size.error})
+    for name in run.require(ObservablesSection).names:
+        source = data.series(name)
+
+        def image(kind: str, target: Any, name: str = name, source: Any = source) -> tuple[Any, Any]:
+            column = f"{kind}{target.name}"
+            values = data.series(f"{column}|{name}") if kind == "flow" else source
+            return values, data.series(f"{column}|log_weight")
+
+        for target in chosen:
+            for kind in ("plain", "flow"):
+                series = {kind: derivative_one_sided(source, *image(kind, target), target.step)}
+                if target.step > 0 and -target.step in by_step:
+                    opposite = image(kind, by_step[-target.step])
+                    series[f"{kind}, central"] = derivative_central(*image(kind, target), *opposite, target.step)
+                for estimator, values in series.items():
+                    estimate = gamma_method(values)
+                    derivatives.append(
+                        {
+                            "observable": name,
+                            "parameter": target.parameter,
+                            "step": target.step,
+                            "estimator": estimator,
+                            "value": estimate.value,
+                            "error": estimate.error,
+                            "tau_int": estimate.tau_int,
+                        }
+                    )
+    return {"n_configurations": len(data.columns()["id"]), "weights": weights, "derivatives": derivatives}
