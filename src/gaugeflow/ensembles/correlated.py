@@ -83,12 +83,14 @@ class Measurements:
         """
         if self._columns and set(values) != set(self._columns):
             raise ValueError(f"measurements: expected {sorted(self._columns)}, got {sorted(values)}")
-        self._ids.append(np.asarray(ids))
-        self._chains.append(np.asarray(chain))
-        for name, value in values.items():
-            column = np.asarray(value, dtype=np.float64)
-            if column.shape != self._ids[-1].shape or not np.isfinite(column).all():
+        row = {name: np.asarray(value, dtype=np.float64) for name, value in values.items()}
+        numbers = np.asarray(ids)
+        for name, column in row.items():
+            if column.shape != numbers.shape or not np.isfinite(column).all():
                 raise ValueError(f"measurements: {name} is not one finite number for each configuration")
+        self._ids.append(numbers)
+        self._chains.append(np.asarray(chain))
+        for name, column in row.items():
             self._columns.setdefault(name, []).append(column)
 
     def series(self, name: str) -> Series:
