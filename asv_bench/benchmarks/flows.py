@@ -17,19 +17,19 @@ class ResidualFlow:
         shape = tuple(int(extent) for extent in volume.split("x"))
         lattice = Lattice(shape, suggest_fold(shape, bench.LANES))
         self.flow = ResidualSweep(lattice, convolutions=CONVOLUTIONS[convolutions])
-        self.params_ = {"delta": np.full(self.flow.shape, 1e-3)}
+        self.parameters = {"delta": np.full(self.flow.shape, 1e-3)}
         self.x, self.y_bar = bench.fields(lattice, 3, 1)
-        self.y, _ = self.flow.forward(self.params_, self.x)
+        self.y, _ = self.flow.forward(self.parameters, self.x)
         self.time_vjp(convolutions, volume)
 
     def time_forward(self, convolutions, volume):
-        self.flow.forward(self.params_, self.x)
+        self.flow.forward(self.parameters, self.x)
 
     def time_inverse(self, convolutions, volume):
-        self.flow.inverse(self.params_, self.y)
+        self.flow.inverse(self.parameters, self.y)
 
     def time_vjp(self, convolutions, volume):
-        self.flow.vjp(self.params_, self.x, self.y, self.y_bar, 1.0)
+        self.flow.vjp(self.parameters, self.x, self.y, self.y_bar, 1.0)
 
     def peakmem_vjp(self, convolutions, volume):
-        self.flow.vjp(self.params_, self.x, self.y, self.y_bar, 1.0)
+        self.flow.vjp(self.parameters, self.x, self.y, self.y_bar, 1.0)
