@@ -13,10 +13,19 @@ from gaugeflow.sites.gauge import (
     staple_up_bar_near,
     staple_up_bar_top,
 )
+from gaugeflow.sites.jacobian import memory_size
 from gaugeflow.sites.matrix import add, add_scaled, dag, dag_mul, mul, mul_dag, re_trace_mul, scale
 from gaugeflow.sites.matrix import project as project_site
 from gaugeflow.sites.numbers import log, where, wide
-from gaugeflow.sites.residual import jacobian_determinant, memory_size, norm_bound, solve, tangent, update, update_score, update_vjp
+from gaugeflow.sites.residual import (
+    jacobian_determinant,
+    norm_bound,
+    solve,
+    tangent,
+    update,
+    update_score,
+    update_vjp,
+)
 from numba import prange
 
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
@@ -145,7 +154,16 @@ def path_sum_vjp(lattice, links, mu, sites, weight, paths_bar, total):
     out = empty_like(total)
     weight_bar = np.empty((geometry.pieces, lattice.ndim, geometry.lanes))
     _path_sum_vjp(
-        flat(links), delta, mu, row_of, len(sites), flat(paths_bar), flat(total), flat(out), weight_bar, *geometry.arguments
+        flat(links),
+        delta,
+        mu,
+        row_of,
+        len(sites),
+        flat(paths_bar),
+        flat(total),
+        flat(out),
+        weight_bar,
+        *geometry.arguments,
     )
     return out, lattice.sum_folds(weight_bar.sum(axis=0))
 

@@ -2,7 +2,7 @@
 
 import math
 
-from gaugeflow.sites import adjoint, clover, exponential, gauge, matrix, residual, unitary
+from gaugeflow.sites import adjoint, clover, exponential, gauge, jacobian, matrix, residual, smeared, unitary
 from numba.extending import overload
 
 from gaugeflow_numba import lanes, simd  # noqa: F401  (their overloads of the element functions)
@@ -24,6 +24,6 @@ def _(matrix):
     return lambda matrix: n
 
 
-for _module in (matrix, exponential, gauge, clover, unitary, adjoint, residual):
+for _module in (matrix, exponential, gauge, clover, unitary, adjoint, jacobian, residual, smeared):
     for _function in _functions(_module):
         teach(_function, inlined=not getattr(_function, "large", False))

@@ -55,6 +55,11 @@ class Case:
         return self.asarray(np.asarray(self.matrices)[MU, self.sites] * np.asarray(0.02, dtype=self.dtype))
 
     @property
+    def loops(self):
+        """Seven active matrices of different kinds, as a smeared update needs them."""
+        return self.asarray(np.stack([(0.5 + 0.1 * k) * np.roll(np.asarray(self.active), k, axis=0) for k in range(7)]))
+
+    @property
     def key(self):
         return self.asarray(Rng(11).at(self.n).words())
 
@@ -73,6 +78,8 @@ KERNELS = {
     "heatbath": lambda c: (c.ordered, 20.0 * c.weights(len(c.lattice.planes)), c.key),
     "inner": lambda c: (c.algebra, c.links),
     "momentum_field": lambda c: (c.key, c.lattice.ndim, c.n, c.batch),
+    "newton_schulz": lambda c: (c.matrices[0, ...],),
+    "newton_schulz_vjp": lambda c: (c.links[0, ...], c.matrices[0, ...]),
     "normal_field": lambda c: (c.key, 3, c.batch),
     "overrelax": lambda c: (c.ordered, c.weights(len(c.lattice.planes))),
     "overwrite": lambda c: (c.links, MU, c.sites, c.active),
@@ -90,6 +97,10 @@ KERNELS = {
     "reunitarise": lambda c: (c.links + 0.05 * c.matrices,),
     "smear": lambda c: (c.links, 0.1 * c.weights(c.lattice.ndim**2), -1.0),
     "smear_vjp": lambda c: (c.links, 0.1 * c.weights(c.lattice.ndim**2), -1.0, c.matrices),
+    "smeared_solve": lambda c: (c.links, MU, c.sites, c.loops, 1e-6 if c.dtype == np.complex64 else 1e-14, 100),
+    "smeared_tangent": lambda c: (c.links, MU, c.sites, c.loops, c.algebra),
+    "smeared_update": lambda c: (c.links, MU, c.sites, c.loops),
+    "smeared_update_vjp": lambda c: (c.links, MU, c.sites, c.loops, c.weights(1)[0, ...], c.matrices),
     "to_ambient": lambda c: (c.links, c.algebra),
     "uniform_field": lambda c: (c.key, 3, c.batch),
     "wilson_force": lambda c: (c.links, c.weights(len(c.lattice.planes))),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from gaugeflow.sites import matrix, residual
+from gaugeflow.sites import jacobian, matrix, residual
 from gaugeflow.sites.adjoint import generators
 
 SIZES = [1, 2, 3, 4]
@@ -39,7 +39,7 @@ class Link:
         return self.array(matrix.project(self.numbers(m)))
 
     def memory(self):
-        return [None] * residual.memory_size(self.n)
+        return [None] * jacobian.memory_size(self.n)
 
     def moved(self, w, da):
         """New link and log-determinant after a displacement of the link and a change of the paths."""

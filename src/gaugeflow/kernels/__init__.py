@@ -28,6 +28,14 @@ from gaugeflow.kernels.residual import (
     to_ambient,
 )
 from gaugeflow.kernels.smear import smear, smear_vjp
+from gaugeflow.kernels.smeared import (
+    newton_schulz,
+    newton_schulz_vjp,
+    smeared_solve,
+    smeared_tangent,
+    smeared_update,
+    smeared_update_vjp,
+)
 
 __all__ = [
     "clover",
@@ -39,6 +47,8 @@ __all__ = [
     "heatbath",
     "inner",
     "momentum_field",
+    "newton_schulz",
+    "newton_schulz_vjp",
     "normal_field",
     "overrelax",
     "overwrite",
@@ -56,6 +66,10 @@ __all__ = [
     "reunitarise",
     "smear",
     "smear_vjp",
+    "smeared_solve",
+    "smeared_tangent",
+    "smeared_update",
+    "smeared_update_vjp",
     "to_ambient",
     "uniform_field",
     "wilson_force",

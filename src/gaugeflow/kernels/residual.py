@@ -23,9 +23,18 @@ from gaugeflow.sites.gauge import (
     staple_up_bar_near,
     staple_up_bar_top,
 )
+from gaugeflow.sites.jacobian import memory_size
 from gaugeflow.sites.matrix import add, add_scaled, dag, dag_mul, mul, mul_dag, project, re_trace_mul, scale, zero_like
-from gaugeflow.sites.numbers import Matrix, log, wide, where
-from gaugeflow.sites.residual import jacobian_determinant, memory_size, norm_bound, solve, tangent, update, update_score, update_vjp
+from gaugeflow.sites.numbers import Matrix, log, where, wide
+from gaugeflow.sites.residual import (
+    jacobian_determinant,
+    norm_bound,
+    solve,
+    tangent,
+    update,
+    update_score,
+    update_vjp,
+)
 
 
 def _rows_to_numbers(lattice: Lattice, active: Array) -> Matrix:
@@ -152,9 +161,7 @@ def _log_det(lattice: Lattice, det: Array) -> Array:
 
 
 @kernel("links")
-def residual_update(
-    lattice: Lattice, links: Array, mu: int, sites: Array, paths: Array
-) -> tuple[Array, Array, Array]:
+def residual_update(lattice: Lattice, links: Array, mu: int, sites: Array, paths: Array) -> tuple[Array, Array, Array]:
     """Active links after ``U -> exp(P(U S^dagger)) U`` with S the sum of paths.
 
     Returns
@@ -304,7 +311,9 @@ def to_ambient(lattice: Lattice, links: Array, force: Array) -> Array:
     here = all_slots(lattice, xp)
     return xp.stack(
         [
-            to_field(lattice, scale(-2.0, dag_mul(link_at(lattice, links, mu, here), link_at(lattice, force, mu, here))))
+            to_field(
+                lattice, scale(-2.0, dag_mul(link_at(lattice, links, mu, here), link_at(lattice, force, mu, here)))
+            )
             for mu in range(lattice.ndim)
         ]
     )
@@ -317,7 +326,9 @@ def from_ambient(lattice: Lattice, links: Array, bar: Array) -> Array:
     here = all_slots(lattice, xp)
     return xp.stack(
         [
-            to_field(lattice, scale(-0.5, project(mul(link_at(lattice, links, mu, here), link_at(lattice, bar, mu, here)))))
+            to_field(
+                lattice, scale(-0.5, project(mul(link_at(lattice, links, mu, here), link_at(lattice, bar, mu, here))))
+            )
             for mu in range(lattice.ndim)
         ]
     )

@@ -37,9 +37,7 @@ def generators(n: int) -> tuple[tuple[tuple[complex, ...], ...], ...]:
 def _products(n: int) -> tuple[tuple[list[list[complex]], ...], ...]:
     t = generators(n)
     r = range(n)
-    return tuple(
-        tuple([[sum((x[i][k] * y[k][j] for k in r), 0j) for j in r] for i in r] for y in t) for x in t
-    )
+    return tuple(tuple([[sum((x[i][k] * y[k][j] for k in r), 0j) for j in r] for i in r] for y in t) for x in t)
 
 
 def _real_trace(x: Any, n: int, name: str) -> str:
@@ -228,3 +226,60 @@ def invert(n: int) -> tuple[str, list[str]]:
         f"                    put(memory, at + {dim}*i + j, x)",
         f"            put(memory, at + {dim}*i + k, -(f*p))",
     ]
+
+
+def _phase(t: tuple[tuple[complex, ...], ...]) -> complex:
+    """1 or i such that t / phase is real: every element of the basis has real or imaginary entries only."""
+    return 1j if any(complex(z).imag for row in t for z in row) else 1.0 + 0j
+
+
+@generated
+def sandwich(n: int) -> tuple[str, list[str]]:
+    """Add to ``memory[at:]`` the map w -> P(x w m), i.e. -2 Re tr(T_a x T_b m)."""
+    dim, basis = dimension(n), generators(n)
+    r = range(n)
+    lines = []
+    for b, t in enumerate(basis):
+        phase = _phase(t)
+        real_entries = [(i, j, (complex(t[i][j]) / phase).real) for i in r for j in r if t[i][j]]
+        for k in r:
+            for q in r:
+                terms = [f"({c!r})*(x[{n * k + i}]*m[{n * j + q}])" for i, j, c in real_entries]
+                lines.append(f"y{k}{q} = " + " + ".join(terms))
+        lines.append("y = (" + ", ".join(f"y{k}{q}" for k in r for q in r) + ",)")
+        for a, s in enumerate(basis):
+            left = [[-2.0 * phase * complex(s[i][j]) for j in r] for i in r]
+            lines.append(f"z = get(memory, at + {dim * a + b}) + {_real_trace(left, n, 'y')}")
+            lines.append(f"put(memory, at + {dim * a + b}, z)")
+    return "memory, at, x, m", lines
+
+
+@generated
+def contract_around(n: int) -> tuple[str, list[str]]:
+    """The matrix sum_ab k_ab T_a m T_b with k_ab at ``memory[at + rows a + columns b]``."""
+    dim, basis = dimension(n), generators(n)
+    r = range(n)
+    lines = [f"r{i}{q} = 0.0*m[{n * i + q}]" for i in r for q in r]
+    for b, t in enumerate(basis):
+        phase = _phase(t)
+        lines.extend(f"k{a} = get(memory, at + rows*{a} + columns*{b})" for a in range(dim))
+        for i in r:
+            for j in r:
+                for part, symbol in ((0, "x"), (1, "y")):
+                    terms = []
+                    for a, s in enumerate(basis):
+                        z = phase * complex(s[i][j])
+                        value = z.imag if part else z.real
+                        if value:
+                            terms.append(f"({value!r})*k{a}")
+                    lines.append(f"{symbol} = " + (" + ".join(terms) or "0.0*k0"))
+                lines.append(f"h{i}{j} = cplx(x, y)")
+        for i in r:
+            for k in r:
+                lines.append(f"p{i}{k} = " + " + ".join(f"h{i}{j}*m[{n * j + k}]" for j in r))
+                for q in r:
+                    value = (complex(t[k][q]) / phase).real
+                    if value:
+                        lines.append(f"r{i}{q} = r{i}{q} + ({value!r})*p{i}{k}")
+    lines.append("return (" + ", ".join(f"r{i}{q}" for i in r for q in r) + ",)")
+    return "memory, at, rows, columns, m", lines

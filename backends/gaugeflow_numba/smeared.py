@@ -1,0 +1,249 @@
+"""CPU drivers of :mod:`gaugeflow.kernels.smeared`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from gaugeflow.kernels.smeared import _check_paths
+from gaugeflow.sites.jacobian import memory_size
+from gaugeflow.sites.matrix import dag, dag_mul, mul, scale
+from gaugeflow.sites.matrix import project as project_site
+from gaugeflow.sites.numbers import wide
+from gaugeflow.sites.residual import update
+from gaugeflow.sites.smeared import (
+    assemble,
+    assemble_bar_product,
+    generator,
+    loops_determinant,
+    loops_tangent,
+    loops_vjp,
+    schulz,
+    schulz_bar,
+    solve_loops,
+    step_bound,
+)
+from gaugeflow_numba import sites as _known_sites  # noqa: F401
+from gaugeflow_numba._jit import inline, parallel
+from gaugeflow_numba.fields import Geometry, flat, rows
+from gaugeflow_numba.geometry import CHUNKS, blocks, first, first_lane, link, pieces, put_link
+from gaugeflow_numba.lanes import load_real, store_real, width, zero
+from gaugeflow_numba.memory import empty_like
+from gaugeflow_numba.residual import LOG_EVERY, highest, log_or_nan, lowest
+
+
+@parallel
+def _newton_schulz(matrices, count, out, table, d, sites, lanes, g):
+    n = pieces(count)
+    for item in prange(n * blocks(lanes, g)):
+        lane = first_lane(item // n, lanes, g)
+        for row in range(first(item % n, count), first(item % n + 1, count)):
+            v = link(matrices, table, 0, (row, 0), count, lanes, lane, g)
+            put_link(out, 0, row, count, lanes, lane, g, schulz(v))
+
+
+def newton_schulz(lattice, matrices):
+    out = empty_like(matrices)
+    _newton_schulz(flat(matrices), len(matrices), flat(out), *Geometry(lattice, matrices[None]).local_arguments)
+    return out
+
+
+@parallel
+def _newton_schulz_vjp(matrices, count, bar, out, table, d, sites, lanes, g):
+    n = pieces(count)
+    for item in prange(n * blocks(lanes, g)):
+        lane = first_lane(item // n, lanes, g)
+        for row in range(first(item % n, count), first(item % n + 1, count)):
+            v = link(matrices, table, 0, (row, 0), count, lanes, lane, g)
+            s_bar = link(bar, table, 0, (row, 0), count, lanes, lane, g)
+            put_link(out, 0, row, count, lanes, lane, g, schulz_bar(v, s_bar))
+
+
+def newton_schulz_vjp(lattice, matrices, bar):
+    if bar.shape != matrices.shape:
+        raise ValueError(f"bar: expected shape {matrices.shape}, got {bar.shape}")
+    out = empty_like(matrices)
+    _newton_schulz_vjp(flat(matrices), len(matrices), flat(bar), flat(out), *Geometry(lattice, matrices[None]).local_arguments)
+    return out
+
+
+@inline
+def _paths(paths, table, row, count, lanes, lane, g):
+    """The seven matrices of one active link."""
+    return (
+        link(paths, table, 0, (row, 0), count, lanes, lane, g),
+        link(paths, table, 1, (row, 0), count, lanes, lane, g),
+        link(paths, table, 2, (row, 0), count, lanes, lane, g),
+        link(paths, table, 3, (row, 0), count, lanes, lane, g),
+        link(paths, table, 4, (row, 0), count, lanes, lane, g),
+        link(paths, table, 5, (row, 0), count, lanes, lane, g),
+        link(paths, table, 6, (row, 0), count, lanes, lane, g),
+    )
+
+
+@parallel
+def _smeared_update(links, paths, mu, active_sites, size, out, log_det, norm, table, d, sites, lanes, g):
+    count = len(active_sites)
+    n = pieces(count)
+    w = width(g)
+    for item in prange(n * blocks(lanes, g)):
+        lane = first_lane(item // n, lanes, g)
+        memory = (np.empty(size * w, links.dtype), g)
+        total = zero(g)
+        product = total + 1.0
+        least = product
+        worst = total
+        for row in range(first(item % n, count), first(item % n + 1, count)):
+            u = link(links, table, mu, (active_sites[row], 0), sites, lanes, lane, g)
+            s_a, s_c, s_z, s_0, h, b_0, b_n = _paths(paths, table, row, count, lanes, lane, g)
+            a, c, e, r, t = assemble(s_a, s_c, s_z, s_0, h, b_0, b_n)
+            worst = highest(worst, wide(step_bound(a, c, e, t)))
+            f = generator(u, a, c, e, r, t)
+            put_link(out, 0, row, count, lanes, lane, g, update(u, f))
+            det = wide(loops_determinant(memory, f, u, a, c, e, r, t))
+            least = lowest(least, det)
+            product = product * det
+            if row % LOG_EVERY == 0:
+                total = total + log_or_nan(product, least)
+                product = zero(g) + 1.0
+        store_real(log_det[item % n], lane, total + log_or_nan(product, least))
+        store_real(norm[item % n], lane, worst)
+
+
+def _largest(lattice, values):
+    """Largest value of each configuration over chunks and sub-lattices."""
+    return values.max(axis=0).reshape(lattice.n_folds, -1).max(axis=0)
+
+
+def smeared_update(lattice, links, mu, sites, paths):
+    _check_paths(lattice, links, sites, paths)
+    geometry = Geometry(lattice, links)
+    out = empty_like(paths[0])
+    log_det = np.empty((min(len(sites), CHUNKS), geometry.lanes))
+    norm = np.empty_like(log_det)
+    size = memory_size(geometry.n)
+    _smeared_update(flat(links), flat(paths), mu, sites, size, flat(out), log_det, norm, *geometry.local_arguments)
+    return out, lattice.sum_folds(log_det.sum(axis=0)), _largest(lattice, norm)
+
+
+@parallel
+def _smeared_tangent(links, paths, force, mu, active_sites, out, table, d, sites, lanes, g):
+    count = len(active_sites)
+    n = pieces(count)
+    for item in prange(n * blocks(lanes, g)):
+        lane = first_lane(item // n, lanes, g)
+        total = zero(g)
+        for row in range(first(item % n, count), first(item % n + 1, count)):
+            x = (active_sites[row], 0)
+            u = link(links, table, mu, x, sites, lanes, lane, g)
+            s_a, s_c, s_z, s_0, h, b_0, b_n = _paths(paths, table, row, count, lanes, lane, g)
+            a, c, e, r, t = assemble(s_a, s_c, s_z, s_0, h, b_0, b_n)
+            total = total + wide(loops_tangent(u, a, c, e, r, t, link(force, table, mu, x, sites, lanes, lane, g)))
+        store_real(out[item % n], lane, total)
+
+
+def smeared_tangent(lattice, links, mu, sites, paths, force):
+    _check_paths(lattice, links, sites, paths)
+    geometry = Geometry(lattice, links)
+    out = np.empty((min(len(sites), CHUNKS), geometry.lanes))
+    _smeared_tangent(flat(links), flat(paths), flat(force), mu, sites, out, *geometry.local_arguments)
+    return lattice.sum_folds(out.sum(axis=0))
+
+
+@parallel
+def _smeared_solve(
+    links, paths, mu, active_sites, size, tolerance, limit, out, log_det, change, table, d, sites, lanes, g
+):
+    count = len(active_sites)
+    n = pieces(count)
+    w = width(g)
+    for item in prange(n * blocks(lanes, g)):
+        lane = first_lane(item // n, lanes, g)
+        memory = (np.empty(size * w, links.dtype), g)
+        total = zero(g)
+        worst = zero(g)
+        for row in range(first(item % n, count), first(item % n + 1, count)):
+            y = link(links, table, mu, (active_sites[row], 0), sites, lanes, lane, g)
+            s_a, s_c, s_z, s_0, h, b_0, b_n = _paths(paths, table, row, count, lanes, lane, g)
+            a, c, e, r, t = assemble(s_a, s_c, s_z, s_0, h, b_0, b_n)
+            f, moved = solve_loops(y, a, c, e, r, t, tolerance, limit)
+            u = update(y, scale(-1.0, f))
+            put_link(out, 0, row, count, lanes, lane, g, u)
+            worst = highest(worst, wide(moved))
+            det = wide(loops_determinant(memory, f, u, a, c, e, r, t))
+            total = total + log_or_nan(det, det)
+        store_real(log_det[item % n], lane, total)
+        store_real(change[item % n], lane, worst)
+
+
+def smeared_solve(lattice, links, mu, sites, paths, tolerance, limit):
+    _check_paths(lattice, links, sites, paths)
+    geometry = Geometry(lattice, links)
+    out = empty_like(paths[0])
+    log_det = np.empty((min(len(sites), CHUNKS), geometry.lanes))
+    change = np.empty_like(log_det)
+    _smeared_solve(
+        flat(links),
+        flat(paths),
+        mu,
+        sites,
+        memory_size(geometry.n),
+        float(tolerance),
+        int(limit),
+        flat(out),
+        log_det,
+        change,
+        *geometry.local_arguments,
+    )
+    return out, lattice.sum_folds(log_det.sum(axis=0)), np.sqrt(_largest(lattice, change))
+
+
+@parallel
+def _smeared_update_vjp(
+    links, paths, mu, active_sites, size, log_det_bar, total, active_bar, paths_bar, table, d, sites, lanes, g
+):
+    count = len(active_sites)
+    n = pieces(count)
+    w = width(g)
+    for item in prange(n * blocks(lanes, g)):
+        lane = first_lane(item // n, lanes, g)
+        memory = (np.empty(size * w, links.dtype), g)
+        bar = load_real(log_det_bar[0], lane, g)
+        for row in range(first(item % n, count), first(item % n + 1, count)):
+            x = (active_sites[row], 0)
+            u = link(links, table, mu, x, sites, lanes, lane, g)
+            s_a, s_c, s_z, s_0, h, b_0, b_n = _paths(paths, table, row, count, lanes, lane, g)
+            a, c, e, r, t = assemble(s_a, s_c, s_z, s_0, h, b_0, b_n)
+            y = update(u, generator(u, a, c, e, r, t))
+            y_bar = scale(-0.5, project_site(mul(y, link(total, table, mu, x, sites, lanes, lane, g))))
+            x_bar, a_bar, c_bar, e_bar, r_bar, t_bar = loops_vjp(memory, u, a, c, e, r, t, y_bar, bar)
+            b_0_bar, h_bar = assemble_bar_product(b_0, h, r_bar, t_bar)
+            b_n_bar, z_bar = assemble_bar_product(b_n, dag(s_z), r_bar, t_bar)
+            put_link(active_bar, 0, row, count, lanes, lane, g, scale(-2.0, dag_mul(u, x_bar)))
+            put_link(paths_bar, 0, row, count, lanes, lane, g, dag(a_bar))
+            put_link(paths_bar, 1, row, count, lanes, lane, g, dag(c_bar))
+            put_link(paths_bar, 2, row, count, lanes, lane, g, dag(z_bar))
+            put_link(paths_bar, 3, row, count, lanes, lane, g, dag(e_bar))
+            put_link(paths_bar, 4, row, count, lanes, lane, g, h_bar)
+            put_link(paths_bar, 5, row, count, lanes, lane, g, b_0_bar)
+            put_link(paths_bar, 6, row, count, lanes, lane, g, b_n_bar)
+
+
+def smeared_update_vjp(lattice, links, mu, sites, paths, log_det_bar, total):
+    _check_paths(lattice, links, sites, paths)
+    geometry = Geometry(lattice, links)
+    bar = rows(lattice, np.reshape(log_det_bar, (1, -1)), 1, links, "log_det_bar")
+    active_bar, paths_bar = empty_like(paths[0]), empty_like(paths)
+    _smeared_update_vjp(
+        flat(links),
+        flat(paths),
+        mu,
+        sites,
+        memory_size(geometry.n),
+        bar,
+        flat(total),
+        flat(active_bar),
+        flat(paths_bar),
+        *geometry.local_arguments,
+    )
+    return active_bar, paths_bar

@@ -1,0 +1,303 @@
+"""Flows of gauge links by loops of smeared links: a residual flow that needs few coefficients.
+
+A *sweep* updates every link once.  In each layer the links of one direction at the sites of one colour are active and
+move by ``U -> exp(F) U`` with F the sum, over four fields and with coefficients delta, of
+
+    A:  P(U A_n)                                      A_n: closing staples of the smeared links V_n
+    Q:  P(U A_n U A_0)
+    G:  (P(B_0 G_m) + U P(G_m B_0) U^dagger) / 2      B_n: V_n at the active link; G_m: gradient of plaquettes of V_m
+    Z:  (P(B_n A_n) + U P(A_n B_n) U^dagger) / 2      with respect to V_0
+
+where V_0 has the active links replaced by the mean of their staples, so that A, B, G depend on frozen links only.  The
+last two fields have no divergence: they move links along the smoothed force without a Jacobian at first order.
+Derivation in ``docs/derivations/smeared.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal
+
+from array_api_compat import array_namespace
+
+from gaugeflow import kernels
+from gaugeflow.errors import ConvergenceError
+from gaugeflow.flows.residual import PlaneClasses, _check_norm, _finite
+from gaugeflow.flows.smearing import Gradient, Smearing, Stages
+from gaugeflow.lattice import Array, Lattice
+from gaugeflow.typing import Params
+
+Masks = Literal["auto", "sum4", "parity"]
+
+FIELDS = ("A", "Q", "G", "Z")
+"""Names of the rows of ``params["delta"]``."""
+
+
+@dataclass(frozen=True)
+class SmearedSweep:
+    """One sweep of layers that move links by loops of smeared links.
+
+    Parameters
+    ----------
+    lattice
+        The lattice; parameters do not depend on its size.
+    n_colours
+        N of SU(N); 1 is U(1).
+    smearing
+        How V_1, V_2, ... are made, and n and m.
+    planes
+        ``"isotropic"``: one coefficient per field; ``"anisotropic"``: one for temporal and one for spatial planes of
+        the staples A_n and of the plaquettes in G_m.
+    masks
+        ``"sum4"``: sites whose coordinates have one sum modulo 4 are active together, 4 ndim layers; ``"parity"``:
+        modulo 2, 2 ndim layers; ``"auto"``: the first where the lattice and its fold allow it.
+    reverse
+        Whether the layers are applied in the opposite order.
+    tolerance, iterations
+        Of the fixed-point iteration of the inverse.
+
+    Notes
+    -----
+    ``params["delta"]`` has shape ``(4, n_plane_classes)``, rows in the order of :data:`FIELDS`; zeros are the identity.
+    A layer is certainly invertible where ``||A|| + 2 ||C|| ||D|| + 2 ||R'|| < 1`` for every active link, see
+    :func:`gaugeflow.kernels.smeared_update`; ``forward`` raises where it is not.
+    """
+
+    lattice: Lattice
+    n_colours: int = 3
+    smearing: Smearing = field(default_factory=Smearing)
+    planes: PlaneClasses = "isotropic"
+    masks: Masks = "auto"
+    reverse: bool = False
+    tolerance: float = 1e-14
+    iterations: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.planes not in ("isotropic", "anisotropic"):
+            raise ValueError(f"planes: expected 'isotropic' or 'anisotropic', got {self.planes!r}")
+        if self.masks not in ("auto", "sum4", "parity"):
+            raise ValueError(f"masks: expected 'auto', 'sum4' or 'parity', got {self.masks!r}")
+        if self.n_colours < 1:
+            raise ValueError(f"n_colours: expected a positive integer, got {self.n_colours}")
+        if self.lattice.ndim < 2:
+            raise ValueError(f"lattice: expected two dimensions or more, got shape {self.lattice.shape}")
+        self._colour_sites(0)
+
+    # ---- parameters ------------------------------------------------------------------------------------------------
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of ``params["delta"]``."""
+        return len(FIELDS), 2 if self.planes == "anisotropic" else 1
+
+    def init(self, rng: Any = None) -> Params:
+        """Parameters of the identity."""
+        xp: Any = import_module("array_api_compat.numpy")
+        return {"delta": xp.zeros(self.shape, dtype=xp.float64)}
+
+    def _plane_class(self, mu: int, nu: int) -> int:
+        return 0 if self.planes == "isotropic" or 0 in (mu, nu) else 1
+
+    def _delta(self, params: Params) -> list[list[float]]:
+        delta = params["delta"]
+        if tuple(delta.shape) != self.shape:
+            raise ValueError(f"delta: expected shape {self.shape}, got {tuple(delta.shape)}")
+        return [[float(delta[i, k]) for k in range(self.shape[1])] for i in range(self.shape[0])]
+
+    def _weights(self, classes: list[float]) -> list[list[float]]:
+        """Weight of each plane (mu, nu) from those of the classes."""
+        d = range(self.lattice.ndim)
+        return [[classes[self._plane_class(mu, nu)] if nu != mu else 0.0 for nu in d] for mu in d]
+
+    def _one_class(self, k: int) -> list[list[float]]:
+        return self._weights([float(i == k) for i in range(self.shape[1])])
+
+    # ---- layers ----------------------------------------------------------------------------------------------------
+    @property
+    def _modulus(self) -> int:
+        extents = zip(self.lattice.shape, self.lattice.block_shape, self.lattice.fold, strict=True)
+        fits = all(n % 4 == 0 and (f == 1 or block % 4 == 0) for n, block, f in extents)
+        return 4 if self.masks == "sum4" or (self.masks == "auto" and fits) else 2
+
+    def _colour_sites(self, colour: int) -> Any:
+        return self.lattice.sites_of_colour([1] * self.lattice.ndim, self._modulus, colour)
+
+    def _layers(self) -> list[tuple[int, Any]]:
+        layers = [
+            (mu, self._colour_sites(colour)) for mu in range(self.lattice.ndim) for colour in range(self._modulus)
+        ]
+        return layers[::-1] if self.reverse else layers
+
+    def _staples(self, stages: Stages, mu: int, sites: Any) -> list[Array]:
+        """Closing staples of V_n, one sum for each class of planes."""
+        last = stages.links[-1]
+        return [kernels.path_sum(self.lattice, last, mu, sites, self._one_class(k)[mu]) for k in range(self.shape[1])]
+
+    def _paths(
+        self, delta: list[list[float]], stages: Stages, staples: list[Array], gradient: Gradient, mu: int, sites: Any
+    ) -> Array:
+        """The matrices that a layer's update needs, ``(7, n_active, N, N, lanes)``."""
+        xp = array_namespace(staples[0])
+
+        def combined(coefficients: list[float]) -> Array:
+            total = coefficients[0] * staples[0]
+            for weight, part in zip(coefficients[1:], staples[1:], strict=True):
+                total = total + weight * part
+            return total
+
+        index = xp.asarray(sites, dtype=xp.int64)
+        return xp.stack(
+            [
+                combined(delta[0]),
+                combined(delta[1]),
+                combined(delta[3]),
+                kernels.path_sum(self.lattice, stages.links[0], mu, sites, 1.0),
+                *(xp.take(x[mu, ...], index, axis=0) for x in (gradient.links[0], stages.links[0], stages.links[-1])),
+            ]
+        )
+
+    def _layer(
+        self, delta: list[list[float]], links: Array, mu: int, sites: Any
+    ) -> tuple[Array, Stages, list[Array], Gradient]:
+        stages = self.smearing.stages(self.lattice, links, mu, sites)
+        staples = self._staples(stages, mu, sites)
+        gradient = self.smearing.gradient(self.lattice, stages, self._weights(delta[2]))
+        return self._paths(delta, stages, staples, gradient, mu, sites), stages, staples, gradient
+
+    # ---- the map ---------------------------------------------------------------------------------------------------
+    def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
+        """Map links; returns ``(y, log_det)`` with ``log_det`` of shape ``(batch,)``.
+
+        Raises
+        ------
+        ConvergenceError
+            If a layer is not certainly invertible.
+        """
+        xp = array_namespace(x)
+        delta = self._delta(params)
+        work = xp.asarray(x, copy=True)
+        log_det = None
+        for mu, sites in self._layers():
+            paths = self._layer(delta, work, mu, sites)[0]
+            active, part, norm = kernels.smeared_update(self.lattice, work, mu, sites, paths)
+            _check_norm(norm, mu)
+            work = kernels.overwrite(self.lattice, work, mu, sites, active)
+            log_det = part if log_det is None else log_det + part
+        return work, _finite(log_det)
+
+    def inverse(self, params: Params, y: Array) -> tuple[Array, Array]:
+        """Links x with ``forward(x) = y``, and minus the log-determinant at x.
+
+        Raises
+        ------
+        ConvergenceError
+            If the fixed-point iteration of a link does not reach ``tolerance``.
+        """
+        xp = array_namespace(y)
+        delta = self._delta(params)
+        work = xp.asarray(y, copy=True)
+        log_det = None
+        tolerance = max(self.tolerance, 1e-6 if y.dtype == xp.complex64 else 0.0)
+        for mu, sites in reversed(self._layers()):
+            paths = self._layer(delta, work, mu, sites)[0]
+            active, part, change = kernels.smeared_solve(
+                self.lattice, work, mu, sites, paths, tolerance, self.iterations
+            )
+            worst = float(xp.max(change))
+            if not worst <= tolerance:
+                raise ConvergenceError(
+                    f"inverse of a smeared layer (direction {mu}): last change {worst:.3g} after {self.iterations} "
+                    f"iterations, tolerance {tolerance:.3g}"
+                )
+            work = kernels.overwrite(self.lattice, work, mu, sites, active)
+            log_det = part if log_det is None else log_det + part
+        return work, -_finite(log_det)
+
+    # ---- derivatives -----------------------------------------------------------------------------------------------
+    def tangent(self, x: Array, force: Array) -> Array:
+        """Derivative of the log-weight with respect to ``delta`` at the identity, for each configuration.
+
+        Parameters
+        ----------
+        x
+            Links.
+        force
+            Gradient of the action from which they come.
+
+        Returns
+        -------
+        Array
+            ``(*delta.shape, batch)``: ``div X - <X, force>`` of each vector field X; its mean is zero.
+        """
+        lattice = self.lattice
+        xp = array_namespace(x)
+        rows, classes = self.shape
+        sums: dict[tuple[int, int], Any] = {}
+        for mu, sites in self._layers():
+            stages = self.smearing.stages(lattice, x, mu, sites)
+            staples = self._staples(stages, mu, sites)
+            for k in range(classes):
+                gradient = self.smearing.gradient(lattice, stages, self._one_class(k))
+                for i in range(rows):
+                    unit = [[float((row, cls) == (i, k)) for cls in range(classes)] for row in range(rows)]
+                    paths = self._paths(unit, stages, staples, gradient, mu, sites)
+                    if i != 2:
+                        paths = xp.stack([paths[j, ...] if j != 4 else 0.0 * paths[j, ...] for j in range(7)])
+                    part = kernels.smeared_tangent(lattice, x, mu, sites, paths, force)
+                    sums[i, k] = sums[i, k] + part if (i, k) in sums else part
+        return xp.stack([xp.stack([sums[i, k] for k in range(classes)]) for i in range(rows)])
+
+    def vjp(self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any) -> tuple[Params, Array]:
+        """Pull cotangents back through the sweep; see :class:`gaugeflow.typing.Flow`."""
+        bars, x_bar = self.vjp_by_configuration(params, x, y, y_bar, log_det_bar)
+        xp = array_namespace(x)
+        return {"delta": xp.sum(bars["delta"], axis=-1)}, x_bar
+
+    def vjp_by_configuration(
+        self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any
+    ) -> tuple[Params, Array]:
+        """As :meth:`vjp`, with the cotangent of ``delta`` of each configuration, ``(*delta.shape, batch)``.
+
+        Every link is updated once in a sweep, so that x and y together hold the links before every layer.
+        """
+        lattice = self.lattice
+        xp = array_namespace(x)
+        delta = self._delta(params)
+        work = xp.asarray(y, copy=True)
+        total = kernels.to_ambient(lattice, y, y_bar)
+        rows, classes = self.shape
+        nought = xp.zeros((lattice.batch(x.shape[-1]),), dtype=xp.float64)
+        bars = {(i, k): nought for i in range(rows) for k in range(classes)}
+        for mu, sites in reversed(self._layers()):
+            old = xp.take(x[mu, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
+            work = kernels.overwrite(lattice, work, mu, sites, old)
+            paths, stages, staples, gradient = self._layer(delta, work, mu, sites)
+            active_bar, paths_bar = kernels.smeared_update_vjp(lattice, work, mu, sites, paths, log_det_bar, total)
+            total = kernels.overwrite(lattice, total, mu, sites, active_bar)
+            # The order of paths is that of _paths; fields A, Q, Z share the staples of V_n
+            field_bars = {0: paths_bar[0, ...], 1: paths_bar[1, ...], 3: paths_bar[2, ...]}
+            bar = kernels.overwrite(lattice, xp.zeros_like(work), mu, sites, paths_bar[6, ...])
+            for k in range(classes):
+                staples_bar = sum(delta[i][k] * field_bar for i, field_bar in field_bars.items())
+                for i, field_bar in field_bars.items():
+                    bars[i, k] = bars[i, k] + self._inner(field_bar, staples[k])
+                bar, _ = kernels.path_sum_vjp(
+                    lattice, stages.links[-1], mu, sites, self._one_class(k)[mu], staples_bar, bar
+                )
+            direction = kernels.overwrite(lattice, xp.zeros_like(work), mu, sites, paths_bar[4, ...])
+            bar, plane_bar = self.smearing.pull_back(lattice, stages, self._weights(delta[2]), gradient, direction, bar)
+            for i, plane in enumerate(lattice.planes):
+                k = self._plane_class(*plane)
+                bars[2, k] = bars[2, k] + plane_bar[i, ...]
+            bar, _ = kernels.path_sum_vjp(lattice, stages.links[0], mu, sites, 1.0, paths_bar[3, ...], bar)
+            filled_bar = paths_bar[5, ...] + xp.take(bar[mu, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
+            bar = kernels.overwrite(lattice, bar, mu, sites, filled_bar)
+            total = self.smearing.fill_vjp(lattice, work, mu, sites, stages, bar, total)
+        delta_bar = xp.stack([xp.stack([bars[i, k] for k in range(classes)]) for i in range(rows)])
+        return {"delta": delta_bar}, kernels.from_ambient(lattice, x, total)
+
+    def _inner(self, bar: Array, rows: Array) -> Array:
+        """Sum of Re tr(bar row) over active links, ``(batch,)`` float64."""
+        xp = array_namespace(bar)
+        products = xp.real(bar * xp.permute_dims(rows, (0, 2, 1, 3)))
+        return self.lattice.sum_folds(xp.sum(xp.astype(products, xp.float64), axis=(0, 1, 2)))

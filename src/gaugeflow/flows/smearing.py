@@ -1,0 +1,190 @@
+"""Smearing of the links around active ones towards the group, all of it polynomial, with first and second derivatives.
+
+Active links are replaced by the mean of their staples, then ``steps`` times ``V <- h(V + S + kappa V S^dagger V)`` with
+S = eta times the sum of staples and ``h(V) = (3 V - V V^dagger V) / 2``, a Newton-Schulz step towards unitary matrices:
+for kappa = -1 these are stout steps with rho = 2 eta (hep-lat/0311018) up to higher orders.  Derivatives of gradients
+are slopes of polynomials, taken exactly from a few of their values; see ``docs/derivations/smeared.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace
+
+from gaugeflow import kernels
+from gaugeflow.lattice import Array, Lattice
+
+# Weights of f(k h) - f(-k h), k = 1, 2, ..., in h f'(0): exact for polynomials of degree 2, 4 and 6
+_STENCILS = {2: (1.0 / 2.0,), 4: (8.0 / 12.0, -1.0 / 12.0), 6: (45.0 / 60.0, -9.0 / 60.0, 1.0 / 60.0)}
+
+
+class Stages(NamedTuple):
+    """Links V_0, V_1, ...; the same before their Newton-Schulz step (that of V_0 as active rows only)."""
+
+    links: list[Array]
+    raw: list[Array]
+
+
+class Gradient(NamedTuple):
+    """Matrix cotangents of V_0, V_1, ..., V_m and of the raw links of stages 1, ..., m (index 0 is not used)."""
+
+    links: list[Array]
+    raw: list[Array]
+
+
+def slope(function: Callable[[Array], Array], at: Array, along: Array, degree: int) -> Array:
+    """Derivative at 0 of ``function(at + e along)``, a polynomial in e of at most this degree (2, 4 or 6)."""
+    xp = array_namespace(at)
+    size = 2.0 * float(xp.max(xp.abs(along)))
+    if size == 0.0:
+        return 0.0 * function(at)
+    unit = along / size
+    total = None
+    for k, weight in enumerate(_STENCILS[degree], start=1):
+        part = (function(at + k * unit) - function(at - k * unit)) * (weight * size)
+        total = part if total is None else total + part
+    return total
+
+
+@dataclass(frozen=True)
+class Smearing:
+    """Smeared links of which the loops of a layer are made.
+
+    Parameters
+    ----------
+    steps, eta, kappa
+        Number of steps, weight of a staple, and of loop times link relative to it.
+    gradient_steps
+        The gradient G is that of the plaquettes after so many steps.
+    mean_staple
+        Size of a staple by which the mean that fills an active link is divided.
+    """
+
+    steps: int = 4
+    gradient_steps: int = 3
+    eta: float = 0.0625
+    kappa: float = -1.0
+    mean_staple: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gradient_steps <= self.steps:
+            raise ValueError(
+                f"gradient_steps: expected 0 ... {self.steps}, the number of steps, got {self.gradient_steps}"
+            )
+        if self.mean_staple <= 0.0:
+            raise ValueError(f"mean_staple: expected a positive number, got {self.mean_staple}")
+
+    def _fill_weight(self, lattice: Lattice) -> float:
+        return 1.0 / (2.0 * max(lattice.ndim - 1, 1) * self.mean_staple)
+
+    def stages(self, lattice: Lattice, links: Array, mu: int, sites: Any) -> Stages:
+        """The links of every stage; they depend on frozen links only."""
+        xp = array_namespace(links)
+        mean = kernels.path_sum(lattice, links, mu, sites, self._fill_weight(lattice))
+        filled = kernels.newton_schulz(lattice, mean)
+        result = Stages([kernels.overwrite(lattice, xp.asarray(links, copy=True), mu, sites, filled)], [mean])
+        for _ in range(self.steps):
+            result.raw.append(kernels.smear(lattice, result.links[-1], self.eta, self.kappa))
+            result.links.append(_unitarise(lattice, result.raw[-1]))
+        return result
+
+    def _smear_vjp(self, lattice: Lattice, links: Array, bar: Array) -> Array:
+        return kernels.smear_vjp(lattice, links, self.eta, self.kappa, bar)[0]
+
+    # ---- the gradient of the smeared plaquettes --------------------------------------------------------------------
+    def gradient(self, lattice: Lattice, stages: Stages, weights: list[list[float]]) -> Gradient:
+        """Gradient of the sum of Re tr P(V_m) over plaquettes, weighted in plane (mu, nu) by ``weights[mu][nu]``."""
+        m = self.gradient_steps
+        links_bar = [plaquette_gradient(lattice, stages.links[m], weights)]
+        raw_bar = []
+        for k in range(m, 0, -1):
+            raw_bar.append(_unitarise_vjp(lattice, stages.raw[k], links_bar[-1]))
+            links_bar.append(self._smear_vjp(lattice, stages.links[k - 1], raw_bar[-1]))
+        return Gradient(links_bar[::-1], [raw_bar[0] if m else links_bar[0], *raw_bar[::-1]])
+
+    def pull_back(
+        self,
+        lattice: Lattice,
+        stages: Stages,
+        weights: list[list[float]],
+        gradient: Gradient,
+        direction: Array,
+        bar: Array,
+    ) -> tuple[Array, Array]:
+        """Cotangent of V_0 from those of V_n and of the gradient.
+
+        Parameters
+        ----------
+        lattice, stages, weights, gradient
+            What :meth:`stages` and :meth:`gradient` were given and gave.
+        direction
+            Cotangents of ``gradient.links[0]``, link-shaped.
+        bar
+            Cotangents of the last stage.
+
+        Returns
+        -------
+        links_bar, plane_bar : Array
+            Cotangents of V_0, and of the weight of each plane, ``(n_planes, batch)``.
+        """
+        m = self.gradient_steps
+        # Along V_0 + e direction: the derivatives of every stage
+        along, raw_along = [direction], [direction]
+        for k in range(1, m + 1):
+            move = slope(lambda v: kernels.smear(lattice, v, self.eta, self.kappa), stages.links[k - 1], along[-1], 6)
+            raw_along.append(move)
+            along.append(slope(lambda v: _unitarise(lattice, v), stages.raw[k], move, 4))
+        plane_bar = slope(lambda v: _plaquette_sums(lattice, v), stages.links[m], along[m], 4)
+        for k in range(self.steps, -1, -1):
+            if k == m:
+                bar = bar + slope(lambda v: plaquette_gradient(lattice, v, weights), stages.links[m], along[m], 4)
+            if k == 0:
+                break
+            raw_bar = _unitarise_vjp(lattice, stages.raw[k], bar)
+            if k <= m:
+                pull = partial(_unitarise_vjp, lattice, bar=gradient.links[k])
+                raw_bar = raw_bar + slope(pull, stages.raw[k], raw_along[k], 2)
+            bar = self._smear_vjp(lattice, stages.links[k - 1], raw_bar)
+            if k <= m:
+                pull = partial(self._smear_vjp, lattice, bar=gradient.raw[k])
+                bar = bar + slope(pull, stages.links[k - 1], along[k - 1], 4)
+        return bar, plane_bar
+
+    def fill_vjp(
+        self, lattice: Lattice, links: Array, mu: int, sites: Any, stages: Stages, bar: Array, total: Array
+    ) -> Array:
+        """``total`` (consumed) plus the cotangents of links that follow from those of V_0, ``bar`` (consumed)."""
+        xp = array_namespace(links)
+        filled_bar = xp.take(bar[mu, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
+        mean_bar = kernels.newton_schulz_vjp(lattice, stages.raw[0], filled_bar)
+        total = total + kernels.overwrite(lattice, bar, mu, sites, 0.0 * filled_bar)
+        return kernels.path_sum_vjp(lattice, links, mu, sites, self._fill_weight(lattice), mean_bar, total)[0]
+
+
+def _unitarise(lattice: Lattice, links: Array) -> Array:
+    xp = array_namespace(links)
+    d, v, *rest = links.shape
+    return xp.reshape(kernels.newton_schulz(lattice, xp.reshape(links, (d * v, *rest))), links.shape)
+
+
+def _unitarise_vjp(lattice: Lattice, links: Array, bar: Array) -> Array:
+    xp = array_namespace(links)
+    d, v, *rest = links.shape
+    flat = (d * v, *rest)
+    return xp.reshape(kernels.newton_schulz_vjp(lattice, xp.reshape(links, flat), xp.reshape(bar, flat)), links.shape)
+
+
+def plaquette_gradient(lattice: Lattice, links: Array, weights: list[list[float]]) -> Array:
+    """Matrix cotangents of the sum of ``weights[mu][nu]`` Re tr P: closing staples of every link."""
+    xp = array_namespace(links)
+    everywhere = lattice.sites_of_colour([0] * lattice.ndim, 1, 0)
+    staples = [kernels.path_sum(lattice, links, mu, everywhere, weights[mu]) for mu in range(lattice.ndim)]
+    return xp.conj(xp.permute_dims(xp.stack(staples), (0, 1, 3, 2, 4)))
+
+
+def _plaquette_sums(lattice: Lattice, links: Array) -> Array:
+    return kernels.plaquette(lattice, links) * (links.shape[2] * lattice.volume)

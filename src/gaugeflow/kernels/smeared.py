@@ -1,0 +1,168 @@
+"""Sweeps of the smeared layer: the update of active links by loops of smeared links, and its derivatives.
+
+The active links are those of one direction ``mu`` at some block ``sites``.  What an update knows of the frozen links
+are seven matrices for each active link, ``paths`` of shape ``(7, n_active, N, N, lanes)``: sums of staples S_A, S_C, S_Z
+and S_0, a gradient G (a path from x + mu to x), and the links B_0 and B_n, as in
+:func:`gaugeflow.sites.smeared.assemble`.
+Cotangents of matrices are matrices x with dL = Re tr(x dm).  Arguments named ``total`` are *consumed*.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from gaugeflow.backend import kernel
+from gaugeflow.kernels.residual import _log_det, _rows_to_numbers
+from gaugeflow.kernels.slots import link_at, rows, site_sum, slots_of, to_field
+from gaugeflow.lattice import Array, Lattice
+from gaugeflow.sites.jacobian import memory_size
+from gaugeflow.sites.matrix import dag, dag_mul, mul, project, scale
+from gaugeflow.sites.numbers import Matrix, wide
+from gaugeflow.sites.residual import update
+from gaugeflow.sites.smeared import (
+    assemble,
+    assemble_bar_product,
+    generator,
+    loops_determinant,
+    loops_tangent,
+    loops_vjp,
+    schulz,
+    schulz_bar,
+    solve_loops,
+    step_bound,
+)
+
+N_PATHS = 7
+"""Matrices that an update needs for each active link."""
+
+
+def _check_paths(lattice: Lattice, links: Array, sites: Array, paths: Array) -> None:
+    expected = (N_PATHS, sites.shape[0], *links.shape[2:])
+    if tuple(paths.shape) != expected:
+        raise ValueError(f"paths: expected shape {expected}, got {tuple(paths.shape)}")
+
+
+def _numbers(lattice: Lattice, paths: Array) -> list[Matrix]:
+    return [_rows_to_numbers(lattice, paths[k, ...]) for k in range(N_PATHS)]
+
+
+@kernel()
+def newton_schulz(lattice: Lattice, matrices: Array) -> Array:
+    """``(3 V - V V^dagger V) / 2`` of matrices ``(rows, N, N, lanes)``: one step towards their unitary factor."""
+    return to_field(lattice, schulz(_rows_to_numbers(lattice, matrices)))
+
+
+@kernel()
+def newton_schulz_vjp(lattice: Lattice, matrices: Array, bar: Array) -> Array:
+    """Cotangent of the argument of :func:`newton_schulz` from that of its result, ``bar``."""
+    if tuple(bar.shape) != tuple(matrices.shape):
+        raise ValueError(f"bar: expected shape {tuple(matrices.shape)}, got {tuple(bar.shape)}")
+    return to_field(lattice, schulz_bar(_rows_to_numbers(lattice, matrices), _rows_to_numbers(lattice, bar)))
+
+
+@kernel("links")
+def smeared_update(lattice: Lattice, links: Array, mu: int, sites: Array, paths: Array) -> tuple[Array, Array, Array]:
+    """Active links after ``U -> exp(P(U A + U C U D) + R + U R' U^dagger) U``.
+
+    Returns
+    -------
+    active, log_det, norm : Array
+        New active rows; log of the Jacobian's determinant ``(batch,)`` float64, nan where it is not positive; an upper
+        bound on ``||A|| + 2 ||C|| ||D|| + 2 ||R'||``, ``(batch,)``, below 1 where the update is certainly invertible.
+    """
+    _check_paths(lattice, links, sites, paths)
+    xp = array_namespace(links)
+    u = link_at(lattice, links, mu, slots_of(lattice, xp, sites))
+    a, c, d, r, t = assemble(*_numbers(lattice, paths))
+    f = generator(u, a, c, d, r, t)
+    det = loops_determinant([None] * memory_size(links.shape[2]), f, u, a, c, d, r, t)
+    norm = xp.max(wide(step_bound(a, c, d, t)), axis=0)
+    return to_field(lattice, update(u, f)), _log_det(lattice, det), norm
+
+
+@kernel("links", "force")
+def smeared_tangent(lattice: Lattice, links: Array, mu: int, sites: Array, paths: Array, force: Array) -> Array:
+    """Change of the log-weight along the field of :func:`smeared_update`, ``div X - <X, force>``, ``(batch,)`` float64.
+
+    Parameters
+    ----------
+    lattice, links, mu, sites, paths
+        Arguments of :func:`smeared_update`.
+    force
+        Gradient of the action of the distribution that the links have.
+    """
+    _check_paths(lattice, links, sites, paths)
+    xp = array_namespace(links)
+    here = slots_of(lattice, xp, sites)
+    u = link_at(lattice, links, mu, here)
+    a, c, d, r, t = assemble(*_numbers(lattice, paths))
+    return site_sum(loops_tangent(u, a, c, d, r, t, link_at(lattice, force, mu, here)))
+
+
+@kernel("links")
+def smeared_solve(
+    lattice: Lattice, links: Array, mu: int, sites: Array, paths: Array, tolerance: float, limit: int
+) -> tuple[Array, Array, Array]:
+    """Active links before the update that :func:`smeared_update` makes, by fixed-point iteration for each link.
+
+    Parameters
+    ----------
+    lattice, links, mu, sites
+        The lattice and the updated links.
+    paths
+        Matrices of frozen links, hence the same before and after.
+    tolerance, limit
+        Iterate until no entry of F changes by more than ``tolerance``, at most ``limit`` times.
+
+    Returns
+    -------
+    active, log_det, change : Array
+        Old active rows; log-determinant of the *forward* update at them; largest last change of F, ``(batch,)``.
+    """
+    _check_paths(lattice, links, sites, paths)
+    xp = array_namespace(links)
+    y = link_at(lattice, links, mu, slots_of(lattice, xp, sites))
+    a, c, d, r, t = assemble(*_numbers(lattice, paths))
+    f, change = solve_loops(y, a, c, d, r, t, tolerance, limit)
+    u = update(y, scale(-1.0, f))
+    det = loops_determinant([None] * memory_size(links.shape[2]), f, u, a, c, d, r, t)
+    return to_field(lattice, u), _log_det(lattice, det), xp.sqrt(xp.max(wide(change), axis=0))
+
+
+@kernel("links", "total")
+def smeared_update_vjp(
+    lattice: Lattice, links: Array, mu: int, sites: Array, paths: Array, log_det_bar: Any, total: Array
+) -> tuple[Array, Array]:
+    """Cotangents of :func:`smeared_update`.
+
+    Parameters
+    ----------
+    lattice, links, mu, sites, paths
+        Arguments of the forward function.
+    log_det_bar
+        One number or ``(batch,)``: cotangent of ``log_det``.
+    total
+        Link-shaped cotangents of the *new* links; only rows of active links are read.
+
+    Returns
+    -------
+    active_bar, paths_bar : Array
+        Cotangents of the active links (active rows) and of ``paths``.
+    """
+    _check_paths(lattice, links, sites, paths)
+    xp = array_namespace(links)
+    here = slots_of(lattice, xp, sites)
+    u = link_at(lattice, links, mu, here)
+    _, _, s_z, _, g, b_0, b_n = _numbers(lattice, paths)
+    a, c, d, r, t = assemble(*_numbers(lattice, paths))
+    bar = rows(lattice, xp.reshape(xp.asarray(log_det_bar), (1, -1)), 1, links, "log_det_bar")[0, ...]
+    y = update(u, generator(u, a, c, d, r, t))
+    y_bar = scale(-0.5, project(mul(y, link_at(lattice, total, mu, here))))
+    memory = [None] * memory_size(links.shape[2])
+    x_bar, a_bar, c_bar, d_bar, r_bar, t_bar = loops_vjp(memory, u, a, c, d, r, t, y_bar, bar + 0.0 * xp.real(u[0]))
+    b_0_bar, g_bar = assemble_bar_product(b_0, g, r_bar, t_bar)
+    b_n_bar, z_bar = assemble_bar_product(b_n, dag(s_z), r_bar, t_bar)
+    bars = (dag(a_bar), dag(c_bar), dag(z_bar), dag(d_bar), g_bar, b_0_bar, b_n_bar)
+    return to_field(lattice, scale(-2.0, dag_mul(u, x_bar))), xp.stack([to_field(lattice, x) for x in bars])

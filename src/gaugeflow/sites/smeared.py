@@ -1,0 +1,224 @@
+"""The update of one link by loops of smeared links and the determinant of its Jacobian, with derivatives by hand.
+
+An active link U becomes ``exp(F) U`` with ``F = P(U A + U C U D) + R + U R' U^dagger``, where A, C, D are sums of open
+paths of frozen links and R, R' lie in the algebra.  With ``Y = U R' U^dagger`` the derivative of F along a left
+displacement w is ``M w = P(w (U A + U C U D) + U C w U D) + [w, Y]``, and the Jacobian in left coordinates has the
+determinant
+
+    det J = det( c(Q) + s(Q) N ),    N = M + ad F / 2 = sym + (U C . U D) + ad(R - Y) / 2
+
+where sym is the symmetric part of ``w -> P(w W)`` for all of ``W = U A + U C U D``, and (X . Z) is ``w -> P(X w Z)``.
+The polynomials are those of :mod:`gaugeflow.sites.jacobian`; the derivation is in ``docs/derivations/smeared.md``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gaugeflow.sites.adjoint import (
+    adjoint_action,
+    contract,
+    contract_around,
+    determinant,
+    dimension,
+    invert,
+    product,
+    sandwich,
+    symmetric_part,
+)
+from gaugeflow.sites.exponential import exp
+from gaugeflow.sites.jacobian import fill_around, link_vjp, polynomials_vjp, powers, symmetrise
+from gaugeflow.sites.matrix import (
+    add,
+    dag,
+    dag_mul,
+    mul,
+    mul_dag,
+    project,
+    re_trace,
+    re_trace_mul,
+    re_trace_mul_dag,
+    scale,
+    size,
+    sub,
+    trace,
+)
+from gaugeflow.sites.numbers import Matrix, Number, get, largest, put, real, sqrt
+
+
+# ---- Newton-Schulz: one step towards the unitary factor --------------------------------------------------------------
+def schulz(v: Matrix) -> Matrix:
+    """(3 v - v v^dagger v) / 2: unitary to second order in the distance of v from it."""
+    return sub(scale(1.5, v), scale(0.5, mul(mul_dag(v, v), v)))
+
+
+def schulz_bar(v: Matrix, s_bar: Matrix) -> Matrix:
+    """Cotangent of v."""
+    loops = add(mul(dag_mul(v, v), s_bar), mul_dag(mul(s_bar, v), v))
+    return sub(scale(1.5, s_bar), scale(0.5, add(loops, dag(mul(mul(v, s_bar), v)))))
+
+
+# ---- frozen matrices of an active link -------------------------------------------------------------------------------
+def assemble(
+    s_a: Matrix, s_c: Matrix, s_z: Matrix, s_0: Matrix, g: Matrix, b_0: Matrix, b_n: Matrix
+) -> tuple[Matrix, Matrix, Matrix, Matrix, Matrix]:
+    """(A, C, D, R, R') from sums of staples s, the gradient g and smeared links b.
+
+    R = (P(b_0 g) + P(b_n s_z^dagger)) / 2, and R' is the same with the order of factors exchanged.
+    """
+    z = dag(s_z)
+    r = project(add(mul(b_0, g), mul(b_n, z)))
+    t = project(add(mul(g, b_0), mul(z, b_n)))
+    return dag(s_a), dag(s_c), dag(s_0), scale(0.5, r), scale(0.5, t)
+
+
+def assemble_bar_product(left: Matrix, right: Matrix, r_bar: Matrix, t_bar: Matrix) -> tuple[Matrix, Matrix]:
+    """Cotangents of left and right in R = P(left right) / 2, R' = P(right left) / 2."""
+    p = scale(0.5, project(r_bar))
+    q = scale(0.5, project(t_bar))
+    return add(mul(right, p), mul(q, right)), add(mul(p, left), mul(left, q))
+
+
+# ---- the update ------------------------------------------------------------------------------------------------------
+
+
+def generator(u: Matrix, a: Matrix, c: Matrix, d: Matrix, r: Matrix, t: Matrix) -> Matrix:
+    """F = P(U A + U C U D) + R + U R' U^dagger; ``t`` is R'."""
+    loops = add(mul(u, a), mul(mul(u, c), mul(u, d)))
+    return add(project(add(loops, mul_dag(mul(u, t), u))), r)
+
+
+def fill_loops(memory: Any, f: Matrix, u: Matrix, a: Matrix, c: Matrix, d: Matrix, r: Matrix, t: Matrix) -> None:
+    """All of :func:`gaugeflow.sites.jacobian.fill_around`, with N in the place of H."""
+    n = size(u)
+    count = powers(n)
+    square = dimension(n) * dimension(n)
+    h, spare = (count + 2) * square, (count + 5) * square
+    x = mul(u, c)
+    z = mul(u, d)
+    symmetric_part(memory, h, add(mul(u, a), mul(x, z)))
+    sandwich(memory, h, x, z)
+    adjoint_action(memory, spare, scale(0.5, sub(r, mul_dag(mul(u, t), u))))
+    for i in range(square):
+        put(memory, h + i, get(memory, h + i) + get(memory, spare + i))
+    fill_around(memory, f)
+
+
+def loops_determinant(
+    memory: Any, f: Matrix, u: Matrix, a: Matrix, c: Matrix, d: Matrix, r: Matrix, t: Matrix
+) -> Number:
+    """Determinant of the update of one link in left coordinates."""
+    n = size(u)
+    fill_loops(memory, f, u, a, c, d, r, t)
+    return determinant(memory, (powers(n) + 3) * dimension(n) * dimension(n), u)
+
+
+def loops_tangent(u: Matrix, a: Matrix, c: Matrix, d: Matrix, r: Matrix, t: Matrix, force: Matrix) -> Number:
+    """div X - <X, force> of the field X = F of one link.
+
+    P(U A) has the divergence (N^2 - 1)/N Re tr U A and P(U C U D) (N - 2/N) Re tr U C U D + Re(tr U C tr U D) (for U(1)
+    both and twice the real part); terms with R have none.
+    """
+    n = size(u)
+    x = mul(u, c)
+    z = mul(u, d)
+    w = mul(u, a)
+    both = mul(x, z)
+    single = (n * n - 1.0) / n if n > 1 else 1.0
+    double = n - 2.0 / n if n > 1 else 1.0
+    divergence = single * re_trace(w) + double * re_trace(both) + real(trace(x) * trace(z))
+    return divergence + 2.0 * re_trace_mul(generator(u, a, c, d, r, t), force)
+
+
+def norm(s: Matrix) -> Number:
+    """Square root of tr (s^dagger s)^2, an upper bound on the square of the operator norm."""
+    h = dag_mul(s, s)
+    return sqrt(re_trace_mul_dag(h, h))
+
+
+def step_bound(a: Matrix, c: Matrix, d: Matrix, t: Matrix) -> Number:
+    """Upper bound on ||A|| + 2 ||C|| ||D|| + 2 ||R'||: below 1 the update is certainly invertible."""
+    return sqrt(norm(a)) + 2.0 * sqrt(norm(c) * norm(d)) + 2.0 * sqrt(norm(t))
+
+
+def loops_vjp(
+    memory: Any,
+    u: Matrix,
+    a: Matrix,
+    c: Matrix,
+    d: Matrix,
+    r: Matrix,
+    t: Matrix,
+    y_bar: Matrix,
+    log_det_bar: Number,
+) -> tuple[Matrix, Matrix, Matrix, Matrix, Matrix, Matrix]:
+    """Cotangents of one updated link.
+
+    Parameters
+    ----------
+    memory
+        Scratch memory.
+    u, a, c, d, r, t
+        Active link and its frozen matrices.
+    y_bar
+        Cotangent of the new link, an algebra element in left coordinates.
+    log_det_bar
+        Cotangent of log det J.
+
+    Returns
+    -------
+    x_bar, a_bar, c_bar, d_bar, r_bar, t_bar
+        Cotangent of u (algebra element, left coordinates), then matrices with dL = Re tr(a_bar da) and so on.
+    """
+    n = size(u)
+    dim = dimension(n)
+    count = powers(n)
+    square = dim * dim
+    s, k, spare, other = (count + 1) * square, (count + 3) * square, (count + 5) * square, (count + 6) * square
+    f = generator(u, a, c, d, r, t)
+    fill_loops(memory, f, u, a, c, d, r, t)
+    f_bar = link_vjp(memory, y_bar)
+    # d log det = tr K^-1 (dc + ds N + s dN); E = K^-1 s
+    x = mul(u, c)
+    z = mul(u, d)
+    y = mul_dag(mul(u, t), u)
+    invert(memory, k, u)
+    product(memory, k, s, spare, u)
+    x_bar = scale(-2.0 * log_det_bar, contract_around(memory, spare, dim, 1, z))
+    z_bar = scale(-2.0 * log_det_bar, contract_around(memory, spare, 1, dim, x))
+    for i in range(square):
+        put(memory, other + i, get(memory, spare + i))
+    symmetrise(memory, other, -log_det_bar, -1.0, u)
+    turn = project(contract(memory, other, u))
+    symmetrise(memory, spare, -log_det_bar, 1.0, u)
+    w_bar = contract(memory, spare, u)
+    if count > 0:
+        f_bar = add(f_bar, polynomials_vjp(memory, f, log_det_bar))
+    # F = P(U A + X Z) + R + Y
+    f_bar = project(f_bar)
+    w_bar = add(w_bar, f_bar)
+    x_bar = add(x_bar, mul(z, w_bar))
+    z_bar = add(z_bar, mul(w_bar, x))
+    turned_bar = sub(f_bar, turn)
+    e = exp(f)
+    own = add(mul(mul(u, a), w_bar), add(mul(x, x_bar), mul(z, z_bar)))
+    own = add(own, sub(mul(y, turned_bar), mul(turned_bar, y)))
+    u_bar = sub(dag_mul(e, mul(y_bar, e)), scale(0.5, project(own)))
+    t_bar = mul(dag_mul(u, turned_bar), u)
+    return u_bar, mul(w_bar, u), mul(x_bar, u), mul(z_bar, u), add(f_bar, turn), t_bar
+
+
+def solve_loops(
+    v: Matrix, a: Matrix, c: Matrix, d: Matrix, r: Matrix, t: Matrix, tolerance: float, limit: int
+) -> tuple[Matrix, Number]:
+    """F of the inverse update of v by the iteration ``F <- F(exp(-F) v)``, and the square of its last change."""
+    f = generator(v, a, c, d, r, t)
+    change = re_trace_mul_dag(f, f)
+    steps = 0
+    while largest(change) > tolerance * tolerance and steps < limit:
+        g = generator(dag_mul(exp(f), v), a, c, d, r, t)
+        e = sub(g, f)
+        change = re_trace_mul_dag(e, e)
+        f = g
+        steps += 1
+    return f, change
