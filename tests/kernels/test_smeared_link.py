@@ -1,4 +1,4 @@
-"""The smeared update of one link: determinant, VJP, divergence and inverse against brute force, at steps of order one."""
+"""The smeared update of one link: determinant, VJP, divergence, inverse against brute force, at steps of order one."""
 
 import numpy as np
 import pytest
