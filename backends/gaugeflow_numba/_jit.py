@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from functools import cache
 from pathlib import Path
 
-import gaugeflow
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
 from numba.extending import overload, register_jitable
+
+import gaugeflow
 
 OPTIONS = {"error_model": "numpy", "boundscheck": False, "fastmath": {"contract", "reassoc", "nsz"}}
 EXACT = {"error_model": "numpy", "boundscheck": False}
@@ -50,7 +52,7 @@ class _Locator(UserProvidedCacheLocator):
 
 
 class _CacheImpl(CompileResultCacheImpl):
-    _locator_classes = [_Locator]
+    _locator_classes = (_Locator,)
 
 
 class _Cache(FunctionCache):
@@ -58,10 +60,8 @@ class _Cache(FunctionCache):
 
 
 def _cached(dispatcher):
-    try:
+    with contextlib.suppress(RuntimeError):  # without a writable place, compile in every process
         dispatcher._cache = _Cache(dispatcher.py_func)
-    except RuntimeError:  # no writable place: compile in every process
-        pass
     return dispatcher
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from gaugeflow.kernels.slots import rows as reference_rows
 
+from gaugeflow.kernels.slots import rows as reference_rows
 from gaugeflow_numba.geometry import CHUNKS, tables
 from gaugeflow_numba.lanes import PLAIN, Lanes
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import prange
+
 from gaugeflow.sites.clover import leaves, wide_charge, wide_energy
 from gaugeflow.sites.exponential import exp
 from gaugeflow.sites.gauge import (
@@ -22,8 +24,6 @@ from gaugeflow.sites.matrix import add, add_scaled, mul, mul_dag, re_trace_mul, 
 from gaugeflow.sites.matrix import project as project_site
 from gaugeflow.sites.numbers import wide
 from gaugeflow.sites.unitary import reunitarise as reunitarise_site
-from numba import prange
-
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import inline, parallel
 from gaugeflow_numba.fields import Geometry, flat, rows

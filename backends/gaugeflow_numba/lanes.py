@@ -13,13 +13,12 @@ from __future__ import annotations
 from functools import cache
 
 import llvmlite.binding as llvm
-from gaugeflow.sites import numbers
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import NativeValue, intrinsic, models, overload, register_model, typeof_impl, unbox
 
+from gaugeflow.sites import numbers
 from gaugeflow_numba.simd import I32, CVecType, VecType, element, join, lanes_constant, parts
-
 
 PLAIN, SHUFFLE, GATHER = 0, 1, 2
 
@@ -167,9 +166,7 @@ def load_shuffled(tx, array, offset, stride, table, row, g):
             order.append(index)
         letter = "d" if g.bits == 64 else "s"
         kind = ir.FunctionType(vector, [vector, indices, vector])
-        shuffle = cgutils.get_or_insert_function(
-            b.module, kind, f"llvm.x86.avx512.vpermi2var.p{letter}.{g.w * g.bits}"
-        )
+        shuffle = cgutils.get_or_insert_function(b.module, kind, f"llvm.x86.avx512.vpermi2var.p{letter}.{g.w * g.bits}")
         values = []
         ahead = b.mul(a[2], ir.Constant(ir.IntType(64), count))
         for _, place in _elements(ctx, b, count, a[1], a[2]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import prange
+
 from gaugeflow.sites.gauge import (
     staple_down_bar_bottom,
     staple_down_bar_far,
@@ -26,8 +28,6 @@ from gaugeflow.sites.residual import (
     update_score,
     update_vjp,
 )
-from numba import prange
-
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import inline, parallel
 from gaugeflow_numba.fields import Geometry, flat, rows

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import operator
 
-from gaugeflow.sites import numbers
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, overload, register_model
+
+from gaugeflow.sites import numbers
 
 FLAGS = ("contract", "reassoc", "nsz")
 I32 = ir.IntType(32)

@@ -2,9 +2,9 @@
 
 import math
 
-from gaugeflow.sites import adjoint, clover, exponential, gauge, jacobian, matrix, residual, smeared, unitary
 from numba.extending import overload
 
+from gaugeflow.sites import adjoint, clover, exponential, gauge, jacobian, matrix, residual, smeared, unitary
 from gaugeflow_numba import lanes, simd  # noqa: F401  (their overloads of the element functions)
 from gaugeflow_numba._jit import teach
 

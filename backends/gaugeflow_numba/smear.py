@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import prange
+
 from gaugeflow.sites.gauge import (
     convolve,
     convolve_bar_link,
@@ -16,8 +18,6 @@ from gaugeflow.sites.gauge import (
 )
 from gaugeflow.sites.matrix import add, add_scaled, re_trace_mul
 from gaugeflow.sites.numbers import wide
-from numba import prange
-
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import inline, parallel
 from gaugeflow_numba.fields import Geometry, flat, rows

@@ -93,9 +93,8 @@ def _default_names() -> tuple[str, ...]:
     return tuple(sorted(e.name for e in entry_points(group="gaugeflow.backends")))
 
 
-@functools.cache
 def _backend_for(kind: type) -> str:
-    """The first installed back end whose name claims this array type; loads no back end for foreign arrays."""
+    """The installed back end for this array type; loads no back end."""
     module = kind.__module__.partition(".")[0]
     preferred = {"numpy": "numba", "cupy": "cupy"}.get(module)
     return preferred if preferred in _default_names() else REFERENCE

@@ -9,6 +9,7 @@ correlated ensembles); derivation in ``docs/derivations/residual.md``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal
 
 from array_api_compat import array_namespace
@@ -70,8 +71,7 @@ class ResidualSweep:
 
     def init(self, rng: Any = None) -> Params:
         """Parameters of the identity."""
-        import array_api_compat.numpy as xp
-
+        xp: Any = import_module("array_api_compat.numpy")
         return {"delta": xp.asarray([[0.0] * self.shape[1]] * self.shape[0])}
 
     def _plane_class(self, mu: int, nu: int) -> int:

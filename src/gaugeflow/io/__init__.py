@@ -18,6 +18,7 @@ parameters of a flow, all with `provenance`. A bad file raises `gaugeflow.errors
 """
 
 from importlib import import_module
+from typing import Any
 
 from gaugeflow.io.config import Config
 from gaugeflow.io.formats import Format, available_formats, read, write
@@ -49,7 +50,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(f"gaugeflow.io.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,9 +13,9 @@ from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites import clover as clover_sites
 from gaugeflow.sites.exponential import exp
 from gaugeflow.sites.gauge import (
-    rectangle_staples,
     re_trace_plaquette,
     re_trace_rectangle,
+    rectangle_staples,
     staple_pair,
 )
 from gaugeflow.sites.matrix import add_scaled, mul, mul_dag, re_trace_mul, scale

@@ -96,7 +96,7 @@ def heatbath(lattice: Lattice, links: Array, coupling: Any, key: Any) -> Array:
         new, failed = heat_bath(place, number, draw, first_block(mu, links.shape[2]), k0, k1, a, u)
         if largest(failed) > 0:
             raise failure(float(xp.sum(failed)))
-        return new  # type: ignore[no-any-return]
+        return new
 
     return _sweep(lattice, links, coupling, update)
 

@@ -67,7 +67,7 @@ def generated(describe: Callable[[int], tuple[str, list[str]]]) -> Callable[...,
         scope: dict[str, Any] = {"get": get, "put": put, "real": real, "imag": imag, "cplx": cplx}
         body = "\n".join("    " + line for line in lines)
         exec(compile(f"def {name}({parameters}):\n{body}\n", f"<gaugeflow {name}>", "exec"), scope)
-        return scope[name]  # type: ignore[no-any-return]
+        return scope[name]
 
     @functools.wraps(describe)
     def function(*args: Any) -> Any:
@@ -75,7 +75,7 @@ def generated(describe: Callable[[int], tuple[str, list[str]]]) -> Callable[...,
 
     function.for_size = for_size  # type: ignore[attr-defined]
     function.large = True  # type: ignore[attr-defined]
-    del function.__wrapped__  # type: ignore[attr-defined]
+    del function.__wrapped__
     return function
 
 

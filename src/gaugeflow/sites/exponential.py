@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gaugeflow.sites.matrix import add_identity, mul, scale, size
-from gaugeflow.sites.numbers import Matrix, conj, cplx, imag, real
+from gaugeflow.sites.numbers import Matrix, Number, conj, cplx, imag, real
 
 SCALE = 0.125
 INVERSE_FACTORIALS = (
@@ -45,12 +45,21 @@ def exp_2(x: Matrix) -> Matrix:
     return (cplx(c, s * a), s * u, -(s * conj(u)), cplx(c, -(s * a)))
 
 
-def even_odd_series(p):  # type: ignore[no-untyped-def]
+def even_odd_series(p: Number) -> tuple[Number, Number]:
     """(cosh(sqrt p), sinh(sqrt p)/sqrt p) for p <= 0, by series in p/64 and three doublings."""
     q = p * (SCALE * SCALE)
     c = q * 0.0 + 1.0 / 20922789888000.0
     s = q * 0.0 + 1.0 / 355687428096000.0
-    for k in (1.0 / 87178291200.0, 1.0 / 479001600.0, 1.0 / 3628800.0, 1.0 / 40320.0, 1.0 / 720.0, 1.0 / 24.0, 0.5, 1.0):
+    for k in (
+        1.0 / 87178291200.0,
+        1.0 / 479001600.0,
+        1.0 / 3628800.0,
+        1.0 / 40320.0,
+        1.0 / 720.0,
+        1.0 / 24.0,
+        0.5,
+        1.0,
+    ):
         c = k + q * c
     for k in (
         1.0 / 1307674368000.0,

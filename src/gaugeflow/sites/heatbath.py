@@ -138,7 +138,7 @@ def _update(n: int, name: str, arguments: str, step: str, result: str) -> Callab
     code = "\n    ".join([*lines, f"return {result}"])
     scope: dict[str, Any] = {f.__name__: f for f in (conj, cplx, imag, mul_dag, real, su2_part, su2_sample, wide)}
     exec(compile(code + "\n", f"<gaugeflow {name}_{n}>", "exec"), scope)
-    return scope[f"{name}_{n}"]  # type: ignore[no-any-return]
+    return scope[f"{name}_{n}"]
 
 
 def heat_bath_1(

@@ -32,14 +32,14 @@ def unrolled(describe: Callable[[int], tuple[str, str]]) -> Callable[..., Any]:
         name = f"{describe.__name__}_{n}"
         scope: dict[str, Any] = {"conj": conj, "real": real, "imag": imag, "cplx": cplx}
         exec(compile(f"def {name}({parameters}):\n    return {expression}\n", f"<gaugeflow {name}>", "exec"), scope)
-        return scope[name]  # type: ignore[no-any-return]
+        return scope[name]
 
     @functools.wraps(describe)
     def function(*args: Any) -> Any:
         return for_size(size(args[-1]))(*args)
 
     function.for_size = for_size  # type: ignore[attr-defined]
-    del function.__wrapped__  # type: ignore[attr-defined]
+    del function.__wrapped__
     return function
 
 

@@ -65,7 +65,7 @@ def _compiled(name: str, lines: list[str]) -> Callable[[Any], None]:
         compile("\n".join([f"def {name}(z):", *("    " + line for line in lines)]), f"<gaugeflow {name}>", "exec"),
         scope,
     )
-    return scope[name]  # type: ignore[no-any-return]
+    return scope[name]
 
 
 @functools.cache
