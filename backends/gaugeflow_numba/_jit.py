@@ -90,14 +90,14 @@ def teach(function, inlined=True):
     for_size = getattr(function, "for_size", None)
     options = {"forceinline": True} if inlined else {}
     if for_size is None:
-        return register_jitable(**options)(function)
+        return register_jitable(**options)(function) if options else register_jitable(function)
 
     @overload(function, jit_options=options, strict=False)
     def _(*args):
         n = round(args[-1].count ** 0.5)
         chosen = for_size(n)
         names = ", ".join(f"a{i}" for i in range(len(args)))
-        scope = {"chosen": _known(chosen)}
+        scope = {"chosen": _known(chosen, inlined)}
         exec(f"def call({names}):\n    return chosen({names})\n", scope)
         return scope["call"]
 
@@ -105,5 +105,5 @@ def teach(function, inlined=True):
 
 
 @cache
-def _known(function):
-    return register_jitable(forceinline=True)(function)
+def _known(function, inlined):
+    return register_jitable(forceinline=True)(function) if inlined else register_jitable(function)

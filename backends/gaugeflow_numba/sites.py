@@ -10,6 +10,23 @@ from gaugeflow_numba._jit import teach
 
 _NOT_SITE_FUNCTIONS = {"unrolled", "generated", "generators", "size", "memory_size"}
 
+# Long formulas that several kernels use: called rather than inlined, which saves most of their compilation.
+_CALLED = {
+    "coefficients",
+    "coefficients_vjp",
+    "fill",
+    "fill_around",
+    "fill_loops",
+    "generator",
+    "jacobian_determinant",
+    "link_vjp",
+    "loops_determinant",
+    "loops_vjp",
+    "polynomials_vjp",
+    "symmetrise",
+    "update_vjp",
+}
+
 
 def _functions(module):
     for name, value in vars(module).items():
@@ -26,4 +43,5 @@ def _(matrix):
 
 for _module in (matrix, exponential, gauge, clover, unitary, adjoint, jacobian, residual, smeared):
     for _function in _functions(_module):
-        teach(_function, inlined=not getattr(_function, "large", False))
+        called = getattr(_function, "large", False) or _function.__name__ in _CALLED
+        teach(_function, inlined=not called)
