@@ -20,6 +20,7 @@ class ResidualFlow:
         self.parameters = {"delta": np.full(self.flow.shape, 1e-3)}
         self.x, self.y_bar = bench.fields(lattice, 3, 1)
         self.y, _ = self.flow.forward(self.parameters, self.x)
+        self.time_inverse(convolutions, volume)
         self.time_vjp(convolutions, volume)
 
     def time_forward(self, convolutions, volume):
