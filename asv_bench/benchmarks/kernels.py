@@ -22,6 +22,10 @@ KERNELS = [
     "path_sum_vjp",
     "residual_update",
     "residual_update_vjp",
+    "residual_tangent",
+    "smeared_update",
+    "smeared_update_vjp",
+    "smeared_tangent",
 ]
 VOLUMES = {"4x4x4x4": (4, 4, 4, 4), "8x8x8x8": (8, 8, 8, 8), "16x16x16x16": (16, 16, 16, 16)}
 

@@ -51,6 +51,11 @@ def _paths(lattice: Lattice, links: Array) -> Array:
     return kernels.path_sum(lattice, links, 0, lattice.active_sites(0, 0), 0.01)
 
 
+def _loops(lattice: Lattice, links: Array) -> Array:
+    """Matrices of the smeared update, of a size that keeps it invertible; what they mean does not matter here."""
+    return np.stack([_paths(lattice, links)] * 7)
+
+
 def _cases() -> Iterator[Case]:
     def active(lattice: Lattice) -> tuple[int, Any]:
         return 0, lattice.active_sites(0, 0)
@@ -72,6 +77,10 @@ def _cases() -> Iterator[Case]:
     yield Case("path_sum_vjp", lambda lattice, u, p: (u, *active(lattice), 0.01, _paths(lattice, u), p.copy()))
     yield Case("residual_update", lambda lattice, u, p: (u, *active(lattice), _paths(lattice, u)))
     yield Case("residual_update_vjp", lambda lattice, u, p: (u, *active(lattice), _paths(lattice, u), 1.0, p))
+    yield Case("residual_tangent", lambda lattice, u, p: (u, *active(lattice), _paths(lattice, u), p))
+    yield Case("smeared_update", lambda lattice, u, p: (u, *active(lattice), _loops(lattice, u)))
+    yield Case("smeared_update_vjp", lambda lattice, u, p: (u, *active(lattice), _loops(lattice, u), 1.0, p))
+    yield Case("smeared_tangent", lambda lattice, u, p: (u, *active(lattice), _loops(lattice, u), p))
 
 
 CASES = {case.kernel: case for case in _cases()}

@@ -75,10 +75,11 @@ class TargetSection:
 
 @dataclass(frozen=True)
 class FlowSection:
-    """``[flow]``: residual sweeps; staples are made of links convolved so many times, one coefficient each."""
+    """``[flow]``: sweeps of loops of smeared links, or of staples of links ``convolutions`` times convolved."""
 
+    kind: Literal["smeared", "residual"] = "smeared"
     sweeps: int = _limited(least=1, default=1)
-    convolutions: tuple[int, ...] = _limited(least=0, default=(0, 1, 2))
+    convolutions: tuple[int, ...] = _limited(least=0, default=())
     planes: Literal["isotropic", "anisotropic"] = "isotropic"
 
 
@@ -190,6 +191,8 @@ def _check_together(run: RunFile) -> None:
         raise ValueError(f"{run.path}: [lattice] fold: expected {len(shape)} entries like shape, found {list(fold)}")
     if bool(run.source.files) == (run.sampler is not None):
         raise ValueError(f"{run.path}: expected either [source] files or the section [sampler]")
+    if run.flow is not None and (run.flow.kind == "residual") != bool(run.flow.convolutions):
+        raise ValueError(f"{run.path}: [flow] convolutions: expected with kind = 'residual', and only there")
     if run.target is not None and bool(run.target.beta) == bool(run.target.anisotropy):
         raise ValueError(f"{run.path}: [target]: expected either beta or anisotropy")
 

@@ -17,8 +17,7 @@ separation = 4
 [target]
 beta = [4.2, 3.8]
 [flow]
-sweeps = 2
-convolutions = [0]
+{flow}
 [training]
 configurations = 96
 batch = 8
@@ -28,6 +27,7 @@ names = ["plaquette"]
 [output]
 dir = "out"
 """
+RESIDUAL = 'kind = "residual"\nsweeps = 2\nconvolutions = [0]'
 SLOPE = 0.07613
 """d<P>/dbeta in a large volume: the variance of Re tr P / 3 of one plaquette."""
 
@@ -35,7 +35,7 @@ SLOPE = 0.07613
 @pytest.fixture
 def sampled(gaugeflow, tmp_path):
     path = tmp_path / "run.toml"
-    path.write_text(RUN.format(training=""))
+    path.write_text(RUN.format(training="", flow=RESIDUAL))
     gaugeflow("sample", path, "--json")
     return path
 
@@ -83,7 +83,7 @@ def test_pipeline(gaugeflow, sampled, tmp_path, monkeypatch):
 
 def test_adam_refines_the_fit(gaugeflow, sampled):
     (linear, _) = gaugeflow("train", sampled, "--json")
-    sampled.write_text(RUN.format(training='method = "adam"\nsteps = 4\nlearning_rate = 0.02'))
+    sampled.write_text(RUN.format(training='method = "adam"\nsteps = 4\nlearning_rate = 0.02', flow=RESIDUAL))
     (adam, _) = gaugeflow("train", sampled, "--json")
     assert adam["ess_flow"] >= linear["ess_flow"]
     assert "adam" in gaugeflow("train", sampled)
@@ -105,12 +105,25 @@ def test_sources_from_files(gaugeflow, sampled, tmp_path):
 
 def test_steps_in_the_wrong_order(gaugeflow, tmp_path):
     path = tmp_path / "run.toml"
-    path.write_text(RUN.format(training=""))
+    path.write_text(RUN.format(training="", flow=RESIDUAL))
     assert "run `gaugeflow sample" in gaugeflow("train", path, status=2)
     assert "run `gaugeflow train" in gaugeflow("derive", path, status=2)
-    path.write_text(RUN.format(training="").replace("[4.2, 3.8]", "4.0"))
+    path.write_text(RUN.format(training="", flow=RESIDUAL).replace("[4.2, 3.8]", "4.0"))
     assert "beta: 4 is the source's own" in gaugeflow("train", path, status=2)
-    path.write_text(RUN.format(training="").replace('["plaquette"]', '["t2_e"]'))
+    path.write_text(RUN.format(training="", flow=RESIDUAL).replace('["plaquette"]', '["t2_e"]'))
     (tmp_path / "none.toml").write_text(path.read_text().split("[target]")[0] + '[output]\ndir = "x"')
     assert "needs the section [target]" in gaugeflow("train", tmp_path / "none.toml", status=2)
     assert "flow_time: expected a number > 0 for ['t2_e'], found 0" in gaugeflow("derive", path, status=2)
+
+
+def test_smeared_flow(gaugeflow, sampled, tmp_path):
+    """The default flow; parameters of another form are refused."""
+    sampled.write_text(RUN.format(training="", flow='kind = "smeared"'))
+    trained = gaugeflow("train", sampled, "--json")
+    assert all(row["ess_flow"] > row["ess_plain"] for row in trained)
+    result = gaugeflow("derive", sampled, "--json")
+    rows = {(row["step"], row["estimator"]): row for row in result["derivatives"]}
+    assert abs(rows[0.2, "flow, central"]["value"] - SLOPE) < 5 * rows[0.2, "flow, central"]["error"]
+    sampled.write_text(RUN.format(training="", flow=RESIDUAL))
+    (tmp_path / "out/measurements.h5").unlink()
+    assert "flow-beta+0.2.h5 is another flow" in gaugeflow("derive", sampled, status=2)

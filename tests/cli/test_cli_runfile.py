@@ -19,6 +19,7 @@ start = "cold"
 [target]
 beta = [2.1, 1.9]
 [flow]
+kind = "residual"
 convolutions = [0, 2]
 planes = "anisotropic"
 [training]
@@ -78,6 +79,8 @@ def test_one_number_is_a_list(tmp_path):
         ("anisotropy = -0.1", 'files = "*.nersc"', "expected either [source] files or the section [sampler]"),
         ('[output]\ndir = "results"\nprecision = 32', "", "section [output] is missing"),
         ("[group]\nn = 2", "[[group]]\nn = 2", "group: expected a section [group], found [{'n': 2}]"),
+        ('kind = "residual"', "", "[flow] convolutions: expected with kind = 'residual', and only there"),
+        ("convolutions = [0, 2]", "", "[flow] convolutions: expected with kind = 'residual', and only there"),
         ("[lattice]", "[lattice", "not TOML: "),
     ],
 )

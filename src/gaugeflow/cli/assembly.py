@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gaugeflow.actions import WilsonAction
-from gaugeflow.flows import Chain, Convolution, ResidualSweep
+from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep
+from gaugeflow.flows.smeared import Masks
 from gaugeflow.io.ensemble import EnsembleFile
 from gaugeflow.lattice import Array, Lattice, suggest_fold
 from gaugeflow.observables import flow_history, loops
@@ -24,8 +25,19 @@ LANES = 8
 
 
 def make_lattice(run: RunFile, batch: int) -> Lattice:
-    """The lattice, folded so that ``batch`` configurations fill the vector registers."""
-    return Lattice(run.lattice.shape, run.lattice.fold or suggest_fold(run.lattice.shape, -(-LANES // batch)))
+    """The lattice, folded so that ``batch`` configurations fill the vector registers.
+
+    Where the smeared flow has four colours of sites, sub-lattices keep extents that are multiples of 4.
+    """
+    shape = run.lattice.shape
+    halves = tuple(n // 2 for n in shape)  # a fold of these that leaves even extents leaves multiples of 4 of the whole
+    return Lattice(shape, run.lattice.fold or suggest_fold(halves if _four_colours(run) else shape, -(-LANES // batch)))
+
+
+def _four_colours(run: RunFile) -> bool:
+    """Whether the masks of the flow are sums of coordinates modulo 4: a property of the lattice, not of its fold."""
+    smeared = run.flow is not None and run.flow.kind == "smeared"
+    return smeared and all(n % 4 == 0 for n in run.lattice.shape)
 
 
 def source_action(run: RunFile, lattice: Lattice) -> WilsonAction:
@@ -69,15 +81,18 @@ def targets(run: RunFile) -> list[Target]:
 
 
 # ---- flow --------------------------------------------------------------------------------------------------------
-def make_sweep(run: RunFile, lattice: Lattice) -> ResidualSweep:
+def make_sweep(run: RunFile, lattice: Lattice) -> ResidualSweep | SmearedSweep:
     """One sweep of the flow."""
     section = run.require(FlowSection)
-    return ResidualSweep(
-        lattice,
-        run.group.n,
-        tuple(Convolution(count) for count in section.convolutions),
-        section.planes,
-    )
+    if section.kind == "smeared":
+        masks: Masks = "sum4" if _four_colours(run) else "parity"
+        return SmearedSweep(lattice, run.group.n, planes=section.planes, masks=masks)
+    return ResidualSweep(lattice, run.group.n, tuple(Convolution(k) for k in section.convolutions), section.planes)
+
+
+def flow_form(run: RunFile) -> dict[str, Any]:
+    """What must agree between the lattice where a flow was trained and the one where it is used."""
+    return {**asdict(run.require(FlowSection)), "n": run.group.n, "four_colours": _four_colours(run)}
 
 
 def make_flow(run: RunFile, lattice: Lattice) -> Chain:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import print_json, print_table, progress_bars, write_json
+from gaugeflow.cli.output import as_stored, print_json, print_table, progress_bars, write_json
 
 if TYPE_CHECKING:
     from gaugeflow.cli.output import Progress
@@ -69,8 +69,13 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
         path = assembly.flow_file(run, target)
         if not path.exists():
             raise ValueError(f"{path} does not exist: run `gaugeflow train {run.path}` first")
-        learned[target] = read_params(path)
-    described = io.provenance(parameters=_physics(run, {t.name: a for t, (_, a) in learned.items()}))
+        params, attributes = read_params(path)
+        if attributes.get("flow") != as_stored(assembly.flow_form(run)):
+            raise ValueError(
+                f"{path} is another flow: expected {assembly.flow_form(run)}, got {attributes.get('flow')}"
+            )
+        learned[target] = params, attributes["created"]
+    described = io.provenance(parameters=_physics(run, {t.name: created for t, (_, created) in learned.items()}))
     path, total = run.folder / MEASUREMENTS, assembly.source_size(run)
     data = Measurements()
     done = 0
@@ -99,15 +104,12 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
     return data
 
 
-def _physics(run: RunFile, flows: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What must agree for measurements to be continued, as JSON gives it back."""
-    import json
+def _physics(run: RunFile, trained: dict[str, str]) -> Any:
+    """What must agree for measurements to be continued."""
     from dataclasses import asdict
 
     sections = {name: asdict(getattr(run, name)) for name in ("lattice", "group", "source", "flow", "observables")}
-    trained = {name: attributes["created"] for name, attributes in flows.items()}
-    plain: dict[str, Any] = json.loads(json.dumps({**sections, "trained": trained}))
-    return plain
+    return as_stored({**sections, "trained": trained})
 
 
 def _points(derivatives: list[dict[str, Any]]) -> list[dict[str, Any]]:

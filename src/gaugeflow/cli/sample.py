@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import print_json, print_table
+from gaugeflow.cli.output import as_stored, print_json, print_table
 
 if TYPE_CHECKING:
     from gaugeflow.runfile import RunFile, SamplerSection
@@ -148,7 +148,7 @@ def _ensemble(run: RunFile, settings: SamplerSection, described: dict[str, objec
     path = run.folder / ENSEMBLE
     if path.exists():
         file = EnsembleFile.open(path, append=True)
-        if file.attributes.get("parameters") != _plain(described["parameters"]):
+        if file.attributes.get("parameters") != as_stored(described["parameters"]):
             raise ValueError(f"{path} was sampled with other parameters: {file.attributes.get('parameters')}")
     elif (run.folder / CHECKPOINT).exists():
         raise ValueError(f"{path} is missing beside {CHECKPOINT}: remove that too to start again")
@@ -169,10 +169,3 @@ def _ensemble(run: RunFile, settings: SamplerSection, described: dict[str, objec
                 file.append(links, id=number, chain=np.arange(settings.chains))
 
         yield keep
-
-
-def _plain(value: Any) -> Any:
-    """As JSON gives it back: tuples are lists."""
-    import json
-
-    return json.loads(json.dumps(value))

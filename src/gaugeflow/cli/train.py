@@ -64,7 +64,7 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     from gaugeflow.cli import assembly
     from gaugeflow.io.params import write_params
     from gaugeflow.runfile import TrainingSection
-    from gaugeflow.training import Adam, cosine, held_out_ess, reverse_kl_path
+    from gaugeflow.training import Adam, cosine, held_out_ess, log_variance
     from gaugeflow.training import train as train_flow
 
     settings = run.require(TrainingSection)
@@ -87,7 +87,7 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
             goal,
             fitted,
             held_out,
-            loss=reverse_kl_path,
+            loss=log_variance,
             optimiser=Adam(cosine(settings.learning_rate * scale, settings.steps)),
             steps=settings.steps,
             batch=settings.batch,
@@ -112,7 +112,7 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
         "seconds": time.perf_counter() - begin,
         "file": str(path),
     }
-    write_params(path, params, attributes=io.provenance(result=result))
+    write_params(path, params, attributes=io.provenance(result=result, flow=assembly.flow_form(run)))
     return result
 
 
