@@ -63,7 +63,9 @@ def newton_schulz_vjp(lattice, matrices, bar):
     if bar.shape != matrices.shape:
         raise ValueError(f"bar: expected shape {matrices.shape}, got {bar.shape}")
     out = empty_like(matrices)
-    _newton_schulz_vjp(flat(matrices), len(matrices), flat(bar), flat(out), *Geometry(lattice, matrices[None]).local_arguments)
+    _newton_schulz_vjp(
+        flat(matrices), len(matrices), flat(bar), flat(out), *Geometry(lattice, matrices[None]).local_arguments
+    )
     return out
 
 
