@@ -119,7 +119,7 @@ def test_dispatch_errors():
     lattice = Lattice(SHAPE)
     case = Case(lattice, 2, 2)
     with (
-        pytest.raises(BackendError, match=r"unknown back end 'gpu'; installed: \['numba', 'reference'"),
+        pytest.raises(BackendError, match=r"unknown back end 'gpu'; installed: \['cupy', 'numba', 'reference'\]"),
         use_backend("gpu"),
     ):
         pass
