@@ -28,13 +28,18 @@ def test_action_is_gauge_invariant(name, rng):
     assert errors.keys() == {"value", "grad"}
 
 
-@pytest.mark.parametrize("name", FLOWS)
+def _rows(table):
+    """Names of a table; the smeared sweeps, minutes each to compile and differentiate, run with ``-m slow``."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name.startswith("smeared") else []) for name in table]
+
+
+@pytest.mark.parametrize("name", _rows(FLOWS))
 def test_flow(name, rng):
     flow, lattice, params, x = FLOWS[name]()
     check.check_flow(flow, lattice, params, x, rng)
 
 
-@pytest.mark.parametrize("name", GAUGE_FLOWS)
+@pytest.mark.parametrize("name", _rows(GAUGE_FLOWS))
 def test_flow_is_gauge_covariant(name, rng):
     flow, lattice, params, x = GAUGE_FLOWS[name]()
     errors = check.check_gauge_covariance(flow, lattice, x, rng, params=params)
