@@ -1,7 +1,8 @@
 """Flows of gauge links by loops of smeared links: a residual flow that needs few coefficients.
 
-A *sweep* updates every link once.  In each layer the links of one direction at the sites of one colour are active and
-move by ``U -> exp(F) U`` with F the sum, over four fields and with coefficients delta, of
+A *sweep* updates every link once.  In each layer the links of two directions, at the sites of two colours chosen so that
+no plaquette holds two of them, are active and move by ``U -> exp(F) U`` with F the sum, over four fields and with
+coefficients delta, of
 
     A:  P(U A_n)                                      A_n: closing staples of the smeared links V_n
     Q:  P(U A_n U A_0)
@@ -17,14 +18,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.flows.residual import PlaneClasses, _check_norm, _finite
-from gaugeflow.flows.smearing import Gradient, Smearing, Stages
+from gaugeflow.flows.smearing import Active, Gradient, Smearing, Stages, active_rows
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.typing import Params
 
@@ -32,6 +33,22 @@ Masks = Literal["auto", "sum4", "parity"]
 
 FIELDS = ("A", "Q", "G", "Z")
 """Names of the rows of ``params["delta"]``."""
+
+
+class _Rows(NamedTuple):
+    """What the update of one set of active links is made of, each ``(n_active, N, N, lanes)``."""
+
+    staples: list[Array]  # closing staples of V_n, one sum for each class of planes
+    first: Array  # closing staples of V_0
+    gradient: Array
+    filled: Array  # the active links of V_0
+    last: Array  # the active links of V_n
+
+
+class _Layer(NamedTuple):
+    stages: Stages
+    gradient: Gradient
+    rows: list[_Rows]  # for each set of active links
 
 
 @dataclass(frozen=True)
@@ -50,8 +67,9 @@ class SmearedSweep:
         ``"isotropic"``: one coefficient per field; ``"anisotropic"``: one for temporal and one for spatial planes of
         the staples A_n and of the plaquettes in G_m.
     masks
-        ``"sum4"``: sites whose coordinates have one sum modulo 4 are active together, 4 ndim layers; ``"parity"``:
-        modulo 2, 2 ndim layers; ``"auto"``: the first where the lattice and its fold allow it.
+        ``"sum4"``: links of two directions move together, at sites whose coordinates have the sum c and c + 2 modulo 4;
+        ``"parity"``: links of one direction at sites of one parity; ``"auto"``: the first where the lattice and its
+        fold allow it.  A sweep has 2 ndim layers either way (2 ndim + 2 for ``"sum4"`` in odd dimensions).
     reverse
         Whether the layers are applied in the opposite order.
     tolerance, iterations
@@ -104,12 +122,12 @@ class SmearedSweep:
             raise ValueError(f"delta: expected shape {self.shape}, got {tuple(delta.shape)}")
         return [[float(delta[i, k]) for k in range(self.shape[1])] for i in range(self.shape[0])]
 
-    def _weights(self, classes: list[float]) -> list[list[float]]:
-        """Weight of each plane (mu, nu) from those of the classes."""
+    def _weights(self, classes: list[float]) -> list[float]:
+        """Weight of each plane (mu, nu), at ``mu * ndim + nu``, from those of the classes."""
         d = range(self.lattice.ndim)
-        return [[classes[self._plane_class(mu, nu)] if nu != mu else 0.0 for nu in d] for mu in d]
+        return [classes[self._plane_class(mu, nu)] if nu != mu else 0.0 for mu in d for nu in d]
 
-    def _one_class(self, k: int) -> list[list[float]]:
+    def _one_class(self, k: int) -> list[float]:
         return self._weights([float(i == k) for i in range(self.shape[1])])
 
     # ---- layers ----------------------------------------------------------------------------------------------------
@@ -120,49 +138,54 @@ class SmearedSweep:
         return 4 if self.masks == "sum4" or (self.masks == "auto" and fits) else 2
 
     def _colour_sites(self, colour: int) -> Any:
-        return self.lattice.sites_of_colour([1] * self.lattice.ndim, self._modulus, colour)
+        return self.lattice.sites_of_colour([1] * self.lattice.ndim, self._modulus, colour % self._modulus)
 
-    def _layers(self) -> list[tuple[int, Any]]:
+    def _layers(self) -> list[Active]:
+        d = self.lattice.ndim
+        together = 2 if self._modulus == 4 else 1
+        groups = [range(mu, min(mu + together, d)) for mu in range(0, d, together)]
         layers = [
-            (mu, self._colour_sites(colour)) for mu in range(self.lattice.ndim) for colour in range(self._modulus)
+            tuple((mu, self._colour_sites(colour + 2 * i)) for i, mu in enumerate(group))
+            for group in groups
+            for colour in range(self._modulus)
         ]
         return layers[::-1] if self.reverse else layers
 
-    def _staples(self, stages: Stages, mu: int, sites: Any) -> list[Array]:
-        """Closing staples of V_n, one sum for each class of planes."""
-        last = stages.links[-1]
-        return [kernels.path_sum(self.lattice, last, mu, sites, self._one_class(k)[mu]) for k in range(self.shape[1])]
+    def _class_weight(self, k: int, mu: int) -> list[float]:
+        """Weight of the staples of one class in the planes (mu, nu)."""
+        d = self.lattice.ndim
+        return self._one_class(k)[mu * d : (mu + 1) * d]
 
-    def _paths(
-        self, delta: list[list[float]], stages: Stages, staples: list[Array], gradient: Gradient, mu: int, sites: Any
-    ) -> Array:
-        """The matrices that a layer's update needs, ``(7, n_active, N, N, lanes)``."""
-        xp = array_namespace(staples[0])
+    def _layer(self, weight: list[float], links: Array, active: Active, stages: Stages | None = None) -> _Layer:
+        """Frozen matrices of a layer, with ``weight`` for the planes of the gradient."""
+        lattice = self.lattice
+        stages = stages or self.smearing.stages(lattice, links, active)
+        gradient = self.smearing.gradient(lattice, stages, weight, active)
+        first, last = stages.links[0], stages.links[-1]
+        rows = [
+            _Rows(
+                [kernels.path_sum(lattice, last, mu, sites, self._class_weight(k, mu)) for k in range(self.shape[1])],
+                kernels.path_sum(lattice, first, mu, sites, 1.0),
+                row,
+                active_rows(first, mu, sites),
+                active_rows(last, mu, sites),
+            )
+            for (mu, sites), row in zip(active, gradient.active, strict=True)
+        ]
+        return _Layer(stages, gradient, rows)
+
+    def _paths(self, delta: list[list[float]], rows: _Rows) -> Array:
+        """The matrices that an update needs, ``(7, n_active, N, N, lanes)``; the gradient holds its coefficients."""
+        xp = array_namespace(rows.first)
 
         def combined(coefficients: list[float]) -> Array:
-            total = coefficients[0] * staples[0]
-            for weight, part in zip(coefficients[1:], staples[1:], strict=True):
+            total = coefficients[0] * rows.staples[0]
+            for weight, part in zip(coefficients[1:], rows.staples[1:], strict=True):
                 total = total + weight * part
             return total
 
-        index = xp.asarray(sites, dtype=xp.int64)
-        return xp.stack(
-            [
-                combined(delta[0]),
-                combined(delta[1]),
-                combined(delta[3]),
-                kernels.path_sum(self.lattice, stages.links[0], mu, sites, 1.0),
-                *(xp.take(x[mu, ...], index, axis=0) for x in (gradient.links[0], stages.links[0], stages.links[-1])),
-            ]
-        )
-
-    def _layer(
-        self, delta: list[list[float]], links: Array, mu: int, sites: Any
-    ) -> tuple[Array, Stages, list[Array], Gradient]:
-        stages = self.smearing.stages(self.lattice, links, mu, sites)
-        staples = self._staples(stages, mu, sites)
-        gradient = self.smearing.gradient(self.lattice, stages, self._weights(delta[2]))
-        return self._paths(delta, stages, staples, gradient, mu, sites), stages, staples, gradient
+        staples = [combined(delta[i]) for i in (0, 1, 3)]
+        return xp.stack([*staples, rows.first, rows.gradient, rows.filled, rows.last])
 
     # ---- the map ---------------------------------------------------------------------------------------------------
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
@@ -177,12 +200,13 @@ class SmearedSweep:
         delta = self._delta(params)
         work = xp.asarray(x, copy=True)
         log_det = None
-        for mu, sites in self._layers():
-            paths = self._layer(delta, work, mu, sites)[0]
-            active, part, norm = kernels.smeared_update(self.lattice, work, mu, sites, paths)
-            _check_norm(norm, mu)
-            work = kernels.overwrite(self.lattice, work, mu, sites, active)
-            log_det = part if log_det is None else log_det + part
+        for active in self._layers():
+            layer = self._layer(self._weights(delta[2]), work, active)
+            for (mu, sites), rows in zip(active, layer.rows, strict=True):
+                moved, part, norm = kernels.smeared_update(self.lattice, work, mu, sites, self._paths(delta, rows))
+                _check_norm(norm, mu)
+                work = kernels.overwrite(self.lattice, work, mu, sites, moved)
+                log_det = part if log_det is None else log_det + part
         return work, _finite(log_det)
 
     def inverse(self, params: Params, y: Array) -> tuple[Array, Array]:
@@ -198,19 +222,20 @@ class SmearedSweep:
         work = xp.asarray(y, copy=True)
         log_det = None
         tolerance = max(self.tolerance, 1e-6 if y.dtype == xp.complex64 else 0.0)
-        for mu, sites in reversed(self._layers()):
-            paths = self._layer(delta, work, mu, sites)[0]
-            active, part, change = kernels.smeared_solve(
-                self.lattice, work, mu, sites, paths, tolerance, self.iterations
-            )
-            worst = float(xp.max(change))
-            if not worst <= tolerance:
-                raise ConvergenceError(
-                    f"inverse of a smeared layer (direction {mu}): last change {worst:.3g} after {self.iterations} "
-                    f"iterations, tolerance {tolerance:.3g}"
+        for active in reversed(self._layers()):
+            layer = self._layer(self._weights(delta[2]), work, active)
+            for (mu, sites), rows in zip(active, layer.rows, strict=True):
+                old, part, change = kernels.smeared_solve(
+                    self.lattice, work, mu, sites, self._paths(delta, rows), tolerance, self.iterations
                 )
-            work = kernels.overwrite(self.lattice, work, mu, sites, active)
-            log_det = part if log_det is None else log_det + part
+                worst = float(xp.max(change))
+                if not worst <= tolerance:
+                    raise ConvergenceError(
+                        f"inverse of a smeared layer (direction {mu}): last change {worst:.3g} after {self.iterations} "
+                        f"iterations, tolerance {tolerance:.3g}"
+                    )
+                work = kernels.overwrite(self.lattice, work, mu, sites, old)
+                log_det = part if log_det is None else log_det + part
         return work, -_finite(log_det)
 
     # ---- derivatives -----------------------------------------------------------------------------------------------
@@ -233,18 +258,16 @@ class SmearedSweep:
         xp = array_namespace(x)
         rows, classes = self.shape
         sums: dict[tuple[int, int], Any] = {}
-        for mu, sites in self._layers():
-            stages = self.smearing.stages(lattice, x, mu, sites)
-            staples = self._staples(stages, mu, sites)
+        for active in self._layers():
+            stages = self.smearing.stages(lattice, x, active)
             for k in range(classes):
-                gradient = self.smearing.gradient(lattice, stages, self._one_class(k))
-                for i in range(rows):
-                    unit = [[float((row, cls) == (i, k)) for cls in range(classes)] for row in range(rows)]
-                    paths = self._paths(unit, stages, staples, gradient, mu, sites)
-                    if i != 2:
-                        paths = xp.stack([paths[j, ...] if j != 4 else 0.0 * paths[j, ...] for j in range(7)])
-                    part = kernels.smeared_tangent(lattice, x, mu, sites, paths, force)
-                    sums[i, k] = sums[i, k] + part if (i, k) in sums else part
+                layer = self._layer(self._one_class(k), x, active, stages)
+                for (mu, sites), both in zip(active, layer.rows, strict=True):
+                    for i in range(rows):
+                        unit = [[float((row, cls) == (i, k)) for cls in range(classes)] for row in range(rows)]
+                        only = both if i == 2 else both._replace(gradient=0.0 * both.gradient)
+                        part = kernels.smeared_tangent(lattice, x, mu, sites, self._paths(unit, only), force)
+                        sums[i, k] = sums[i, k] + part if (i, k) in sums else part
         return xp.stack([xp.stack([sums[i, k] for k in range(classes)]) for i in range(rows)])
 
     def vjp(self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any) -> tuple[Params, Array]:
@@ -268,31 +291,35 @@ class SmearedSweep:
         rows, classes = self.shape
         nought = xp.zeros((lattice.batch(x.shape[-1]),), dtype=xp.float64)
         bars = {(i, k): nought for i in range(rows) for k in range(classes)}
-        for mu, sites in reversed(self._layers()):
-            old = xp.take(x[mu, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
-            work = kernels.overwrite(lattice, work, mu, sites, old)
-            paths, stages, staples, gradient = self._layer(delta, work, mu, sites)
-            active_bar, paths_bar = kernels.smeared_update_vjp(lattice, work, mu, sites, paths, log_det_bar, total)
-            total = kernels.overwrite(lattice, total, mu, sites, active_bar)
-            # The order of paths is that of _paths; fields A, Q, Z share the staples of V_n
-            field_bars = {0: paths_bar[0, ...], 1: paths_bar[1, ...], 3: paths_bar[2, ...]}
-            bar = kernels.overwrite(lattice, xp.zeros_like(work), mu, sites, paths_bar[6, ...])
-            for k in range(classes):
-                staples_bar = sum(delta[i][k] * field_bar for i, field_bar in field_bars.items())
-                for i, field_bar in field_bars.items():
-                    bars[i, k] = bars[i, k] + self._inner(field_bar, staples[k])
-                bar, _ = kernels.path_sum_vjp(
-                    lattice, stages.links[-1], mu, sites, self._one_class(k)[mu], staples_bar, bar
-                )
-            direction = kernels.overwrite(lattice, xp.zeros_like(work), mu, sites, paths_bar[4, ...])
-            bar, plane_bar = self.smearing.pull_back(lattice, stages, self._weights(delta[2]), gradient, direction, bar)
+        for active in reversed(self._layers()):
+            for mu, sites in active:
+                work = kernels.overwrite(lattice, work, mu, sites, active_rows(x, mu, sites))
+            weight = self._weights(delta[2])
+            layer = self._layer(weight, work, active)
+            first, last = layer.stages.links[0], layer.stages.links[-1]
+            last_bar, first_bar, direction = (xp.zeros_like(work) for _ in range(3))
+            for (mu, sites), parts in zip(active, layer.rows, strict=True):
+                paths = self._paths(delta, parts)
+                active_bar, paths_bar = kernels.smeared_update_vjp(lattice, work, mu, sites, paths, log_det_bar, total)
+                total = kernels.overwrite(lattice, total, mu, sites, active_bar)
+                # The order of paths is that of _paths; fields A, Q, Z share the staples of V_n
+                field_bars = {0: paths_bar[0, ...], 1: paths_bar[1, ...], 3: paths_bar[2, ...]}
+                for k in range(classes):
+                    staples_bar = sum(delta[i][k] * field_bar for i, field_bar in field_bars.items())
+                    for i, field_bar in field_bars.items():
+                        bars[i, k] = bars[i, k] + self._inner(field_bar, parts.staples[k])
+                    last_bar, _ = kernels.path_sum_vjp(
+                        lattice, last, mu, sites, self._class_weight(k, mu), staples_bar, last_bar
+                    )
+                first_bar, _ = kernels.path_sum_vjp(lattice, first, mu, sites, 1.0, paths_bar[3, ...], first_bar)
+                direction = kernels.overwrite(lattice, direction, mu, sites, paths_bar[4, ...])
+                first_bar = _add_rows(lattice, first_bar, mu, sites, paths_bar[5, ...])
+                last_bar = _add_rows(lattice, last_bar, mu, sites, paths_bar[6, ...])
+            bar, plane_bar = self.smearing.pull_back(lattice, layer.stages, weight, layer.gradient, direction, last_bar)
             for i, plane in enumerate(lattice.planes):
                 k = self._plane_class(*plane)
                 bars[2, k] = bars[2, k] + plane_bar[i, ...]
-            bar, _ = kernels.path_sum_vjp(lattice, stages.links[0], mu, sites, 1.0, paths_bar[3, ...], bar)
-            filled_bar = paths_bar[5, ...] + xp.take(bar[mu, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
-            bar = kernels.overwrite(lattice, bar, mu, sites, filled_bar)
-            total = self.smearing.fill_vjp(lattice, work, mu, sites, stages, bar, total)
+            total = self.smearing.fill_vjp(lattice, work, active, layer.stages, bar + first_bar, total)
         delta_bar = xp.stack([xp.stack([bars[i, k] for k in range(classes)]) for i in range(rows)])
         return {"delta": delta_bar}, kernels.from_ambient(lattice, x, total)
 
@@ -301,3 +328,8 @@ class SmearedSweep:
         xp = array_namespace(bar)
         products = xp.real(bar * xp.permute_dims(rows, (0, 2, 1, 3)))
         return self.lattice.sum_folds(xp.sum(xp.astype(products, xp.float64), axis=(0, 1, 2)))
+
+
+def _add_rows(lattice: Lattice, field: Array, mu: int, sites: Any, rows: Array) -> Array:
+    """``field`` (consumed) with something added to active rows."""
+    return kernels.overwrite(lattice, field, mu, sites, active_rows(field, mu, sites) + rows)

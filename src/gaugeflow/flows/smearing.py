@@ -22,16 +22,23 @@ from gaugeflow.lattice import Array, Lattice
 _STENCILS = {2: (1.0 / 2.0,), 4: (8.0 / 12.0, -1.0 / 12.0), 6: (45.0 / 60.0, -9.0 / 60.0, 1.0 / 60.0)}
 
 
+Active = tuple[tuple[int, Any], ...]
+"""Links that move together: direction and block sites of each set.  No plaquette holds two of them."""
+
+
 class Stages(NamedTuple):
-    """Links V_0, V_1, ...; the same before their Newton-Schulz step (that of V_0 as active rows only)."""
+    """Links V_0, V_1, ...; the same before their Newton-Schulz step (index 0 is not used); means that fill V_0."""
 
     links: list[Array]
     raw: list[Array]
+    means: list[Array]
 
 
 class Gradient(NamedTuple):
-    """Matrix cotangents of V_0, V_1, ..., V_m and of the raw links of stages 1, ..., m (index 0 is not used)."""
+    """Matrix cotangents of the active links of V_0, of V_1, ..., V_m and of the same before their Newton-Schulz step
+    (index 0 of the last two is not used)."""
 
+    active: list[Array]
     links: list[Array]
     raw: list[Array]
 
@@ -81,12 +88,15 @@ class Smearing:
     def _fill_weight(self, lattice: Lattice) -> float:
         return 1.0 / (2.0 * max(lattice.ndim - 1, 1) * self.mean_staple)
 
-    def stages(self, lattice: Lattice, links: Array, mu: int, sites: Any) -> Stages:
+    def stages(self, lattice: Lattice, links: Array, active: Active) -> Stages:
         """The links of every stage; they depend on frozen links only."""
         xp = array_namespace(links)
-        mean = kernels.path_sum(lattice, links, mu, sites, self._fill_weight(lattice))
-        filled = kernels.newton_schulz(lattice, mean)
-        result = Stages([kernels.overwrite(lattice, xp.asarray(links, copy=True), mu, sites, filled)], [mean])
+        first = xp.asarray(links, copy=True)
+        means = []
+        for mu, sites in active:
+            means.append(kernels.path_sum(lattice, links, mu, sites, self._fill_weight(lattice)))
+            first = kernels.overwrite(lattice, first, mu, sites, kernels.newton_schulz(lattice, means[-1]))
+        result = Stages([first], [first], means)
         for _ in range(self.steps):
             result.raw.append(kernels.smear(lattice, result.links[-1], self.eta, self.kappa))
             result.links.append(_unitarise(lattice, result.raw[-1]))
@@ -96,21 +106,27 @@ class Smearing:
         return kernels.smear_vjp(lattice, links, self.eta, self.kappa, bar)[0]
 
     # ---- the gradient of the smeared plaquettes --------------------------------------------------------------------
-    def gradient(self, lattice: Lattice, stages: Stages, weights: list[list[float]]) -> Gradient:
-        """Gradient of the sum of Re tr P(V_m) over plaquettes, weighted in plane (mu, nu) by ``weights[mu][nu]``."""
+    def gradient(self, lattice: Lattice, stages: Stages, weight: Any, active: Active) -> Gradient:
+        """Gradient of the sum of Re tr P(V_m) over plaquettes, weighted as in ``kernels.plaquette_gradient``."""
         m = self.gradient_steps
-        links_bar = [plaquette_gradient(lattice, stages.links[m], weights)]
-        raw_bar = []
+        bar = kernels.plaquette_gradient(lattice, stages.links[m], weight)
+        links_bar, raw_bar = [bar], [bar]
         for k in range(m, 0, -1):
             raw_bar.append(_unitarise_vjp(lattice, stages.raw[k], links_bar[-1]))
-            links_bar.append(self._smear_vjp(lattice, stages.links[k - 1], raw_bar[-1]))
-        return Gradient(links_bar[::-1], [raw_bar[0] if m else links_bar[0], *raw_bar[::-1]])
+            if k > 1:
+                links_bar.append(self._smear_vjp(lattice, stages.links[k - 1], raw_bar[-1]))
+        if m == 0:
+            rows = [active_rows(bar, mu, sites) for mu, sites in active]
+        else:
+            arguments = (lattice, stages.links[0], self.eta, self.kappa, raw_bar[-1])
+            rows = [kernels.smear_vjp_active(*arguments, mu, sites) for mu, sites in active]
+        return Gradient(rows, [bar, *links_bar[::-1]], [bar, *raw_bar[:0:-1]])
 
     def pull_back(
         self,
         lattice: Lattice,
         stages: Stages,
-        weights: list[list[float]],
+        weight: Any,
         gradient: Gradient,
         direction: Array,
         bar: Array,
@@ -119,10 +135,10 @@ class Smearing:
 
         Parameters
         ----------
-        lattice, stages, weights, gradient
+        lattice, stages, weight, gradient
             What :meth:`stages` and :meth:`gradient` were given and gave.
         direction
-            Cotangents of ``gradient.links[0]``, link-shaped.
+            Cotangents of ``gradient.active``, link-shaped and zero at frozen links.
         bar
             Cotangents of the last stage.
 
@@ -141,7 +157,9 @@ class Smearing:
         plane_bar = slope(lambda v: _plaquette_sums(lattice, v), stages.links[m], along[m], 4)
         for k in range(self.steps, -1, -1):
             if k == m:
-                bar = bar + slope(lambda v: plaquette_gradient(lattice, v, weights), stages.links[m], along[m], 4)
+                bar = bar + slope(
+                    lambda v: kernels.plaquette_gradient(lattice, v, weight), stages.links[m], along[m], 4
+                )
             if k == 0:
                 break
             raw_bar = _unitarise_vjp(lattice, stages.raw[k], bar)
@@ -155,14 +173,24 @@ class Smearing:
         return bar, plane_bar
 
     def fill_vjp(
-        self, lattice: Lattice, links: Array, mu: int, sites: Any, stages: Stages, bar: Array, total: Array
+        self, lattice: Lattice, links: Array, active: Active, stages: Stages, bar: Array, total: Array
     ) -> Array:
         """``total`` (consumed) plus the cotangents of links that follow from those of V_0, ``bar`` (consumed)."""
-        xp = array_namespace(links)
-        filled_bar = xp.take(bar[mu, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
-        mean_bar = kernels.newton_schulz_vjp(lattice, stages.raw[0], filled_bar)
-        total = total + kernels.overwrite(lattice, bar, mu, sites, 0.0 * filled_bar)
-        return kernels.path_sum_vjp(lattice, links, mu, sites, self._fill_weight(lattice), mean_bar, total)[0]
+        means_bar = []
+        for (mu, sites), mean in zip(active, stages.means, strict=True):
+            filled_bar = active_rows(bar, mu, sites)
+            means_bar.append(kernels.newton_schulz_vjp(lattice, mean, filled_bar))
+            bar = kernels.overwrite(lattice, bar, mu, sites, 0.0 * filled_bar)
+        total = total + bar
+        for (mu, sites), mean_bar in zip(active, means_bar, strict=True):
+            total, _ = kernels.path_sum_vjp(lattice, links, mu, sites, self._fill_weight(lattice), mean_bar, total)
+        return total
+
+
+def active_rows(field: Array, mu: int, sites: Any) -> Array:
+    """Rows of a link-shaped field, ``(n_active, N, N, lanes)``."""
+    xp = array_namespace(field)
+    return xp.take(field[mu, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
 
 
 def _unitarise(lattice: Lattice, links: Array) -> Array:
@@ -176,14 +204,6 @@ def _unitarise_vjp(lattice: Lattice, links: Array, bar: Array) -> Array:
     d, v, *rest = links.shape
     flat = (d * v, *rest)
     return xp.reshape(kernels.newton_schulz_vjp(lattice, xp.reshape(links, flat), xp.reshape(bar, flat)), links.shape)
-
-
-def plaquette_gradient(lattice: Lattice, links: Array, weights: list[list[float]]) -> Array:
-    """Matrix cotangents of the sum of ``weights[mu][nu]`` Re tr P: closing staples of every link."""
-    xp = array_namespace(links)
-    everywhere = lattice.sites_of_colour([0] * lattice.ndim, 1, 0)
-    staples = [kernels.path_sum(lattice, links, mu, everywhere, weights[mu]) for mu in range(lattice.ndim)]
-    return xp.conj(xp.permute_dims(xp.stack(staples), (0, 1, 3, 2, 4)))
 
 
 def _plaquette_sums(lattice: Lattice, links: Array) -> Array:

@@ -27,7 +27,7 @@ from gaugeflow.kernels.residual import (
     residual_update_vjp,
     to_ambient,
 )
-from gaugeflow.kernels.smear import smear, smear_vjp
+from gaugeflow.kernels.smear import plaquette_gradient, smear, smear_vjp, smear_vjp_active
 from gaugeflow.kernels.smeared import (
     newton_schulz,
     newton_schulz_vjp,
@@ -55,6 +55,7 @@ __all__ = [
     "path_sum",
     "path_sum_vjp",
     "plaquette",
+    "plaquette_gradient",
     "project",
     "rectangle",
     "rectangle_force",
@@ -66,6 +67,7 @@ __all__ = [
     "reunitarise",
     "smear",
     "smear_vjp",
+    "smear_vjp_active",
     "smeared_solve",
     "smeared_tangent",
     "smeared_update",

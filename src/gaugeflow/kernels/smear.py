@@ -1,4 +1,9 @@
-"""Linear smearing of links, the convolution of residual flows, and its derivative."""
+"""Linear smearing of links, the convolution of flows, and its derivative.
+
+The derivative uses that staples are gradients: the sum of Re tr(x_l S_l) over links l, with S_l the sum of staples, is
+the variation of the sum of plaquettes when every link moves along x_l^dagger, and its gradient is the variation of the
+staples themselves (``docs/derivations/smeared.md``).
+"""
 
 from __future__ import annotations
 
@@ -7,42 +12,36 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
-from gaugeflow.kernels.slots import all_slots, link_at, rows, to_field
+from gaugeflow.kernels.slots import all_slots, link_at, rows, slots_of, to_field
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.gauge import (
     convolve,
     convolve_bar_link,
     convolve_bar_sum,
-    staple_down_bar_bottom,
-    staple_down_bar_far,
-    staple_down_bar_near,
+    staple_down_along,
     staple_pair,
-    staple_up_bar_far,
-    staple_up_bar_near,
-    staple_up_bar_top,
+    staple_up_along,
 )
-from gaugeflow.sites.matrix import add, add_scaled, re_trace_mul, zero_like
+from gaugeflow.sites.matrix import add, add_scaled, dag, re_trace_mul_dag, scale, zero_like
 from gaugeflow.sites.numbers import Matrix, wide
 
 
-def _staple_sums(lattice: Lattice, links: Array, nu: int, here: Array) -> list[Matrix | None]:
-    """Upper plus lower staples of the links of direction nu in the planes (nu, rho), None for rho = nu."""
-    sums: list[Matrix | None] = []
+def _staple_sum(lattice: Lattice, links: Array, weight: Any, nu: int, here: Array) -> Matrix:
+    """Weighted sum of the staples of the links of direction nu."""
+    total = zero_like(link_at(lattice, links, nu, here))
     for rho in range(lattice.ndim):
         if rho == nu:
-            sums.append(None)
             continue
-        sums.append(
-            staple_pair(
-                link_at(lattice, links, rho, here),
-                link_at(lattice, links, nu, here, [(rho, 0)]),
-                link_at(lattice, links, rho, here, [(nu, 0)]),
-                link_at(lattice, links, rho, here, [(rho, 1)]),
-                link_at(lattice, links, nu, here, [(rho, 1)]),
-                link_at(lattice, links, rho, here, [(nu, 0), (rho, 1)]),
-            )
+        staples = staple_pair(
+            link_at(lattice, links, rho, here),
+            link_at(lattice, links, nu, here, [(rho, 0)]),
+            link_at(lattice, links, rho, here, [(nu, 0)]),
+            link_at(lattice, links, rho, here, [(rho, 1)]),
+            link_at(lattice, links, nu, here, [(rho, 1)]),
+            link_at(lattice, links, rho, here, [(nu, 0), (rho, 1)]),
         )
-    return sums
+        total = add_scaled(total, weight[nu * lattice.ndim + rho, ...], staples)
+    return total
 
 
 @kernel("links")
@@ -68,15 +67,38 @@ def smear(lattice: Lattice, links: Array, eta: Any, kappa: float) -> Array:
     here = all_slots(lattice, xp)
     d = lattice.ndim
     weight = rows(lattice, eta, d * d, links, "eta")
-    result = []
-    for nu in range(d):
-        u = link_at(lattice, links, nu, here)
-        s = zero_like(u)
-        for rho, staples in enumerate(_staple_sums(lattice, links, nu, here)):
-            if staples is not None:
-                s = add_scaled(s, weight[nu * d + rho, ...], staples)
-        result.append(to_field(lattice, convolve(kappa, u, s)))
-    return xp.stack(result)
+    return xp.stack(
+        [
+            to_field(
+                lattice,
+                convolve(kappa, link_at(lattice, links, nu, here), _staple_sum(lattice, links, weight, nu, here)),
+            )
+            for nu in range(d)
+        ]
+    )
+
+
+@kernel("links")
+def plaquette_gradient(lattice: Lattice, links: Array, weight: Any) -> Array:
+    """Matrix cotangents of the weighted sum of Re tr P over plaquettes: conjugate staples of every link.
+
+    Parameters
+    ----------
+    lattice, links
+        The lattice and its links, which need not be group elements.
+    weight
+        ``(ndim * ndim,)`` or ``(ndim * ndim, batch)``: weight of the plane (mu, nu) at ``mu * ndim + nu`` and at
+        ``nu * ndim + mu``.
+
+    Returns
+    -------
+    Array
+        Link-shaped matrices x with dL = Re tr(x dU).
+    """
+    xp = array_namespace(links)
+    here = all_slots(lattice, xp)
+    w = rows(lattice, weight, lattice.ndim**2, links, "weight")
+    return xp.stack([to_field(lattice, dag(_staple_sum(lattice, links, w, nu, here))) for nu in range(lattice.ndim)])
 
 
 @kernel("links", "bar")
@@ -97,50 +119,69 @@ def smear_vjp(lattice: Lattice, links: Array, eta: Any, kappa: float, bar: Array
     """
     xp = array_namespace(links)
     here = all_slots(lattice, xp)
+    weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
+    along = _along(lattice, links, kappa, bar)
+    bars = [_link_bar(lattice, links, weight, kappa, bar, along, nu, here) for nu in range(lattice.ndim)]
+    return xp.stack([x for x, _ in bars]), xp.concat([xp.stack(rows_bar) for _, rows_bar in bars])
+
+
+@kernel("links", "bar")
+def smear_vjp_active(
+    lattice: Lattice, links: Array, eta: Any, kappa: float, bar: Array, mu: int, sites: Array
+) -> Array:
+    """Rows ``(n_active, N, N, lanes)`` of the links' cotangent in :func:`smear_vjp`, of one direction at some block sites."""
+    xp = array_namespace(links)
+    weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
+    along = _along(lattice, links, kappa, bar)
+    return _link_bar(lattice, links, weight, kappa, bar, along, mu, slots_of(lattice, xp, sites))[0]
+
+
+def _along(lattice: Lattice, links: Array, kappa: float, bar: Array) -> Array:
+    """Conjugate cotangents of the sums of staples: the direction in which links are to be moved."""
+    xp = array_namespace(links)
+    here = all_slots(lattice, xp)
+    return xp.stack(
+        [
+            to_field(
+                lattice,
+                dag(convolve_bar_sum(kappa, link_at(lattice, links, nu, here), link_at(lattice, bar, nu, here))),
+            )
+            for nu in range(lattice.ndim)
+        ]
+    )
+
+
+def _link_bar(
+    lattice: Lattice, links: Array, weight: Array, kappa: float, bar: Array, along: Array, nu: int, here: Array
+) -> tuple[Array, list[Array]]:
+    """Cotangents of links of direction nu, and of the weights of their staples in each plane."""
+    xp = array_namespace(links)
     d = lattice.ndim
-    weight = rows(lattice, eta, d * d, links, "eta")
-    sums_bar, direct = [], []
-    for nu in range(d):
-        u = link_at(lattice, links, nu, here)
-        s = zero_like(u)
-        for rho, staples in enumerate(_staple_sums(lattice, links, nu, here)):
-            if staples is not None:
-                s = add_scaled(s, weight[nu * d + rho, ...], staples)
-        v_bar = link_at(lattice, bar, nu, here)
-        sums_bar.append(to_field(lattice, convolve_bar_sum(kappa, u, v_bar)))
-        direct.append(convolve_bar_link(kappa, u, s, v_bar))
-    s_bar = xp.stack(sums_bar)
-    eta_bar = [xp.zeros((lattice.batch(links.shape[-1]),), dtype=xp.float64) for _ in range(d * d)]
-    result = []
-    for nu in range(d):
-        total = direct[nu]
-        for rho in range(d):
-            if rho == nu:
-                continue
-
-            def at(direction: int, *hops: tuple[int, int]) -> Matrix:
-                return link_at(lattice, links, direction, here, hops)
-
-            def sb(direction: int, *hops: tuple[int, int]) -> Matrix:
-                return link_at(lattice, s_bar, direction, here, hops)
-
-            f, r, q = (nu, 0), (rho, 0), (rho, 1)
-            own = add(
-                staple_up_bar_top(at(rho, q), at(rho, q, f), sb(nu, q)),
-                staple_down_bar_bottom(at(rho), at(rho, f), sb(nu, r)),
-            )
-            side = add(
-                add(
-                    staple_up_bar_near(at(rho, f), at(nu, r), sb(rho)),
-                    staple_down_bar_near(at(rho), at(nu, r), sb(rho, f)),
-                ),
-                add(
-                    staple_up_bar_far(at(nu, q), at(rho, q, f), sb(rho, q)),
-                    staple_down_bar_far(at(nu, q), at(rho, q), sb(rho, q, f)),
+    u = link_at(lattice, links, nu, here)
+    along_here = link_at(lattice, along, nu, here)
+    s = moved = zero_like(u)
+    weight_bar = []
+    for rho in range(d):
+        if rho == nu:
+            weight_bar.append(xp.zeros((lattice.batch(links.shape[-1]),), dtype=xp.float64))
+            continue
+        w_nu, w_rho = weight[nu * d + rho, ...], weight[rho * d + nu, ...]
+        f, r, q = (nu, 0), (rho, 0), (rho, 1)
+        upper = ((rho, ()), (nu, (r,)), (rho, (f,)))
+        lower = ((rho, (q,)), (nu, (q,)), (rho, (f, q)))
+        parts = [
+            formula(
+                *(link_at(lattice, links, direction, here, hops) for direction, hops in path),
+                *(
+                    scale(w_nu if direction == nu else w_rho, link_at(lattice, along, direction, here, hops))
+                    for direction, hops in path
                 ),
             )
-            eta_bar[nu * d + rho] = xp.sum(wide(re_trace_mul(own, at(nu))), axis=0)
-            total = add_scaled(total, weight[nu * d + rho, ...], own)
-            total = add_scaled(total, weight[rho * d + nu, ...], side)
-        result.append(to_field(lattice, total))
-    return xp.stack(result), xp.stack(eta_bar)
+            for formula, path in ((staple_up_along, upper), (staple_down_along, lower))
+        ]
+        staples = add(parts[0][0], parts[1][0])
+        s = add_scaled(s, w_nu, staples)
+        moved = add(moved, add(parts[0][1], parts[1][1]))
+        weight_bar.append(xp.sum(wide(re_trace_mul_dag(staples, along_here)), axis=0))
+    own = convolve_bar_link(kappa, u, s, link_at(lattice, bar, nu, here))
+    return to_field(lattice, add(own, dag(moved))), weight_bar
