@@ -107,7 +107,7 @@ class Measurements:
         return {"id": np.concatenate(self._ids), "chain": np.concatenate(self._chains), **table}
 
 
-def _at_once(kind: str, work: Callable[[], Any]) -> Any:
+def _at_once(kind: str, name: str, work: Callable[[], Any]) -> Any:
     return work()
 
 
@@ -118,7 +118,7 @@ def measure_images(
     size: int,
     *,
     source_only: Callable[[Array], Mapping[str, Array]] | None = None,
-    timed: Callable[[str, Callable[[], Any]], Any] = _at_once,
+    timed: Callable[[str, str, Callable[[], Any]], Any] = _at_once,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Measurements:
     """Measure observables on a source ensemble and on its images under several maps.
@@ -136,7 +136,8 @@ def measure_images(
     source_only
         Like ``observables``, for what is measured on source configurations alone.
     timed
-        Runs a piece of work of kind ``"flow"`` or ``"measurement"`` and returns its result: a place for a clock.
+        Called with the kind of a piece of work (``"flow"`` or ``"measurement"``), the name of the map (empty for the
+        source) and the work, whose result it returns: a place for a clock.
     progress
         Called with the number of configurations done.
 
@@ -149,12 +150,12 @@ def measure_images(
     count = 0
     for batch in ensemble.batches(size):
         x = batch.fields
-        row = dict(timed("measurement", partial(observables, x)))
+        row = dict(timed("measurement", "", partial(observables, x)))
         for name, correlated in maps.items():
-            image, weight = timed("flow", partial(correlated.map, x))
+            image, weight = timed("flow", name, partial(correlated.map, x))
             row[f"{name}|log_weight"] = weight
             if correlated.flow is not None:
-                values = timed("measurement", partial(observables, image))
+                values = timed("measurement", name, partial(observables, image))
                 row.update({f"{name}|{key}": value for key, value in values.items()})
         if source_only is not None:
             row.update(source_only(x))

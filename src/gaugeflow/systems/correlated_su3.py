@@ -6,29 +6,15 @@ and d<O>/dbeta by independent ensembles, reweighting, flows with finite steps, a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gaugeflow import io, kernels
 from gaugeflow.actions import WilsonAction
-from gaugeflow.analysis import (
-    Estimate,
-    Series,
-    derivative_central,
-    derivative_linear,
-    derivative_one_sided,
-    difference_independent,
-    ess,
-    format_error,
-    gamma_method,
-    variance_per_site,
-)
 from gaugeflow.ensembles import CorrelatedEnsemble, Measurements, MemoryEnsemble, measure_images
 from gaugeflow.flows import SmearedSweep
 from gaugeflow.lattice import Array, Lattice
@@ -36,7 +22,8 @@ from gaugeflow.observables.flow_scales import flow_history
 from gaugeflow.random import Rng
 from gaugeflow.samplers import HeatBath, configurations
 from gaugeflow.systems import figures
-from gaugeflow.systems.report import Progress, Report, Table, silent
+from gaugeflow.systems.correlated import Clock, analyse, cost_table, derivatives_table, weights_table
+from gaugeflow.systems.report import Progress, Report, silent
 from gaugeflow.training import Adam, Trained, cosine, fit_linear, log_variance, train
 from gaugeflow.typing import Ensemble, Params
 
@@ -69,22 +56,6 @@ class Settings:
 QUICK = Settings(shape=(4, 4, 4, 4), burn_in=40, training_chains=32, training_steps=2)
 
 
-@dataclass
-class Clock:
-    """Seconds by kind of work."""
-
-    seconds: dict[str, float] = field(
-        default_factory=lambda: {"source": 0.0, "training": 0.0, "flow": 0.0, "measurement": 0.0}
-    )
-
-    def time(self, kind: str, work: Callable[[], Any]) -> Any:
-        """Result of ``work``, its time added to one kind."""
-        start = time.perf_counter()
-        result = work()
-        self.seconds[kind] += time.perf_counter() - start
-        return result
-
-
 def run(
     *, out: Path, seed: int = 2401, quick: bool = False, progress: Progress = silent, settings: Settings | None = None
 ) -> Report:
@@ -115,6 +86,7 @@ def run(
     lattice = Lattice(chosen.shape)
     flow = make_flow(lattice, chosen.n_colours)
     source = WilsonAction(lattice, chosen.beta)
+    prepare(chosen, progress)
     trained, coefficients = learn(chosen, rng.stream("training"), clock, progress)
     io.write_params(
         out / "flow.h5",
@@ -123,6 +95,7 @@ def run(
     )
     ensemble = clock.time(
         "source",
+        "",
         lambda: generate(
             lattice, chosen, chosen.beta, rng.stream("source"), lambda i, n: progress("source ensemble", i, n)
         ),
@@ -130,16 +103,37 @@ def run(
     data = measure(chosen, ensemble, flow, source, trained.params, coefficients, clock, progress)
     io.write_table(out / "measurements.h5", data.columns(), attributes=io.provenance(seed=seed, settings=repr(chosen)))
     independent = {
-        step: independent_ensemble(chosen, lattice, step, rng.stream(f"independent {step}"), clock, progress)
+        step: independent_ensemble(chosen, lattice, step, rng.stream(f"independent {step}"), progress)
         for step in chosen.steps
     }
-    results = [analyse(chosen, lattice, data, independent[step], step, clock.seconds) for step in chosen.steps]
+    results = [analyse(data, independent[step], lattice, chosen.beta, step, clock) for step in chosen.steps]
     pictures = (
         figures.log_weights(out / "log_weights.png", data.columns(), chosen.steps),
         figures.training(out / "training.png", trained.history),
         figures.derivatives(out / "derivatives.png", [row for r in results for row in r["derivatives"]]),
     )
-    return Report((weights_table(results), derivatives_table(results), cost_table(clock.seconds)), results, pictures)
+    return Report((weights_table(results), derivatives_table(results), cost_table(clock.totals())), results, pictures)
+
+
+def prepare(settings: Settings, progress: Progress) -> None:
+    """Compile every kernel, or load it from the cache, so that seconds count work only."""
+    lattice = Lattice(settings.training_shape)
+    sampler = HeatBath(lattice, settings.beta, settings.overrelax)
+    action = WilsonAction(lattice, settings.beta)
+    flow = make_flow(lattice, settings.n_colours)
+    params = flow.init()
+    rng = Rng(0)
+    x = sampler.step(rng, sampler.hot(rng, settings.n_colours, settings.chains))[0].x
+    work: tuple[Callable[[], object], ...] = (
+        lambda: observables(replace(settings, flow_time=settings.flow_step), lattice)(x),
+        lambda: flow.forward(params, x),
+        lambda: flow.tangent(x, action.grad(x)),
+        lambda: flow.vjp(params, x, x, action.grad(x), 1.0),
+    )
+    for i, part in enumerate(work):
+        progress("kernels", i, len(work))
+        part()
+    progress("kernels", len(work), len(work))
 
 
 def make_flow(lattice: Lattice, n_colours: int) -> SmearedSweep:
@@ -210,7 +204,7 @@ def learn(settings: Settings, rng: Rng, clock: Clock, progress: Progress) -> tup
         )
         return trained, coefficients
 
-    result: tuple[Trained, Params] = clock.time("training", work)
+    result: tuple[Trained, Params] = clock.time("training", "", work)
     return result
 
 
@@ -250,10 +244,10 @@ def measure(
         images = {}
         for sign in (1, -1):
             params = {"delta": coefficients["delta"] * (sign * LINEAR_STEP)}
-            y, _ = clock.time("flow", partial(flow.forward, params, x))
-            images[sign] = clock.time("measurement", partial(one, y))
+            y, _ = clock.time("flow", "linear", partial(flow.forward, params, x))
+            images[sign] = clock.time("measurement", "linear", partial(one, y))
         row = {f"linear|{name}": (images[1][name] - images[-1][name]) / (2.0 * LINEAR_STEP) for name in images[1]}
-        h = clock.time("flow", lambda: flow.tangent(x, source.grad(x)))
+        h = clock.time("flow", "linear", lambda: flow.tangent(x, source.grad(x)))
         row["linear|residual"] = np.einsum("ij,ijb->b", coefficients["delta"], h) - source.d_beta(x)
         return row
 
@@ -269,120 +263,9 @@ def measure(
 
 
 def independent_ensemble(
-    settings: Settings, lattice: Lattice, step: float, rng: Rng, clock: Clock, progress: Progress
+    settings: Settings, lattice: Lattice, step: float, rng: Rng, progress: Progress
 ) -> Measurements:
     """Measurements on an ensemble of its own at the target coupling."""
     stage = f"independent ensemble {settings.beta + step:g}"
     ensemble = generate(lattice, settings, settings.beta + step, rng, lambda i, n: progress(stage, i, n))
     return measure_images(ensemble, {}, observables(settings, lattice), settings.chains)
-
-
-def estimates(data: Measurements, independent: Measurements, name: str, step: float) -> dict[str, Series]:
-    """d<O>/dbeta by every estimator, as linearised series."""
-    source = data.series(name)
-
-    def image(kind: str, signed: float) -> tuple[Series, Series]:
-        column = f"{kind}{signed:+g}"
-        values = data.series(f"{column}|{name}") if kind == "flow" else source
-        return values, data.series(f"{column}|log_weight")
-
-    result = {"independent": difference_independent(source, independent.series(name)) * (1.0 / step)}
-    for kind, label in (("plain", "reweighting"), ("flow", "flow")):
-        result[label] = derivative_one_sided(source, *image(kind, step), step)
-        result[f"{label}, central"] = derivative_central(*image(kind, step), *image(kind, -step), step)
-    residual = data.series("linear|residual")
-    result["linearised flow"] = derivative_linear(data.series(f"linear|{name}"), source, residual)
-    return result
-
-
-def analyse(
-    settings: Settings,
-    lattice: Lattice,
-    data: Measurements,
-    independent: Measurements,
-    step: float,
-    seconds: Mapping[str, float],
-) -> dict[str, Any]:
-    """The JSON object of one step."""
-
-    def quality(kind: str) -> tuple[Estimate, Estimate]:
-        weight = data.series(f"{kind}{step:+g}|log_weight")
-        return ess(weight), variance_per_site(weight, lattice.volume).from_variance
-
-    plain, flow = quality("plain"), quality("flow")
-    derivatives = []
-    for name in ("plaquette", "t2_e"):
-        for label, series in estimates(data, independent, name, step).items():
-            estimate = gamma_method(series)
-            derivatives.append(
-                {
-                    "observable": name,
-                    "estimator": label,
-                    "step": step,
-                    "value": estimate.value,
-                    "error": estimate.error,
-                    "tau_int": estimate.tau_int,
-                }
-            )
-    return {
-        "system": "correlated-su3",
-        "lattice": list(settings.shape),
-        "source": {"action": "wilson", "beta": settings.beta},
-        "target": {"action": "wilson", "beta": settings.beta + step},
-        "dbeta": step,
-        "n_configurations": settings.blocks * settings.chains,
-        "ess_plain": plain[0].value,
-        "ess_plain_error": plain[0].error,
-        "ess_flow": flow[0].value,
-        "ess_flow_error": flow[0].error,
-        "variance_per_site_plain": plain[1].value,
-        "variance_per_site_plain_error": plain[1].error,
-        "variance_per_site_flow": flow[1].value,
-        "variance_per_site_flow_error": flow[1].error,
-        "derivatives": derivatives,
-        "seconds": dict(seconds),
-    }
-
-
-def weights_table(results: list[dict[str, Any]]) -> Table:
-    """ESS and variance of the log-weights for each step."""
-    rows = []
-    for r in results:
-        for kind, label in (("plain", "plain reweighting"), ("flow", "flow")):
-            variance, error = r[f"variance_per_site_{kind}"], r[f"variance_per_site_{kind}_error"]
-            rows.append(
-                (
-                    f"{r['source']['beta']:g} -> {r['target']['beta']:g}",
-                    label,
-                    format_error(r[f"ess_{kind}"], r[f"ess_{kind}_error"]),
-                    f"{variance:.3g}",
-                    format_error(variance / r["dbeta"] ** 2, error / r["dbeta"] ** 2),
-                )
-            )
-    columns = ("beta", "map", "ESS", "variance/site", "variance/site/dbeta^2")
-    return Table("Log-weights", columns, tuple(rows))
-
-
-def derivatives_table(results: list[dict[str, Any]]) -> Table:
-    """Every derivative with its error, integrated autocorrelation time and gain over independent ensembles."""
-    rows: list[tuple[Any, ...]] = []
-    for r in results:
-        reference = {d["observable"]: d["error"] for d in r["derivatives"] if d["estimator"] == "independent"}
-        rows.extend(
-            (
-                d["observable"],
-                f"{d['step']:g}",
-                d["estimator"],
-                format_error(d["value"], d["error"]),
-                f"{d['tau_int']:.2f}",
-                f"{(reference[d['observable']] / d['error']) ** 2:.1f}",
-            )
-            for d in r["derivatives"]
-        )
-    columns = ("observable", "step", "estimator", "d/dbeta", "tau_int", "variance gain")
-    return Table("Derivatives (gain against independent ensembles, equal statistics)", columns, tuple(rows))
-
-
-def cost_table(seconds: Mapping[str, float]) -> Table:
-    """Where the time went."""
-    return Table("Seconds", ("work", "seconds"), tuple((kind, f"{value:.1f}") for kind, value in seconds.items()))
