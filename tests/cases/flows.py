@@ -71,7 +71,7 @@ def _residual(n, shape, convolutions, planes="isotropic", deltas=None):
         flow = ResidualSweep(lattice, n, convolutions, planes)
         size = flow.shape[0] * flow.shape[1]
         delta = np.linspace(-0.03, 0.04, size).reshape(flow.shape) if deltas is None else deltas
-        return flow, lattice, {"delta": delta}, links(lattice, n, 2)
+        return flow, lattice, {"delta": delta[: flow.shape[0]]}, links(lattice, n, 2)
 
     return factory
 
@@ -82,8 +82,12 @@ def _smeared(n, shape, smearing, planes="isotropic", masks="auto", fold=None, si
     def factory():
         lattice = Lattice(shape, fold)
         flow = SmearedSweep(lattice, n, smearing, planes, masks)
-        delta = size * np.array([[-0.03], [0.01], [-0.05], [0.04]]) * np.linspace(1.0, 0.5, flow.shape[1])
-        return flow, lattice, {"delta": delta}, links(lattice, n, 2)
+        delta = (
+            size
+            * np.array([[-0.03], [0.01], [0.04], [-0.05], [0.03]])[: flow.shape[0]]
+            * np.linspace(1.0, 0.5, flow.shape[1])
+        )
+        return flow, lattice, {"delta": delta[: flow.shape[0]]}, links(lattice, n, 2)
 
     return factory
 
@@ -102,10 +106,10 @@ GAUGE_FLOWS = {
     "residual SU(3)": _residual(3, (2, 2), (PLAIN, SMEARED)),
     "residual SU(3), frozen planes": _residual(3, (2, 2), (Convolution(1, 0.2, 0.0, fill=False),)),
     "residual U(1) 4D, anisotropic": _residual(1, (2, 2, 2, 2), (PLAIN, Convolution(1, 0.05)), "anisotropic"),
-    "smeared U(1), four colours": _smeared(1, (4, 4), Smearing(2, 1)),
-    "smeared U(1) 4D, anisotropic": _smeared(1, (2, 2, 2, 2), Smearing(1, 1), "anisotropic", size=0.2),
-    "smeared SU(2), folded": _smeared(2, (2, 4), Smearing(1, 0, 0.1, 0.0), masks="parity", fold=(1, 2)),
-    "smeared SU(3)": _smeared(3, (2, 2), Smearing(2, 2)),
+    "smeared U(1), four colours": _smeared(1, (4, 4), Smearing(1, (1, 2))),
+    "smeared U(1) 4D, anisotropic": _smeared(1, (2, 2, 2, 2), Smearing(1, (1,)), "anisotropic", size=0.2),
+    "smeared SU(2), folded": _smeared(2, (2, 4), Smearing(1, (0,), 0.1, 0.0), masks="parity", fold=(1, 2)),
+    "smeared SU(3)": _smeared(3, (2, 2), Smearing(1, (0, 2))),
     "chain SU(3)": _chain,
 }
 FLOWS = {"neighbour affine": _neighbour_affine, **GAUGE_FLOWS}

@@ -1,13 +1,14 @@
 """Flows of gauge links by loops of smeared links: a residual flow that needs few coefficients.
 
 A *sweep* updates every link once.  In each layer the links of two directions, at the sites of two colours chosen so that
-no plaquette holds two of them, are active and move by ``U -> exp(F) U`` with F the sum, over four fields and with
+no plaquette holds two of them, are active and move by ``U -> exp(F) U`` with F the sum, over these fields and with
 coefficients delta, of
 
     A:  P(U A_n)                                      A_n: closing staples of the smeared links V_n
     Q:  P(U A_n U A_0)
-    G:  (P(B_0 G_m) + U P(G_m B_0) U^dagger) / 2      B_n: V_n at the active link; G_m: gradient of plaquettes of V_m
-    Z:  (P(B_n A_n) + U P(A_n B_n) U^dagger) / 2      with respect to V_0
+    Z:  (P(B_n A_n) + U P(A_n B_n) U^dagger) / 2      B_n: V_n at the active link
+    G:  (P(B_0 G_m) + U P(G_m B_0) U^dagger) / 2      G_m: gradient of the plaquettes of V_m with respect to V_0,
+                                                      a field of its own for each m
 
 where V_0 has the active links replaced by the mean of their staples, so that A, B, G depend on frozen links only.  The
 last two fields have no divergence: they move links along the smoothed force without a Jacobian at first order.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import product
 from typing import Any, Literal, NamedTuple
 
 from array_api_compat import array_namespace
@@ -25,14 +27,13 @@ from array_api_compat import array_namespace
 from gaugeflow import kernels
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.flows.residual import PlaneClasses, _check_norm, _finite
-from gaugeflow.flows.smearing import Active, Gradient, Smearing, Stages, active_rows
+from gaugeflow.flows.smearing import Active, Gradient, Smearing, Stages, Weights, active_rows
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.typing import Params
 
 Masks = Literal["auto", "sum4", "parity"]
 
-FIELDS = ("A", "Q", "G", "Z")
-"""Names of the rows of ``params["delta"]``."""
+_LOOPS = ("A", "Q", "Z")
 
 
 class _Rows(NamedTuple):
@@ -62,7 +63,7 @@ class SmearedSweep:
     n_colours
         N of SU(N); 1 is U(1).
     smearing
-        How V_1, V_2, ... are made, and n and m.
+        How V_1, V_2, ... are made, n, and every m.
     planes
         ``"isotropic"``: one coefficient per field; ``"anisotropic"``: one for temporal and one for spatial planes of
         the staples A_n and of the plaquettes in G_m.
@@ -77,7 +78,8 @@ class SmearedSweep:
 
     Notes
     -----
-    ``params["delta"]`` has shape ``(4, n_plane_classes)``, rows in the order of :data:`FIELDS`; zeros are the identity.
+    ``params["delta"]`` has shape ``(n_fields, n_plane_classes)``, rows in the order of :attr:`fields`; zeros are the
+    identity.
     A layer is certainly invertible where ``||A|| + 2 ||C|| ||D|| + 2 ||R'|| < 1`` for every active link, see
     :func:`gaugeflow.kernels.smeared_update`; ``forward`` raises where it is not.
     """
@@ -106,7 +108,12 @@ class SmearedSweep:
     @property
     def shape(self) -> tuple[int, int]:
         """Shape of ``params["delta"]``."""
-        return len(FIELDS), 2 if self.planes == "anisotropic" else 1
+        return len(self.fields), 2 if self.planes == "anisotropic" else 1
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the rows of ``params["delta"]``: A, Q, Z, and G followed by the number of its smearing steps."""
+        return *_LOOPS, *(f"G{m}" for m in self.smearing.gradient_steps)
 
     def init(self, rng: Any = None) -> Params:
         """Parameters of the identity."""
@@ -156,12 +163,15 @@ class SmearedSweep:
         d = self.lattice.ndim
         return self._one_class(k)[mu * d : (mu + 1) * d]
 
-    def _layer(self, weight: list[float], links: Array, active: Active, stages: Stages | None = None) -> _Layer:
-        """Frozen matrices of a layer, with ``weight`` for the planes of the gradient."""
+    def _gradient_weights(self, delta: list[list[float]]) -> Weights:
+        return [self._weights(classes) for classes in delta[len(_LOOPS) :]]
+
+    def _layer(self, weights: Weights, links: Array, active: Active, stages: Stages | None = None) -> _Layer:
+        """Frozen matrices of a layer, with weights for the planes of each gradient."""
         lattice = self.lattice
         stages = stages or self.smearing.stages(lattice, links, active)
-        gradient = self.smearing.gradient(lattice, stages, weight, active)
-        first, last = stages.links[0], stages.links[-1]
+        gradient = self.smearing.gradient(lattice, stages, weights, active)
+        first, last = stages.links[0], stages.links[self.smearing.steps]
         rows = [
             _Rows(
                 [kernels.path_sum(lattice, last, mu, sites, self._class_weight(k, mu)) for k in range(self.shape[1])],
@@ -184,7 +194,7 @@ class SmearedSweep:
                 total = total + weight * part
             return total
 
-        staples = [combined(delta[i]) for i in (0, 1, 3)]
+        staples = [combined(delta[i]) for i in range(len(_LOOPS))]
         return xp.stack([*staples, rows.first, rows.gradient, rows.filled, rows.last])
 
     # ---- the map ---------------------------------------------------------------------------------------------------
@@ -201,7 +211,7 @@ class SmearedSweep:
         work = xp.asarray(x, copy=True)
         log_det = None
         for active in self._layers():
-            layer = self._layer(self._weights(delta[2]), work, active)
+            layer = self._layer(self._gradient_weights(delta), work, active)
             for (mu, sites), rows in zip(active, layer.rows, strict=True):
                 moved, part, norm = kernels.smeared_update(self.lattice, work, mu, sites, self._paths(delta, rows))
                 _check_norm(norm, mu)
@@ -223,7 +233,7 @@ class SmearedSweep:
         log_det = None
         tolerance = max(self.tolerance, 1e-6 if y.dtype == xp.complex64 else 0.0)
         for active in reversed(self._layers()):
-            layer = self._layer(self._weights(delta[2]), work, active)
+            layer = self._layer(self._gradient_weights(delta), work, active)
             for (mu, sites), rows in zip(active, layer.rows, strict=True):
                 old, part, change = kernels.smeared_solve(
                     self.lattice, work, mu, sites, self._paths(delta, rows), tolerance, self.iterations
@@ -260,14 +270,12 @@ class SmearedSweep:
         sums: dict[tuple[int, int], Any] = {}
         for active in self._layers():
             stages = self.smearing.stages(lattice, x, active)
-            for k in range(classes):
-                layer = self._layer(self._one_class(k), x, active, stages)
-                for (mu, sites), both in zip(active, layer.rows, strict=True):
-                    for i in range(rows):
-                        unit = [[float((row, cls) == (i, k)) for cls in range(classes)] for row in range(rows)]
-                        only = both if i == 2 else both._replace(gradient=0.0 * both.gradient)
-                        part = kernels.smeared_tangent(lattice, x, mu, sites, self._paths(unit, only), force)
-                        sums[i, k] = sums[i, k] + part if (i, k) in sums else part
+            for i, k in product(range(rows), range(classes)):
+                unit = [[float((row, cls) == (i, k)) for cls in range(classes)] for row in range(rows)]
+                layer = self._layer(self._gradient_weights(unit), x, active, stages)
+                for (mu, sites), parts in zip(active, layer.rows, strict=True):
+                    part = kernels.smeared_tangent(lattice, x, mu, sites, self._paths(unit, parts), force)
+                    sums[i, k] = sums[i, k] + part if (i, k) in sums else part
         return xp.stack([xp.stack([sums[i, k] for k in range(classes)]) for i in range(rows)])
 
     def vjp(self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any) -> tuple[Params, Array]:
@@ -294,20 +302,19 @@ class SmearedSweep:
         for active in reversed(self._layers()):
             for mu, sites in active:
                 work = kernels.overwrite(lattice, work, mu, sites, active_rows(x, mu, sites))
-            weight = self._weights(delta[2])
-            layer = self._layer(weight, work, active)
-            first, last = layer.stages.links[0], layer.stages.links[-1]
+            weights = self._gradient_weights(delta)
+            layer = self._layer(weights, work, active)
+            first, last = layer.stages.links[0], layer.stages.links[self.smearing.steps]
             last_bar, first_bar, direction = (xp.zeros_like(work) for _ in range(3))
             for (mu, sites), parts in zip(active, layer.rows, strict=True):
                 paths = self._paths(delta, parts)
                 active_bar, paths_bar = kernels.smeared_update_vjp(lattice, work, mu, sites, paths, log_det_bar, total)
                 total = kernels.overwrite(lattice, total, mu, sites, active_bar)
                 # The order of paths is that of _paths; fields A, Q, Z share the staples of V_n
-                field_bars = {0: paths_bar[0, ...], 1: paths_bar[1, ...], 3: paths_bar[2, ...]}
                 for k in range(classes):
-                    staples_bar = sum(delta[i][k] * field_bar for i, field_bar in field_bars.items())
-                    for i, field_bar in field_bars.items():
-                        bars[i, k] = bars[i, k] + self._inner(field_bar, parts.staples[k])
+                    staples_bar = sum(delta[i][k] * paths_bar[i, ...] for i in range(len(_LOOPS)))
+                    for i in range(len(_LOOPS)):
+                        bars[i, k] = bars[i, k] + self._inner(paths_bar[i, ...], parts.staples[k])
                     last_bar, _ = kernels.path_sum_vjp(
                         lattice, last, mu, sites, self._class_weight(k, mu), staples_bar, last_bar
                     )
@@ -315,10 +322,12 @@ class SmearedSweep:
                 direction = kernels.overwrite(lattice, direction, mu, sites, paths_bar[4, ...])
                 first_bar = _add_rows(lattice, first_bar, mu, sites, paths_bar[5, ...])
                 last_bar = _add_rows(lattice, last_bar, mu, sites, paths_bar[6, ...])
-            bar, plane_bar = self.smearing.pull_back(lattice, layer.stages, weight, layer.gradient, direction, last_bar)
-            for i, plane in enumerate(lattice.planes):
-                k = self._plane_class(*plane)
-                bars[2, k] = bars[2, k] + plane_bar[i, ...]
+            bar, plane_bar = self.smearing.pull_back(
+                lattice, layer.stages, weights, layer.gradient, direction, last_bar
+            )
+            for m, (i, plane) in product(range(plane_bar.shape[0]), enumerate(lattice.planes)):
+                row = len(_LOOPS) + m, self._plane_class(*plane)
+                bars[row] = bars[row] + plane_bar[m, i, ...]
             total = self.smearing.fill_vjp(lattice, work, active, layer.stages, bar + first_bar, total)
         delta_bar = xp.stack([xp.stack([bars[i, k] for k in range(classes)]) for i in range(rows)])
         return {"delta": delta_bar}, kernels.from_ambient(lattice, x, total)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
@@ -26,6 +27,10 @@ Active = tuple[tuple[int, Any], ...]
 """Links that move together: direction and block sites of each set.  No plaquette holds two of them."""
 
 
+Weights = list[list[float]]
+"""For each gradient the weight of the plane (mu, nu) at ``mu * ndim + nu``."""
+
+
 class Stages(NamedTuple):
     """Links V_0, V_1, ...; the same before their Newton-Schulz step (index 0 is not used); means that fill V_0."""
 
@@ -35,8 +40,8 @@ class Stages(NamedTuple):
 
 
 class Gradient(NamedTuple):
-    """Matrix cotangents of the active links of V_0, of V_1, ..., V_m and of the same before their Newton-Schulz step
-    (index 0 of the last two is not used)."""
+    """Matrix cotangents of the active links of V_0, and of all links of V_1, ..., V_m after and before their
+    Newton-Schulz step (index 0 of the last two is not used)."""
 
     active: list[Array]
     links: list[Array]
@@ -63,25 +68,28 @@ class Smearing:
 
     Parameters
     ----------
-    steps, eta, kappa
-        Number of steps, weight of a staple, and of loop times link relative to it.
+    steps
+        Steps n of the smeared links V_n in staples and loops.
     gradient_steps
-        The gradient G is that of the plaquettes after so many steps.
+        The gradients are those of the plaquettes of V_m for each of these m, in increasing order.
+    eta, kappa
+        Weight of a staple, and of loop times link relative to it.
     mean_staple
         Size of a staple by which the mean that fills an active link is divided.
     """
 
-    steps: int = 4
-    gradient_steps: int = 3
+    steps: int = 3
+    gradient_steps: tuple[int, ...] = (2, 5)
     eta: float = 0.0625
     kappa: float = -1.0
     mean_staple: float = 0.7
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gradient_steps <= self.steps:
-            raise ValueError(
-                f"gradient_steps: expected 0 ... {self.steps}, the number of steps, got {self.gradient_steps}"
-            )
+        if self.steps < 0:
+            raise ValueError(f"steps: expected 0 or more, got {self.steps}")
+        levels = self.gradient_steps
+        if not levels or levels[0] < 0 or any(a >= b for a, b in pairwise(levels)):
+            raise ValueError(f"gradient_steps: expected increasing numbers from 0 on, got {levels}")
         if self.mean_staple <= 0.0:
             raise ValueError(f"mean_staple: expected a positive number, got {self.mean_staple}")
 
@@ -97,7 +105,7 @@ class Smearing:
             means.append(kernels.path_sum(lattice, links, mu, sites, self._fill_weight(lattice)))
             first = kernels.overwrite(lattice, first, mu, sites, kernels.newton_schulz(lattice, means[-1]))
         result = Stages([first], [first], means)
-        for _ in range(self.steps):
+        for _ in range(max(self.steps, *self.gradient_steps)):
             result.raw.append(kernels.smear(lattice, result.links[-1], self.eta, self.kappa))
             result.links.append(_unitarise(lattice, result.raw[-1]))
         return result
@@ -106,71 +114,86 @@ class Smearing:
         return kernels.smear_vjp(lattice, links, self.eta, self.kappa, bar)[0]
 
     # ---- the gradient of the smeared plaquettes --------------------------------------------------------------------
-    def gradient(self, lattice: Lattice, stages: Stages, weight: Any, active: Active) -> Gradient:
-        """Gradient of the sum of Re tr P(V_m) over plaquettes, weighted as in ``kernels.plaquette_gradient``."""
-        m = self.gradient_steps
-        bar = kernels.plaquette_gradient(lattice, stages.links[m], weight)
-        links_bar, raw_bar = [bar], [bar]
-        for k in range(m, 0, -1):
-            raw_bar.append(_unitarise_vjp(lattice, stages.raw[k], links_bar[-1]))
-            if k > 1:
-                links_bar.append(self._smear_vjp(lattice, stages.links[k - 1], raw_bar[-1]))
-        if m == 0:
-            rows = [active_rows(bar, mu, sites) for mu, sites in active]
-        else:
-            arguments = (lattice, stages.links[0], self.eta, self.kappa, raw_bar[-1])
-            rows = [kernels.smear_vjp_active(*arguments, mu, sites) for mu, sites in active]
-        return Gradient(rows, [bar, *links_bar[::-1]], [bar, *raw_bar[:0:-1]])
+    def gradient(self, lattice: Lattice, stages: Stages, weights: Weights, active: Active) -> Gradient:
+        """Gradient of the sum of Re tr P(V_m) over plaquettes and levels m.
+
+        Parameters
+        ----------
+        lattice, stages
+            The lattice and what :meth:`stages` gave.
+        weights
+            For each of ``gradient_steps`` those of ``kernels.plaquette_gradient``; levels above the last that has a
+            weight cost nothing.
+        active
+            Links with respect to which the gradient is wanted.
+        """
+        xp = array_namespace(stages.links[0])
+        top = self.gradient_steps[-1]
+        nought = xp.zeros_like(stages.links[0])
+        links_bar, raw_bar = [nought] * (top + 1), [nought] * (top + 1)
+        by_level = dict(zip(self.gradient_steps, weights, strict=True))
+        for k in range(top, -1, -1):
+            if any(by_level.get(k, ())):
+                part = kernels.plaquette_gradient(lattice, stages.links[k], by_level[k])
+                links_bar[k] = part if links_bar[k] is nought else links_bar[k] + part
+            if k > 0 and links_bar[k] is not nought:
+                raw_bar[k] = _unitarise_vjp(lattice, stages.raw[k], links_bar[k])
+                if k > 1:
+                    links_bar[k - 1] = self._smear_vjp(lattice, stages.links[k - 1], raw_bar[k])
+        rows = [active_rows(links_bar[0], mu, sites) for mu, sites in active]
+        if top > 0 and raw_bar[1] is not nought:
+            arguments = (lattice, stages.links[0], self.eta, self.kappa, raw_bar[1])
+            pulled = [kernels.smear_vjp_active(*arguments, mu, sites) for mu, sites in active]
+            rows = [row + part for row, part in zip(rows, pulled, strict=True)]
+        return Gradient(rows, links_bar, raw_bar)
 
     def pull_back(
-        self,
-        lattice: Lattice,
-        stages: Stages,
-        weight: Any,
-        gradient: Gradient,
-        direction: Array,
-        bar: Array,
+        self, lattice: Lattice, stages: Stages, weights: Weights, gradient: Gradient, direction: Array, bar: Array
     ) -> tuple[Array, Array]:
         """Cotangent of V_0 from those of V_n and of the gradient.
 
         Parameters
         ----------
-        lattice, stages, weight, gradient
+        lattice, stages, weights, gradient
             What :meth:`stages` and :meth:`gradient` were given and gave.
         direction
             Cotangents of ``gradient.active``, link-shaped and zero at frozen links.
         bar
-            Cotangents of the last stage.
+            Cotangents of V_n, n = ``steps``.
 
         Returns
         -------
         links_bar, plane_bar : Array
-            Cotangents of V_0, and of the weight of each plane, ``(n_planes, batch)``.
+            Cotangents of V_0, and of the weight of each level and plane, ``(n_levels, n_planes, batch)``.
         """
-        m = self.gradient_steps
+        xp = array_namespace(bar)
+        levels, top = self.gradient_steps, self.gradient_steps[-1]
+        by_level = dict(zip(levels, weights, strict=True))
         # Along V_0 + e direction: the derivatives of every stage
         along, raw_along = [direction], [direction]
-        for k in range(1, m + 1):
+        for k in range(1, top + 1):
             move = slope(lambda v: kernels.smear(lattice, v, self.eta, self.kappa), stages.links[k - 1], along[-1], 6)
             raw_along.append(move)
             along.append(slope(lambda v: _unitarise(lattice, v), stages.raw[k], move, 4))
-        plane_bar = slope(lambda v: _plaquette_sums(lattice, v), stages.links[m], along[m], 4)
-        for k in range(self.steps, -1, -1):
-            if k == m:
-                bar = bar + slope(
-                    lambda v: kernels.plaquette_gradient(lattice, v, weight), stages.links[m], along[m], 4
-                )
+        plane_bar = [slope(lambda v: _plaquette_sums(lattice, v), stages.links[m], along[m], 4) for m in levels]
+        total = xp.zeros_like(bar)
+        for k in range(max(self.steps, top), -1, -1):
+            if k == self.steps:
+                total = total + bar
+            if any(by_level.get(k, ())):
+                pull = partial(kernels.plaquette_gradient, lattice, weight=by_level[k])
+                total = total + slope(pull, stages.links[k], along[k], 4)
             if k == 0:
                 break
-            raw_bar = _unitarise_vjp(lattice, stages.raw[k], bar)
-            if k <= m:
+            raw_bar = _unitarise_vjp(lattice, stages.raw[k], total)
+            if k <= top:
                 pull = partial(_unitarise_vjp, lattice, bar=gradient.links[k])
                 raw_bar = raw_bar + slope(pull, stages.raw[k], raw_along[k], 2)
-            bar = self._smear_vjp(lattice, stages.links[k - 1], raw_bar)
-            if k <= m:
+            total = self._smear_vjp(lattice, stages.links[k - 1], raw_bar)
+            if k <= top:
                 pull = partial(self._smear_vjp, lattice, bar=gradient.raw[k])
-                bar = bar + slope(pull, stages.links[k - 1], along[k - 1], 4)
-        return bar, plane_bar
+                total = total + slope(pull, stages.links[k - 1], along[k - 1], 4)
+        return total, xp.stack(plane_bar)
 
     def fill_vjp(
         self, lattice: Lattice, links: Array, active: Active, stages: Stages, bar: Array, total: Array
