@@ -106,10 +106,10 @@ GAUGE_FLOWS = {
     "residual SU(3)": _residual(3, (2, 2), (PLAIN, SMEARED)),
     "residual SU(3), frozen planes": _residual(3, (2, 2), (Convolution(1, 0.2, 0.0, fill=False),)),
     "residual U(1) 4D, anisotropic": _residual(1, (2, 2, 2, 2), (PLAIN, Convolution(1, 0.05)), "anisotropic"),
-    "smeared U(1), four colours": _smeared(1, (4, 4), Smearing(1, (1, 2))),
-    "smeared U(1) 4D, anisotropic": _smeared(1, (2, 2, 2, 2), Smearing(1, (1,)), "anisotropic", size=0.2),
-    "smeared SU(2), folded": _smeared(2, (2, 4), Smearing(1, (0,), 0.1, 0.0), masks="parity", fold=(1, 2)),
-    "smeared SU(3)": _smeared(3, (2, 2), Smearing(1, (0, 2))),
+    "smeared U(1), four colours": _smeared(1, (4, 4), Smearing((0.0625, 0.1), 1, (1, 2))),
+    "smeared U(1) 4D, anisotropic": _smeared(1, (2, 2, 2, 2), Smearing((0.0625,), 1, (1,)), "anisotropic", size=0.2),
+    "smeared SU(2), folded": _smeared(2, (2, 4), Smearing((0.1,), 1, (0,), 0.0), masks="parity", fold=(1, 2)),
+    "smeared SU(3)": _smeared(3, (2, 2), Smearing((0.06, 0.08), 1, (0, 2))),
     "chain SU(3)": _chain,
 }
 FLOWS = {"neighbour affine": _neighbour_affine, **GAUGE_FLOWS}

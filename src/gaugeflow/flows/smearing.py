@@ -68,28 +68,33 @@ class Smearing:
 
     Parameters
     ----------
+    eta
+        Weight of a staple in each step.
     steps
         Steps n of the smeared links V_n in staples and loops.
     gradient_steps
         The gradients are those of the plaquettes of V_m for each of these m, in increasing order.
-    eta, kappa
-        Weight of a staple, and of loop times link relative to it.
+    kappa
+        Weight of loop times link relative to the staples.
     mean_staple
         Size of a staple by which the mean that fills an active link is divided.
     """
 
+    eta: tuple[float, ...] = (0.055,) * 4
     steps: int = 3
-    gradient_steps: tuple[int, ...] = (2, 5)
-    eta: float = 0.0625
+    gradient_steps: tuple[int, ...] = (2, 4)
     kappa: float = -1.0
     mean_staple: float = 0.7
 
     def __post_init__(self) -> None:
-        if self.steps < 0:
-            raise ValueError(f"steps: expected 0 or more, got {self.steps}")
+        most = len(self.eta)
+        if not 0 <= self.steps <= most:
+            raise ValueError(f"steps: expected 0 ... {most}, the number of eta, got {self.steps}")
         levels = self.gradient_steps
-        if not levels or levels[0] < 0 or any(a >= b for a, b in pairwise(levels)):
-            raise ValueError(f"gradient_steps: expected increasing numbers from 0 on, got {levels}")
+        if not levels or levels[0] < 0 or levels[-1] > most or any(a >= b for a, b in pairwise(levels)):
+            raise ValueError(
+                f"gradient_steps: expected increasing numbers 0 ... {most}, the number of eta, got {levels}"
+            )
         if self.mean_staple <= 0.0:
             raise ValueError(f"mean_staple: expected a positive number, got {self.mean_staple}")
 
@@ -105,13 +110,17 @@ class Smearing:
             means.append(kernels.path_sum(lattice, links, mu, sites, self._fill_weight(lattice)))
             first = kernels.overwrite(lattice, first, mu, sites, kernels.newton_schulz(lattice, means[-1]))
         result = Stages([first], [first], means)
-        for _ in range(max(self.steps, *self.gradient_steps)):
-            result.raw.append(kernels.smear(lattice, result.links[-1], self.eta, self.kappa))
+        for k in range(1, max(self.steps, self.gradient_steps[-1]) + 1):
+            result.raw.append(self._smear(lattice, k, result.links[-1]))
             result.links.append(_unitarise(lattice, result.raw[-1]))
         return result
 
-    def _smear_vjp(self, lattice: Lattice, links: Array, bar: Array) -> Array:
-        return kernels.smear_vjp(lattice, links, self.eta, self.kappa, bar)[0]
+    def _smear(self, lattice: Lattice, k: int, links: Array) -> Array:
+        """V_k before its Newton-Schulz step from V_(k-1)."""
+        return kernels.smear(lattice, links, self.eta[k - 1], self.kappa)
+
+    def _smear_vjp(self, lattice: Lattice, k: int, links: Array, bar: Array) -> Array:
+        return kernels.smear_vjp(lattice, links, self.eta[k - 1], self.kappa, bar)[0]
 
     # ---- the gradient of the smeared plaquettes --------------------------------------------------------------------
     def gradient(self, lattice: Lattice, stages: Stages, weights: Weights, active: Active) -> Gradient:
@@ -139,10 +148,10 @@ class Smearing:
             if k > 0 and links_bar[k] is not nought:
                 raw_bar[k] = _unitarise_vjp(lattice, stages.raw[k], links_bar[k])
                 if k > 1:
-                    links_bar[k - 1] = self._smear_vjp(lattice, stages.links[k - 1], raw_bar[k])
+                    links_bar[k - 1] = self._smear_vjp(lattice, k, stages.links[k - 1], raw_bar[k])
         rows = [active_rows(links_bar[0], mu, sites) for mu, sites in active]
         if top > 0 and raw_bar[1] is not nought:
-            arguments = (lattice, stages.links[0], self.eta, self.kappa, raw_bar[1])
+            arguments = (lattice, stages.links[0], self.eta[0], self.kappa, raw_bar[1])
             pulled = [kernels.smear_vjp_active(*arguments, mu, sites) for mu, sites in active]
             rows = [row + part for row, part in zip(rows, pulled, strict=True)]
         return Gradient(rows, links_bar, raw_bar)
@@ -172,7 +181,7 @@ class Smearing:
         # Along V_0 + e direction: the derivatives of every stage
         along, raw_along = [direction], [direction]
         for k in range(1, top + 1):
-            move = slope(lambda v: kernels.smear(lattice, v, self.eta, self.kappa), stages.links[k - 1], along[-1], 6)
+            move = slope(partial(self._smear, lattice, k), stages.links[k - 1], along[-1], 6)
             raw_along.append(move)
             along.append(slope(lambda v: _unitarise(lattice, v), stages.raw[k], move, 4))
         plane_bar = [slope(lambda v: _plaquette_sums(lattice, v), stages.links[m], along[m], 4) for m in levels]
@@ -189,9 +198,9 @@ class Smearing:
             if k <= top:
                 pull = partial(_unitarise_vjp, lattice, bar=gradient.links[k])
                 raw_bar = raw_bar + slope(pull, stages.raw[k], raw_along[k], 2)
-            total = self._smear_vjp(lattice, stages.links[k - 1], raw_bar)
+            total = self._smear_vjp(lattice, k, stages.links[k - 1], raw_bar)
             if k <= top:
-                pull = partial(self._smear_vjp, lattice, bar=gradient.raw[k])
+                pull = partial(self._smear_vjp, lattice, k, bar=gradient.raw[k])
                 total = total + slope(pull, stages.links[k - 1], along[k - 1], 4)
         return total, xp.stack(plane_bar)
 
