@@ -19,9 +19,10 @@ from gaugeflow.ensembles import CorrelatedEnsemble, Measurements, MemoryEnsemble
 from gaugeflow.flows import SmearedSweep
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables.flow_scales import flow_history
-from gaugeflow.random import Rng
+from gaugeflow.random import Rng, haar_links
 from gaugeflow.samplers import HeatBath, configurations
 from gaugeflow.systems import figures
+from gaugeflow.systems.ahead import compiles, run_together
 from gaugeflow.systems.correlated import Clock, analyse, cost_table, derivatives_table, weights_table
 from gaugeflow.systems.report import Progress, Report, silent
 from gaugeflow.training import Adam, Trained, cosine, fit_linear, log_variance, train
@@ -41,7 +42,7 @@ class Settings:
     steps: tuple[float, ...] = (0.01, 0.10)
     chains: int = 8
     blocks: int = 8
-    burn_in: int = 100
+    burn_in: int = 60
     thin: int = 10
     overrelax: int = 4
     flow_time: float = 1.0
@@ -116,24 +117,71 @@ def run(
 
 
 def prepare(settings: Settings, progress: Progress) -> None:
-    """Compile every kernel, or load it from the cache, so that seconds count work only."""
-    lattice = Lattice(settings.training_shape)
-    sampler = HeatBath(lattice, settings.beta, settings.overrelax)
-    action = WilsonAction(lattice, settings.beta)
+    """Compile every kernel, or load it from the cache, so that seconds count work only.
+
+    Where kernels have to be compiled, processes compile those of :data:`PARTS` at the same time, each into the cache.
+    """
+    shape = (2,) * len(settings.shape)  # what is compiled does not depend on the extents
+    lattice = Lattice(shape)
     flow = make_flow(lattice, settings.n_colours)
-    params = flow.init()
-    rng = Rng(0)
-    x = sampler.step(rng, sampler.hot(rng, settings.n_colours, settings.chains))[0].x
-    work: tuple[Callable[[], object], ...] = (
-        lambda: observables(replace(settings, flow_time=settings.flow_step), lattice)(x),
-        lambda: flow.forward(params, x),
-        lambda: flow.tangent(x, action.grad(x)),
-        lambda: flow.vjp(params, x, x, action.grad(x), 1.0),
-    )
-    for i, part in enumerate(work):
-        progress("kernels", i, len(work))
-        part()
-    progress("kernels", len(work), len(work))
+    arguments = settings.n_colours, shape, settings.chains
+    x = _links(*arguments)
+    progress("kernels", 0, len(PARTS) + 1)
+    if compiles(lambda: kernels.plaquette_gradient(lattice, x, 1.0)):
+        code = "from gaugeflow.systems import correlated_su3 as s; s.PARTS[{!r}](*{!r})"
+        run_together(code.format(part, arguments) for part in PARTS)
+    for i, part in enumerate(PARTS.values(), start=1):
+        part(*arguments)
+        progress("kernels", i, len(PARTS) + 1)
+    force = WilsonAction(lattice, settings.beta).grad(x)
+    flow.tangent(x, force)
+    flow.vjp(flow.init(), x, flow.forward(flow.init(), x)[0], force, 1.0)
+    progress("kernels", len(PARTS) + 1, len(PARTS) + 1)
+
+
+def _links(n_colours: int, shape: tuple[int, ...], chains: int) -> Array:
+    return haar_links(Rng(0), Lattice(shape), n_colours, chains)
+
+
+def _sample_and_measure(n_colours: int, shape: tuple[int, ...], chains: int) -> None:
+    lattice = Lattice(shape)
+    sampler = HeatBath(lattice, 1.0, 1)
+    state = sampler.step(Rng(0), sampler.hot(Rng(0), n_colours, chains))[0]
+    observables(Settings(flow_time=0.1, flow_step=0.1), lattice)(state.x)
+
+
+def _smear(n_colours: int, shape: tuple[int, ...], chains: int) -> None:
+    lattice, x = Lattice(shape), _links(n_colours, shape, chains)
+    sites = lattice.active_sites(0, 0)
+    kernels.smear_vjp(lattice, kernels.smear(lattice, x, 0.1, -1.0), 0.1, -1.0, x)
+    rows = kernels.path_sum(lattice, x, 0, sites, 1.0)
+    kernels.path_sum_vjp(lattice, x, 0, sites, 1.0, rows, np.zeros_like(x))
+    kernels.newton_schulz_vjp(lattice, kernels.newton_schulz(lattice, rows), rows)
+    kernels.from_ambient(lattice, x, kernels.to_ambient(lattice, x, x))
+
+
+def _update(n_colours: int, shape: tuple[int, ...], chains: int) -> None:
+    lattice, x = Lattice(shape), _links(n_colours, shape, chains)
+    sites = lattice.active_sites(0, 0)
+    paths = np.zeros((7, len(sites), *x.shape[2:]), x.dtype)
+    kernels.smeared_update(lattice, x, 0, sites, paths)
+    kernels.smeared_tangent(lattice, x, 0, sites, paths, np.zeros_like(x))
+
+
+def _update_vjp(n_colours: int, shape: tuple[int, ...], chains: int) -> None:
+    lattice, x = Lattice(shape), _links(n_colours, shape, chains)
+    sites = lattice.active_sites(0, 0)
+    paths = np.zeros((7, len(sites), *x.shape[2:]), x.dtype)
+    kernels.smeared_update_vjp(lattice, x, 0, sites, paths, 1.0, np.zeros_like(x))
+
+
+PARTS: dict[str, Callable[[int, tuple[int, ...], int], None]] = {
+    "update_vjp": _update_vjp,
+    "update": _update,
+    "sample and measure": _sample_and_measure,
+    "smear": _smear,
+}
+"""Functions whose kernels take long to compile, of about equal length."""
 
 
 def make_flow(lattice: Lattice, n_colours: int) -> SmearedSweep:
