@@ -41,15 +41,15 @@ class Settings:
     beta: float = 6.02
     steps: tuple[float, ...] = (0.01, 0.10)
     chains: int = 8
-    blocks: int = 8
+    blocks: int = 6
     burn_in: int = 60
     thin: int = 10
     overrelax: int = 4
     flow_time: float = 1.0
     flow_step: float = 0.1
     training_shape: tuple[int, ...] = (4, 4, 4, 4)
-    training_chains: int = 64
-    training_blocks: int = 3
+    training_chains: int = 32
+    training_blocks: int = 6
     training_steps: int = 4
     training_rate: float = 0.02
 
