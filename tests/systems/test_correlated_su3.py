@@ -1,7 +1,11 @@
 """The assembly of the main job, run on a 2D SU(2) lattice whose derivative is exact."""
 
 import json
+import runpy
+import sys
+from pathlib import Path
 
+import pytest
 from scipy.special import iv
 
 from gaugeflow.systems import systems
@@ -68,3 +72,14 @@ def test_every_estimator_finds_the_exact_slope(tmp_path):
 
 def test_registry():
     assert next(iter(systems())) == "correlated-su3"
+
+
+@pytest.mark.slow
+def test_script_of_log_weights(monkeypatch, capsys):
+    """docs/scripts/log_weight_volumes.py on 4^4: the flow leaves a fraction of the variance."""
+    script = Path(__file__).parents[2] / "docs" / "scripts" / "log_weight_volumes.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "--extents", "4", "--configurations", "32", "--fit", "32"])
+    runpy.run_path(str(script), run_name="__main__")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("4^4")]
+    plain, flow = (float(line[3].partition("(")[0]) for line in lines)
+    assert flow < 0.3 * plain

@@ -1,0 +1,75 @@
+"""Variance of the log-weight per site of the smeared sweep, fitted on one volume and tested on another.
+
+    python docs/scripts/log_weight_volumes.py --train 4 --extents 8 12 --configurations 48 --step 0.1
+
+Coefficients are the linear fit on configurations of the training volume; none of them is used for the test.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from gaugeflow.actions import WilsonAction
+from gaugeflow.analysis import ess, format_error, variance_per_site
+from gaugeflow.flows import SmearedSweep
+from gaugeflow.lattice import Lattice
+from gaugeflow.random import Rng
+from gaugeflow.systems.correlated_su3 import Settings, generate
+from gaugeflow.training import fit_linear, log_weight
+
+
+def ensemble(extent: int, beta: float, chains: int, count: int, rng: Rng):
+    """Configurations of an extent^4 lattice, ten sweeps of heat bath and overrelaxation apart."""
+    settings = Settings(shape=(extent,) * 4, chains=chains, blocks=-(-count // chains))
+    return generate(Lattice(settings.shape), settings, beta, rng, lambda done, total: None)
+
+
+def fit(extent: int, beta: float, count: int, rng: Rng) -> np.ndarray:
+    """Coefficients per unit step in beta."""
+    lattice = Lattice((extent,) * 4)
+    flow, action = SmearedSweep(lattice), WilsonAction(lattice, beta)
+    source = ensemble(extent, beta, 32, count, rng)
+    tangents = np.concatenate([flow.tangent(x, action.grad(x))[:, 0] for x in source.blocks], axis=-1)
+    return fit_linear(tangents, np.concatenate([action.d_beta(x) for x in source.blocks])).coefficients
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--train", type=int, default=4, help="extent of the training lattice")
+    options.add_argument("--fit", type=int, default=192, help="configurations of the fit, rounded up to 32 chains")
+    options.add_argument("--extents", type=int, nargs="+", default=[8], help="extents to test on")
+    options.add_argument("--configurations", type=int, default=48, help="of the test, rounded up to 8 chains")
+    options.add_argument("--beta", type=float, default=6.02)
+    options.add_argument("--step", type=float, default=0.01)
+    options.add_argument("--seed", type=int, default=1)
+    given = options.parse_args()
+
+    rng = Rng(given.seed)
+    coefficients = fit(given.train, given.beta, given.fit, rng.stream("training"))
+    print("coefficients per unit step:", np.round(coefficients, 4))
+    for extent in given.extents:
+        lattice = Lattice((extent,) * 4)
+        flow = SmearedSweep(lattice)
+        source, target = WilsonAction(lattice, given.beta), WilsonAction(lattice, given.beta + given.step)
+        params = {"delta": coefficients.reshape(flow.shape) * given.step}
+        weights, plain = [], []
+        for x in ensemble(extent, given.beta, 8, given.configurations, rng.stream(f"test {extent}")).blocks:
+            weights.append(log_weight(flow, params, source, target, x)[1])
+            plain.append(source.value(x) - target.value(x))
+        for name, blocks in (("plain", plain), ("flow", weights)):
+            chains = list(np.stack(blocks).T)
+            variance = variance_per_site(chains, lattice.volume).from_variance
+            size = ess(chains)
+            print(
+                f"{extent}^4 {name:5s} variance/site/step^2",
+                format_error(variance.value / given.step**2, variance.error / given.step**2),
+                "ESS",
+                format_error(size.value, size.error),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
