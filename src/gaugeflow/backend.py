@@ -154,3 +154,10 @@ def kernel(*fields: str) -> Callable[[F], F]:
         return cast(F, dispatched)
 
     return declare
+
+
+def offered(backend: str, name: str) -> Callable[..., Any] | None:
+    """What a back end offers besides kernels (``peak``, ``status``, ...), None where it does not."""
+    for entry in entry_points(group="gaugeflow.backends", name=backend):
+        return cast("Callable[..., Any] | None", getattr(entry.load(), name, None))
+    return None

@@ -10,15 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaugeflow import kernels, random
 from gaugeflow.backend import kernels as registry
-from gaugeflow.backend import use_backend
+from gaugeflow.backend import offered, use_backend
 from gaugeflow.lattice import Array, Lattice, suggest_fold
 
 DEFAULT_BACKEND = "numba"
@@ -27,13 +26,6 @@ LANES = 8
 """Lanes that a batch is folded to, where the extents allow it."""
 BUDGET = 0.3
 """Seconds that one kernel is timed for; at least three calls."""
-
-
-def offered(backend: str, name: str) -> Callable[..., Any] | None:
-    """What a back end offers besides kernels (``peak``, ``status``, ...), None where it does not."""
-    for entry in entry_points(group="gaugeflow.backends", name=backend):
-        return cast("Callable[..., Any] | None", getattr(entry.load(), name, None))
-    return None
 
 
 # ---- what is timed -----------------------------------------------------------------------------------------------

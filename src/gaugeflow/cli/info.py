@@ -15,8 +15,7 @@ def info(as_json: bool) -> None:
     from importlib.metadata import version
 
     from gaugeflow import __version__
-    from gaugeflow.backend import available_backends
-    from gaugeflow.bench import offered
+    from gaugeflow.backend import available_backends, offered
     from gaugeflow.io import available_formats
 
     backends = {}

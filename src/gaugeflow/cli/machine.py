@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from gaugeflow.backend import use_backend
-from gaugeflow.bench import DEFAULT_BACKEND, offered
+from gaugeflow.backend import offered, use_backend
+from gaugeflow.bench import DEFAULT_BACKEND
 
 Command = Callable[..., Any]
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 
-from gaugeflow.bench import offered
+from gaugeflow.backend import offered
 
 
 def compiles(work: Callable[[], object]) -> bool:
