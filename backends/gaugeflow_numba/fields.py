@@ -23,10 +23,10 @@ class Geometry:
         self.n, self.lanes = links.shape[2], links.shape[4]
         self.pieces = min(lattice.n_blocks, CHUNKS)
         bits = 8 * PRECISION[links.dtype](0).itemsize
-        table, mode, width = tables(lattice, self.lanes, bits)
+        table, mode, self.width = tables(lattice, self.lanes, bits)
         sizes = (table, lattice.ndim, lattice.n_blocks, self.lanes)
-        self.arguments = (*sizes, Lanes(width, self.n, bits, mode))
-        self.local_arguments = (*sizes, Lanes(width, self.n, bits, PLAIN))
+        self.arguments = (*sizes, Lanes(self.width, self.n, bits, mode))
+        self.local_arguments = (*sizes, Lanes(self.width, self.n, bits, PLAIN))
 
 
 def flat(array):

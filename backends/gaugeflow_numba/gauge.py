@@ -27,9 +27,9 @@ from gaugeflow.sites.unitary import reunitarise as reunitarise_site
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import inline, parallel
 from gaugeflow_numba.fields import Geometry, flat, rows
-from gaugeflow_numba.geometry import blocks, first, first_lane, hop, link, pieces, put_link
-from gaugeflow_numba.lanes import load_real, store_real, zero, zero_matrix
-from gaugeflow_numba.memory import empty, empty_like
+from gaugeflow_numba.geometry import blocks, first, first_lane, hop, link, pieces, put_link, put_result
+from gaugeflow_numba.lanes import fence, load_real, store_real, zero, zero_matrix
+from gaugeflow_numba.memory import empty, empty_like, streamed
 
 
 @parallel
@@ -119,7 +119,7 @@ def staples(links, table, mu, nu, x, f, sites, lanes, lane, g):
 
 
 @parallel
-def _wilson_force(links, weight, out, table, d, sites, lanes, g):
+def _wilson_force(links, weight, out, past_caches, table, d, sites, lanes, g):
     n = pieces(sites)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
@@ -133,7 +133,8 @@ def _wilson_force(links, weight, out, table, d, sites, lanes, g):
                         c = load_real(weight[mu, nu], lane, g)
                         a = add_scaled(a, c, staples(links, table, mu, nu, x, f, sites, lanes, lane, g))
                 force = project_site(mul_dag(link(links, table, mu, x, sites, lanes, lane, g), a))
-                put_link(out, mu, site, sites, lanes, lane, g, force)
+                put_result(out, mu, site, sites, lanes, lane, g, force, past_caches)
+        fence()
 
 
 def wilson_force(lattice, links, coupling):
@@ -143,7 +144,7 @@ def wilson_force(lattice, links, coupling):
     for value, (mu, nu) in zip(given, lattice.planes, strict=True):
         weight[mu, nu] = weight[nu, mu] = value
     out = empty_like(links)
-    _wilson_force(flat(links), weight, flat(out), *geometry.arguments)
+    _wilson_force(flat(links), weight, flat(out), streamed(out, geometry.width), *geometry.arguments)
     return out
 
 
@@ -239,7 +240,7 @@ def rectangle_force(lattice, links, coupling):
 
 
 @parallel
-def _evolve(links, momentum, step, out, table, d, sites, lanes, g):
+def _evolve(links, momentum, step, out, past_caches, table, d, sites, lanes, g):
     n = pieces(sites)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
@@ -247,17 +248,20 @@ def _evolve(links, momentum, step, out, table, d, sites, lanes, g):
             for site in range(first(item % n, sites), first(item % n + 1, sites)):
                 p = scale(step, link(momentum, table, mu, (site, 0), sites, lanes, lane, g))
                 u = mul(exp(p), link(links, table, mu, (site, 0), sites, lanes, lane, g))
-                put_link(out, mu, site, sites, lanes, lane, g, u)
+                put_result(out, mu, site, sites, lanes, lane, g, u, past_caches)
+        fence()
 
 
 def evolve(lattice, links, momentum, step):
+    geometry = Geometry(lattice, links)
     out = empty_like(links)
-    _evolve(flat(links), flat(momentum), float(step), flat(out), *Geometry(lattice, links).local_arguments)
+    arguments = (streamed(out, geometry.width), *geometry.local_arguments)
+    _evolve(flat(links), flat(momentum), float(step), flat(out), *arguments)
     return out
 
 
 @parallel
-def _flow_stage(links, force, previous, a, b, out, k_out, table, d, sites, lanes, g):
+def _flow_stage(links, force, previous, a, b, out, k_out, past_caches, table, d, sites, lanes, g):
     n = pieces(sites)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
@@ -266,14 +270,17 @@ def _flow_stage(links, force, previous, a, b, out, k_out, table, d, sites, lanes
                 x = (site, 0)
                 k = scale(a, link(force, table, mu, x, sites, lanes, lane, g))
                 k = add_scaled(k, b, link(previous, table, mu, x, sites, lanes, lane, g))
-                put_link(k_out, mu, site, sites, lanes, lane, g, k)
+                put_result(k_out, mu, site, sites, lanes, lane, g, k, past_caches)
                 u = mul(exp(k), link(links, table, mu, x, sites, lanes, lane, g))
-                put_link(out, mu, site, sites, lanes, lane, g, u)
+                put_result(out, mu, site, sites, lanes, lane, g, u, past_caches)
+        fence()
 
 
 def flow_stage(lattice, links, force, previous, a, b):
     out, k = empty_like(links), empty_like(links)
-    arguments = Geometry(lattice, links).local_arguments
+    geometry = Geometry(lattice, links)
+    past_caches = streamed(out, geometry.width) and streamed(k, geometry.width)
+    arguments = (past_caches, *geometry.local_arguments)
     _flow_stage(flat(links), flat(force), flat(previous), float(a), float(b), flat(out), flat(k), *arguments)
     return out, k
 

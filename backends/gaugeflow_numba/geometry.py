@@ -18,6 +18,7 @@ from gaugeflow_numba.lanes import (
     load_shuffled,
     mode,
     store,
+    stream,
     widest,
     width,
 )
@@ -127,3 +128,14 @@ def put_link(field, mu, site, sites, lanes, lane, g, matrix):
     """Write the matrix of direction mu at a site."""
     n = colours(g)
     store(field, (mu * sites + site) * (2 * n * n * lanes) + 2 * lane, 2 * lanes, matrix)
+
+
+@inline
+def put_result(field, mu, site, sites, lanes, lane, g, matrix, past_caches):
+    """As `put_link`, past the caches where the result is large; a kernel that does so ends its pieces with a `fence`."""
+    n = colours(g)
+    offset = (mu * sites + site) * (2 * n * n * lanes) + 2 * lane
+    if past_caches:
+        stream(field, offset, 2 * lanes, matrix)
+    else:
+        store(field, offset, 2 * lanes, matrix)

@@ -21,6 +21,8 @@ from gaugeflow.sites import numbers
 from gaugeflow_numba.simd import I32, CVecType, VecType, element, join, lanes_constant, parts
 
 PLAIN, SHUFFLE, GATHER = 0, 1, 2
+LINE = 64
+"""Bytes of a cache line."""
 
 
 class Lanes:
@@ -107,6 +109,15 @@ def _prefetch(b, pointer, write):
     b.call(f, [b.bitcast(pointer, i8p), ir.Constant(I32, int(write)), ir.Constant(I32, 3), ir.Constant(I32, 1)])
 
 
+def _prefetch_next(ctx, b, t, array, place, stride, matrix, write):
+    """Ask for every cache line of one entry of the next site's matrix."""
+    c = matrix.dtype
+    ahead = b.add(place, b.mul(stride, ir.Constant(stride.type, matrix.count)))
+    for reals in range(0, 2 * c.w, LINE * 8 // c.bits):
+        line = b.add(ahead, ir.Constant(stride.type, reals))
+        _prefetch(b, _address(ctx, b, t, array, line, ir.IntType(8)), write)
+
+
 def _load_complex(ctx, b, t, array, offset, c):
     """Interleaved re, im, re, im, ... to two registers."""
     both = ir.VectorType(element(c.bits), 2 * c.w)
@@ -135,9 +146,8 @@ def load(tx, array, offset, stride, g):
 
     def cg(ctx, b, sig, a):
         values = []
-        ahead = b.mul(a[2], ir.Constant(ir.IntType(64), count))
         for _, place in _elements(ctx, b, count, a[1], a[2]):
-            _prefetch(b, _address(ctx, b, array, a[0], b.add(place, ahead), ir.IntType(8)), write=False)
+            _prefetch_next(ctx, b, array, a[0], place, a[2], matrix, write=False)
             values.append(_load_complex(ctx, b, array, a[0], place, c))
         return ctx.make_tuple(b, matrix, values)
 
@@ -168,9 +178,8 @@ def load_shuffled(tx, array, offset, stride, table, row, g):
         kind = ir.FunctionType(vector, [vector, indices, vector])
         shuffle = cgutils.get_or_insert_function(b.module, kind, f"llvm.x86.avx512.vpermi2var.p{letter}.{g.w * g.bits}")
         values = []
-        ahead = b.mul(a[2], ir.Constant(ir.IntType(64), count))
         for _, place in _elements(ctx, b, count, a[1], a[2]):
-            _prefetch(b, _address(ctx, b, array, a[0], b.add(place, ahead), ir.IntType(8)), write=False)
+            _prefetch_next(ctx, b, array, a[0], place, a[2], matrix, write=False)
             low = b.load(_address(ctx, b, array, a[0], place, vector))
             high = b.load(_address(ctx, b, array, a[0], b.add(place, ir.Constant(ir.IntType(64), g.w)), vector))
             low.align = high.align = g.bits // 8
@@ -209,21 +218,45 @@ def load_permuted(tx, array, offset, stride, table, row, g):
     return matrix(array, types.int64, types.int64, table, types.int64, g), cg
 
 
+def _store(past_caches):
+    def typing(tx, array, offset, stride, matrix):
+        c = matrix.dtype
+
+        def cg(ctx, b, sig, a):
+            order = lanes_constant([i // 2 + (c.w if i % 2 else 0) for i in range(2 * c.w)])
+            both = ir.VectorType(element(c.bits), 2 * c.w)
+            for k, place in _elements(ctx, b, matrix.count, a[1], a[2]):
+                if not past_caches:
+                    _prefetch_next(ctx, b, array, a[0], place, a[2], matrix, write=True)
+                re, im = parts(ctx, b, c, b.extract_value(a[3], k), c)
+                instruction = b.store(b.shuffle_vector(re, im, order), _address(ctx, b, array, a[0], place, both))
+                instruction.align = c.bits // 8
+                if past_caches:
+                    instruction.align = c.w * c.bits // 4
+                    instruction.set_metadata("nontemporal", b.module.add_metadata([ir.Constant(I32, 1)]))
+            return ctx.get_dummy_value()
+
+        return types.void(array, types.int64, types.int64, matrix), cg
+
+    return typing
+
+
+store = intrinsic(_store(past_caches=False))
+"""Write a matrix, entry k at ``offset + k stride``."""
+
+stream = intrinsic(_store(past_caches=True))
+"""As `store`, past the caches: a cache line is not read before it is written.  Addresses must be aligned."""
+
+
 @intrinsic
-def store(tx, array, offset, stride, matrix):
-    """Write a matrix, entry k at ``offset + k stride``."""
-    c = matrix.dtype
+def fence(tx):
+    """What this thread streamed is visible to the threads that wait for it."""
 
     def cg(ctx, b, sig, a):
-        order = lanes_constant([i // 2 + (c.w if i % 2 else 0) for i in range(2 * c.w)])
-        both = ir.VectorType(element(c.bits), 2 * c.w)
-        for k, place in _elements(ctx, b, matrix.count, a[1], a[2]):
-            re, im = parts(ctx, b, c, b.extract_value(a[3], k), c)
-            pointer = _address(ctx, b, array, a[0], place, both)
-            b.store(b.shuffle_vector(re, im, order), pointer).align = c.bits // 8
+        b.fence("seq_cst")
         return ctx.get_dummy_value()
 
-    return types.void(array, types.int64, types.int64, matrix), cg
+    return types.void(), cg
 
 
 def _vector_of(array, g):

@@ -1,7 +1,8 @@
 """Memory for results, recycled.
 
 A fresh array of a few MiB is a fresh mapping, and the kernel's page faults cost as much as a sweep over it; results are
-therefore allocated from blocks that dead results gave back.  At most ``LIMIT`` bytes lie idle.
+therefore allocated from blocks that dead results gave back.  At most ``LIMIT`` bytes lie idle.  Blocks begin with a
+cache line, so that no vector register straddles two.
 """
 
 from __future__ import annotations
@@ -10,8 +11,14 @@ from threading import Lock
 
 import numpy as np
 
+from gaugeflow_numba.lanes import LINE
+
 LIMIT = 1 << 30
 SMALL = 1 << 18
+ALIGNMENT = 2 * LINE
+"""Of blocks, in bytes: what a pair of the widest registers, real and imaginary parts, needs to be streamed."""
+CACHED = 1 << 24
+"""Results of more bytes than this are written past the caches: they would not stay there until they are read."""
 
 _idle: dict[int, list[np.ndarray]] = {}
 _idle_bytes = 0
@@ -53,10 +60,18 @@ def empty(shape, dtype):
         if block is not None:
             _idle_bytes -= size
     if block is None:
-        block = np.empty(size, np.uint8)
+        block = np.empty(size + ALIGNMENT, np.uint8)
+        start = -block.ctypes.data % ALIGNMENT
+        block = block[start : start + size]
     return np.asarray(_Lease(block, tuple(shape), dtype))
 
 
 def empty_like(array):
     """Uninitialised C-ordered array of the same shape and type."""
     return empty(array.shape, array.dtype)
+
+
+def streamed(result, width):
+    """Whether to write a field past the caches: too large for them, and of registers that fill whole cache lines."""
+    aligned = result.ctypes.data % ALIGNMENT == 0 and result.shape[-1] % width == 0
+    return aligned and width * result.itemsize % LINE == 0 and result.nbytes > CACHED
