@@ -48,7 +48,7 @@ def test_run_file_of_the_documentation(tmp_path):
     assert read_runfile(path).target.anisotropy == (0.01, -0.01)
 
 
-@pytest.mark.parametrize("name", ["docs/command.md"])
+@pytest.mark.parametrize("name", ["docs/command.md", "docs/performance.md"])
 def test_links_lead_somewhere(name):
     assert f"({name})" in README
     assert (ROOT / name).exists()
