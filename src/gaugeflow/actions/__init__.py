@@ -2,6 +2,7 @@
 
 from gaugeflow.actions.algebra import PulledBack, Scaled, Sum
 from gaugeflow.actions.gauge import DBW2, IWASAKI, SYMANZIK, ImprovedAction, WilsonAction, difference
+from gaugeflow.actions.scalar import ScalarAction
 
 __all__ = [
     "DBW2",
@@ -9,6 +10,7 @@ __all__ = [
     "SYMANZIK",
     "ImprovedAction",
     "PulledBack",
+    "ScalarAction",
     "Scaled",
     "Sum",
     "WilsonAction",
