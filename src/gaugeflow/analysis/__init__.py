@@ -14,6 +14,7 @@ from gaugeflow.analysis.correlated import (
     gain,
 )
 from gaugeflow.analysis.gamma import Estimate, derive, format_error, gamma_method
+from gaugeflow.analysis.replica import positions, round_trip_times
 from gaugeflow.analysis.resample import Resampled, bootstrap, jackknife
 from gaugeflow.analysis.series import Series, align, stack
 from gaugeflow.analysis.weights import (
@@ -50,8 +51,10 @@ __all__ = [
     "gamma_method",
     "jackknife",
     "kl_gaussian",
+    "positions",
     "reweighted",
     "reweighted_mean",
+    "round_trip_times",
     "stack",
     "variance_per_site",
 ]

@@ -20,6 +20,14 @@ from gaugeflow.samplers.integrators import (
     integrate,
 )
 from gaugeflow.samplers.metropolis import LinkMetropolis, MetropolisInfo, MetropolisState, ScalarMetropolis
+from gaugeflow.samplers.replica import (
+    Exchange,
+    OnReplicas,
+    Replica,
+    ReplicaExchange,
+    ReplicaInfo,
+    ReplicaState,
+)
 from gaugeflow.samplers.run import Chain, Sample, configurations, run
 
 __all__ = [
@@ -32,6 +40,7 @@ __all__ = [
     "Chain",
     "Composite",
     "CompositeState",
+    "Exchange",
     "HMCInfo",
     "HMCState",
     "HeatBath",
@@ -45,6 +54,11 @@ __all__ = [
     "LinkMetropolis",
     "MetropolisInfo",
     "MetropolisState",
+    "OnReplicas",
+    "Replica",
+    "ReplicaExchange",
+    "ReplicaInfo",
+    "ReplicaState",
     "Sample",
     "ScalarMetropolis",
     "configurations",
