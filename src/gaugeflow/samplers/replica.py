@@ -171,16 +171,12 @@ class ReplicaExchange:
         return new, info
 
 
-@dataclass(frozen=True)
 class OnReplicas:
-    """An observable of every replica, for :func:`gaugeflow.samplers.run`: ``(n_replicas, ...)``."""
+    """An observable of every replica, for :func:`gaugeflow.samplers.run`: ``(n_replicas, ...)``; named like it."""
 
-    observable: Observable
-
-    @property
-    def name(self) -> str:
-        """That of the observable."""
-        return self.observable.name
+    def __init__(self, observable: Observable) -> None:
+        self.observable = observable
+        self.name = observable.name
 
     def __call__(self, x: tuple[Array, ...]) -> Array:
         """Values on all fields."""

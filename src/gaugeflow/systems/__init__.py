@@ -34,5 +34,10 @@ def systems() -> dict[str, System]:
             "4D SU(3), beta 6.02 to 6.03 and 6.12: correlated ensembles and derivatives of observables",
             "gaugeflow.systems.correlated_su3",
         ),
+        System(
+            "trex",
+            "4D SU(3) 12^4 at beta 5.95, 6.00, 6.05: replica exchange with flows (T-REX), about an hour; --quick: 8^4",
+            "gaugeflow.systems.trex",
+        ),
     )
     return {system.name: system for system in known}

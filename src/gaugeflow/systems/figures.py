@@ -64,3 +64,41 @@ def derivatives(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     axes[0].legend(fontsize=7)
     figure.savefig(path, dpi=150)
     return path
+
+
+def replicas(path: Path, betas: Sequence[float], charge: Any, local: Any, walker: Any, steps: int) -> Path:
+    """Histories of one chain: charge of every replica, of local updates alone, and the way of the walkers.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    betas
+        Couplings of the replicas.
+    charge
+        ``(n, n_replicas, chains)``.
+    local
+        ``(n, chains)``: charge at the last coupling without exchange.
+    walker
+        ``(n, n_replicas, chains)``: walker at each replica.
+    steps
+        Local steps between records.
+    """
+    figure, axes = _axes(3)
+    time = steps * np.arange(1, len(charge) + 1)
+    for i, beta in enumerate(betas):
+        axes[0].plot(time, charge[:, i, 0], lw=1, label=f"{beta:g}")
+    axes[0].set(title="exchange", xlabel="heat-bath steps", ylabel="Q")
+    axes[0].legend(title=r"$\beta$", fontsize=8)
+    axes[1].plot(time, charge[:, -1, 0], lw=1, label="exchange")
+    axes[1].plot(time, local[:, 0], lw=1, label="local")
+    axes[1].set(title=rf"$\beta$ = {betas[-1]:g}", xlabel="heat-bath steps", ylabel="Q")
+    axes[1].legend(fontsize=8)
+    place = np.argsort(walker[:, :, 0], axis=1)
+    for i in range(len(betas)):
+        axes[2].step(time, place[:, i] + 0.06 * (i - 1), where="mid", lw=1, label=f"started at {betas[i]:g}")
+    axes[2].set(title="walkers", xlabel="heat-bath steps", yticks=range(len(betas)))
+    axes[2].set_yticklabels([f"{beta:g}" for beta in betas])
+    axes[2].legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+    return path
