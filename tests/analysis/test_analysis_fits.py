@@ -98,7 +98,7 @@ def test_distribution_of_chi_squared_and_coverage(ar1):
 
 
 def test_independent_ensembles_are_blocks(values):
-    """One ensemble split over time has the same fit with its halves as ensembles of half the data each."""
+    """Weights and errors of a line through three data of one ensemble and three of another, by linear algebra."""
     a, b = Series.from_chains([values[:, :3]]), Series.from_chains([values[:400, 3:]])
     result = fit(line, X, [a, b], [1.0, 0.0], correlated=True)
     c = covariance([a, b])
