@@ -171,6 +171,8 @@ def fit(
 
     Raises
     ------
+    TypeError
+        The data are neither a series nor a sequence of series.
     ValueError
         There are fewer data than parameters, a datum has no error, the covariance is singular, the model has the wrong shape
         or is not finite, the search does not converge, or the data do not determine the parameters.
