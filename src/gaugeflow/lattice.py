@@ -21,6 +21,28 @@ IntArray = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
+class Box:
+    """A rectangular region of a lattice, which may cross its boundaries.
+
+    Parameters
+    ----------
+    origin
+        First coordinates.
+    extents
+        Number of sites along each direction, at least 1; the extent of the lattice or more takes all.
+    """
+
+    origin: tuple[int, ...]
+    extents: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.origin) != len(self.extents) or any(n < 1 for n in self.extents):
+            raise ValueError(
+                f"Box: expected origin and positive extents of equal length, got {self.origin} and {self.extents}"
+            )
+
+
+@dataclass(frozen=True)
 class Lattice:
     """A periodic lattice of any dimension, optionally folded.
 
@@ -197,6 +219,34 @@ class Lattice:
         """
         self.check_direction(mu)
         return self.sites_of_parity(parity, [nu for nu in range(self.ndim) if nu != mu])
+
+    def inside(self, box: Box) -> npt.NDArray[np.bool_]:
+        """Whether every slot lies in a box, ``(n_blocks, n_folds)``.
+
+        Raises
+        ------
+        ValueError
+            If the box has another number of directions.
+        """
+        if len(box.origin) != self.ndim:
+            raise ValueError(f"box: expected {self.ndim} coordinates for a lattice of shape {self.shape}, got {box}")
+        origin, extents, shape = (np.array(v).reshape(self.ndim, 1, 1) for v in (box.origin, box.extents, self.shape))
+        return np.asarray(((self.coordinates - origin) % shape < extents).all(axis=0))
+
+    def restrict(self, sites: IntArray, box: Box | None) -> IntArray:
+        """Those block sites that lie in a box; all of them where there is none.
+
+        Raises
+        ------
+        ValueError
+            If the lattice is folded and the box differs between sub-lattices.
+        """
+        if box is None:
+            return sites
+        inside = self.inside(box)
+        if not (inside == inside[:, :1]).all():
+            raise ValueError(f"a region needs the same sites in all sub-lattices: {box} on {self}; do not fold")
+        return sites[inside[sites, 0]]
 
     def check_direction(self, mu: int) -> None:
         """Raise ``ValueError`` unless ``mu`` is a direction of this lattice."""

@@ -1,7 +1,7 @@
 """Every action by name: a factory of (action, lattice, fields).  A row puts the action through its whole contract."""
 
-from cases.fields import links
-from gaugeflow.actions import DBW2, IWASAKI, ImprovedAction, Scaled, Sum, WilsonAction
+from cases.fields import links, scalars
+from gaugeflow.actions import DBW2, IWASAKI, ImprovedAction, ScalarAction, Scaled, Sum, WilsonAction
 from gaugeflow.lattice import Lattice
 
 
@@ -31,4 +31,20 @@ GAUGE_ACTIONS = {
         lambda lattice: Sum((WilsonAction(lattice, 3.0), Scaled(-0.4, ImprovedAction(lattice, 1.0)))),
     ),
 }
-ACTIONS = {**GAUGE_ACTIONS}
+
+
+def _scalar(shape, make, fold=None, batch=8):
+    def factory():
+        lattice = Lattice(shape, fold)
+        return make(lattice), lattice, scalars(lattice, batch)
+
+    return factory
+
+
+ACTIONS = {
+    **GAUGE_ACTIONS,
+    "phi^4 2d": _scalar((4, 6), lambda lattice: ScalarAction(lattice, -4.0, 8.0)),
+    "phi^4 2d smallest": _scalar((2, 3), lambda lattice: ScalarAction(lattice, 1.0, 0.5)),
+    "phi^4 3d folded": _scalar((4, 2, 4), lambda lattice: ScalarAction(lattice, -1.0, 2.0, 0.5), (2, 1, 2), 3),
+    "free scalar 1d": _scalar((8,), lambda lattice: ScalarAction(lattice, 0.3)),
+}

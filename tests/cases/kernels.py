@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cases.fields import algebra, links, ordered
+from cases.fields import algebra, links, ordered, scalars
 from gaugeflow.lattice import Lattice
 from gaugeflow.random import Rng
 
@@ -60,6 +60,10 @@ class Case:
         return self.asarray(np.stack([(0.5 + 0.1 * k) * np.roll(np.asarray(self.active), k, axis=0) for k in range(7)]))
 
     @property
+    def scalars(self):
+        return self.asarray(scalars(self.lattice, self.batch).astype(np.zeros(0, self.dtype).real.dtype))
+
+    @property
     def key(self):
         return self.asarray(Rng(11).at(self.n).words())
 
@@ -78,6 +82,7 @@ KERNELS = {
     "heatbath": lambda c: (c.ordered, 20.0 * c.weights(len(c.lattice.planes)), c.key),
     "inner": lambda c: (c.algebra, c.links),
     "momentum_field": lambda c: (c.key, c.lattice.ndim, c.n, c.batch),
+    "neighbour_sum": lambda c: (c.scalars,),
     "newton_schulz": lambda c: (c.matrices[0, ...],),
     "newton_schulz_vjp": lambda c: (c.links[0, ...], c.matrices[0, ...]),
     "normal_field": lambda c: (c.key, 3, c.batch),

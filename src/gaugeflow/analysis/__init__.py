@@ -17,6 +17,7 @@ from gaugeflow.analysis.fits import Fit, covariance, fit
 from gaugeflow.analysis.gamma import Estimate, derive, format_error, gamma_method
 from gaugeflow.analysis.independent import Combined, combine, derive_independent
 from gaugeflow.analysis.mass import EffectiveMass, effective_mass
+from gaugeflow.analysis.replica import positions, round_trip_times
 from gaugeflow.analysis.resample import Resampled, bootstrap, jackknife
 from gaugeflow.analysis.series import Series, align, stack
 from gaugeflow.analysis.weights import (
@@ -61,8 +62,10 @@ __all__ = [
     "gamma_method",
     "jackknife",
     "kl_gaussian",
+    "positions",
     "reweighted",
     "reweighted_mean",
+    "round_trip_times",
     "stack",
     "variance_per_site",
 ]

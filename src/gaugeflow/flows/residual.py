@@ -17,7 +17,7 @@ from array_api_compat import array_namespace
 from gaugeflow import kernels
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.flows.convolution import Convolution
-from gaugeflow.lattice import Array, Lattice
+from gaugeflow.lattice import Array, Box, Lattice
 from gaugeflow.typing import Params
 
 PlaneClasses = Literal["isotropic", "anisotropic"]
@@ -39,6 +39,8 @@ class ResidualSweep:
         ``"isotropic"``: one coefficient per convolution; ``"anisotropic"``: one for temporal, one for spatial planes.
     reverse
         Whether the layers are applied in the opposite order.
+    region
+        Only links at sites in this box move; default: all.
 
     Notes
     -----
@@ -51,6 +53,7 @@ class ResidualSweep:
     convolutions: tuple[Convolution, ...] = (Convolution(0),)
     planes: PlaneClasses = "isotropic"
     reverse: bool = False
+    region: Box | None = None
     tolerance: float = 1e-14
     iterations: int = 1000
 
@@ -61,7 +64,7 @@ class ResidualSweep:
             raise ValueError("convolutions: expected at least one, got ()")
         if self.n_colours < 1:
             raise ValueError(f"n_colours: expected a positive integer, got {self.n_colours}")
-        self.lattice.active_sites(0, 0)
+        self._masks()
 
     # ---- parameters ------------------------------------------------------------------------------------------------
     @property
@@ -85,7 +88,10 @@ class ResidualSweep:
 
     # ---- the map ---------------------------------------------------------------------------------------------------
     def _masks(self) -> list[tuple[int, Any]]:
-        masks = [(mu, self.lattice.active_sites(mu, parity)) for mu in range(self.lattice.ndim) for parity in (0, 1)]
+        lattice = self.lattice
+        order = [(mu, parity) for mu in range(lattice.ndim) for parity in (0, 1)]
+        masks = [(mu, lattice.restrict(lattice.active_sites(mu, parity), self.region)) for mu, parity in order]
+        masks = [(mu, sites) for mu, sites in masks if len(sites)]
         return masks[::-1] if self.reverse else masks
 
     def _paths(self, params: Params, links: Array, mu: int, sites: Any) -> Array:

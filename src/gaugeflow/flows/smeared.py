@@ -28,7 +28,7 @@ from gaugeflow import kernels
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.flows.residual import PlaneClasses, _check_norm, _finite
 from gaugeflow.flows.smearing import Active, Gradient, Smearing, Stages, Weights, active_rows
-from gaugeflow.lattice import Array, Lattice
+from gaugeflow.lattice import Array, Box, Lattice
 from gaugeflow.typing import Params
 
 Masks = Literal["auto", "sum4", "parity"]
@@ -73,6 +73,8 @@ class SmearedSweep:
         fold allow it.  A sweep has 2 ndim layers either way (2 ndim + 2 for ``"sum4"`` in odd dimensions).
     reverse
         Whether the layers are applied in the opposite order.
+    region
+        Only links at sites in this box move; default: all.
     tolerance, iterations
         Of the fixed-point iteration of the inverse.
 
@@ -90,6 +92,7 @@ class SmearedSweep:
     planes: PlaneClasses = "isotropic"
     masks: Masks = "auto"
     reverse: bool = False
+    region: Box | None = None
     tolerance: float = 1e-14
     iterations: int = 1000
 
@@ -102,7 +105,7 @@ class SmearedSweep:
             raise ValueError(f"n_colours: expected a positive integer, got {self.n_colours}")
         if self.lattice.ndim < 2:
             raise ValueError(f"lattice: expected two dimensions or more, got shape {self.lattice.shape}")
-        self._colour_sites(0)
+        self._layers()
 
     # ---- parameters ------------------------------------------------------------------------------------------------
     @property
@@ -145,7 +148,8 @@ class SmearedSweep:
         return 4 if self.masks == "sum4" or (self.masks == "auto" and fits) else 2
 
     def _colour_sites(self, colour: int) -> Any:
-        return self.lattice.sites_of_colour([1] * self.lattice.ndim, self._modulus, colour % self._modulus)
+        sites = self.lattice.sites_of_colour([1] * self.lattice.ndim, self._modulus, colour % self._modulus)
+        return self.lattice.restrict(sites, self.region)
 
     def _layers(self) -> list[Active]:
         d = self.lattice.ndim
@@ -156,6 +160,8 @@ class SmearedSweep:
             for group in groups
             for colour in range(self._modulus)
         ]
+        layers = [tuple((mu, sites) for mu, sites in layer if len(sites)) for layer in layers]
+        layers = [layer for layer in layers if layer]
         return layers[::-1] if self.reverse else layers
 
     def _class_weight(self, k: int, mu: int) -> list[float]:

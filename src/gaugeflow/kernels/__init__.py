@@ -27,6 +27,7 @@ from gaugeflow.kernels.residual import (
     residual_update_vjp,
     to_ambient,
 )
+from gaugeflow.kernels.scalar import neighbour_sum
 from gaugeflow.kernels.smear import plaquette_gradient, smear, smear_vjp, smear_vjp_active
 from gaugeflow.kernels.smeared import (
     newton_schulz,
@@ -47,6 +48,7 @@ __all__ = [
     "heatbath",
     "inner",
     "momentum_field",
+    "neighbour_sum",
     "newton_schulz",
     "newton_schulz_vjp",
     "normal_field",

@@ -152,7 +152,14 @@ class Checkpoint:
                         )
                     return array_namespace(like).asarray(value, dtype=like.dtype)
 
-                group = file.get(records, {})
-                return int(file.attrs["step"]), rebuild(state, read), {name: group[name][()] for name in group}
+                columns: dict[str, Any] = {}
+
+                def collect(name: str, item: Any) -> None:
+                    if isinstance(item, h5py.Dataset):
+                        columns[name] = item[()]
+
+                if records in file:
+                    file[records].visititems(collect)
+                return int(file.attrs["step"]), rebuild(state, read), columns
         except (OSError, KeyError) as error:
             raise FormatError(f"checkpoint {self.path} cannot be read: {error}") from error

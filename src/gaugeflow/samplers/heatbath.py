@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.actions import Defect
 from gaugeflow.groups import SU
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.random import Rng, haar_links
@@ -40,18 +41,24 @@ class HeatBath:
         Overrelaxation sweeps per step.
     reunitarise_every
         Steps between removals of rounding errors; they depend on the number of the step alone.
+    defect, strength
+        Links that enter plaquettes multiplied by this strength, for :class:`gaugeflow.actions.DefectAction`.
     """
 
     lattice: Lattice
     coupling: Any
     n_overrelax: int = 4
     reunitarise_every: int = 10
+    defect: Defect | None = None
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
         if self.n_overrelax < 0:
             raise ValueError(f"HeatBath: n_overrelax must be at least 0, got {self.n_overrelax}")
         if self.reunitarise_every < 1:
             raise ValueError(f"HeatBath: reunitarise_every must be at least 1, got {self.reunitarise_every}")
+        if not 0.0 <= self.strength <= 1.0:
+            raise ValueError(f"HeatBath: strength must lie between 0 and 1, got {self.strength}")
 
     def init(self, x: Array) -> HeatBathState:
         """State that starts from given links."""
@@ -77,11 +84,27 @@ class HeatBath:
             If links or couplings are not finite.
         """
         xp = array_namespace(state.x)
-        key = rng.stream("heat bath").stream(state.step).words(xp)
-        x = kernels.heatbath(self.lattice, state.x, self.coupling, key)
-        for _ in range(self.n_overrelax):
-            x = kernels.overrelax(self.lattice, x, self.coupling)
+        here = rng.stream("heat bath").stream(state.step)
+        x = self._sweeps(state.x, here) if self.defect is None else self._sweeps_with_defect(state.x, here)
         count = state.step + 1
         if count % self.reunitarise_every == 0:
             x = kernels.reunitarise(self.lattice, x)
         return HeatBathState(x, count), HeatBathInfo(xp.mean(kernels.plaquette(self.lattice, x), axis=0))
+
+    def _sweeps(self, x: Array, rng: Rng) -> Array:
+        x = kernels.heatbath(self.lattice, x, self.coupling, rng.words(array_namespace(x)))
+        for _ in range(self.n_overrelax):
+            x = kernels.overrelax(self.lattice, x, self.coupling)
+        return x
+
+    def _sweeps_with_defect(self, x: Array, rng: Rng) -> Array:
+        """Updates are rotations g(U A) U that scaled links go through unharmed; links of strength 0 are free."""
+        assert self.defect is not None
+        xp = array_namespace(x)
+        scale = self.defect.scale(self.lattice, self.strength, x)
+        x = self._sweeps(x * scale, rng)
+        if self.strength > 0.0:
+            return x / scale
+        n, lanes = self.lattice.check_links(x)
+        free = haar_links(rng, self.lattice, n, self.lattice.batch(lanes), xp=xp)
+        return xp.where(scale > 0.0, x, xp.astype(free, x.dtype))

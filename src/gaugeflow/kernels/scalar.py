@@ -1,0 +1,31 @@
+"""Sweeps over real fields ``(n_blocks, lanes)``."""
+
+from __future__ import annotations
+
+from array_api_compat import array_namespace
+
+from gaugeflow.backend import kernel
+from gaugeflow.kernels.slots import all_slots, reach
+from gaugeflow.lattice import Array, Lattice
+
+
+def check_scalar(lattice: Lattice, field: Array) -> None:
+    """Raise ``ValueError`` unless ``field`` is ``(n_blocks, lanes)``."""
+    if len(field.shape) != 2 or field.shape[0] != lattice.n_blocks:
+        raise ValueError(f"field: expected shape ({lattice.n_blocks}, lanes), got {tuple(field.shape)}")
+    lattice.batch(field.shape[-1])
+
+
+@kernel()
+def neighbour_sum(lattice: Lattice, field: Array) -> Array:
+    """Sum of a real field over the 2 d neighbours of every site, ``(n_blocks, lanes)``."""
+    check_scalar(lattice, field)
+    xp = array_namespace(field)
+    flat = xp.reshape(field, (lattice.volume, -1))
+    here = all_slots(lattice, xp)
+    total = None
+    for mu in range(lattice.ndim):
+        for sign in (0, 1):
+            part = xp.take(flat, reach(lattice, xp, here, [(mu, sign)]), axis=0)
+            total = part if total is None else total + part
+    return xp.reshape(total, tuple(field.shape))

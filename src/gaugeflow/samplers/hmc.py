@@ -1,0 +1,156 @@
+"""Hybrid Monte Carlo for any action (Duane, Kennedy, Pendleton and Roweth, Phys. Lett. B195 (1987) 216)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace
+
+from gaugeflow import kernels
+from gaugeflow.actions import Sum
+from gaugeflow.groups import SU, manifold_of
+from gaugeflow.lattice import Array, Lattice
+from gaugeflow.random import Rng, momenta, normal
+from gaugeflow.samplers.accept import accept, choose
+from gaugeflow.samplers.integrators import Level, integrate
+
+
+class Tuning(NamedTuple):
+    """Progress of the search for a step size."""
+
+    error: float
+    """Running mean of target minus acceptance."""
+    mean_log_step: float
+    """Weighted mean of the logarithms of the steps tried."""
+
+
+class HMCState(NamedTuple):
+    """Field, number of trajectories so far, step size of the outermost level, and its search."""
+
+    x: Array
+    step: int
+    step_size: float
+    tuning: Tuning
+
+
+class HMCInfo(NamedTuple):
+    """Diagnostics of a trajectory; all but the last ``(batch,)``."""
+
+    accepted: Array
+    probability: Array
+    """min(1, exp(-Delta H))."""
+    delta_h: Array
+    step_size: float
+
+
+@dataclass(frozen=True)
+class HMC:
+    """Trajectories of fixed length with an accept-reject step for every configuration of the batch.
+
+    Parameters
+    ----------
+    lattice
+        The lattice.
+    levels
+        Time scales, the one with the largest step first; one :class:`Level` will do.  The action is the sum of theirs;
+        :class:`gaugeflow.actions.PulledBack` makes it field-transformation HMC.
+    length
+        Length of a trajectory.
+    target
+        Mean acceptance to which the step size of the first level is tuned.
+    tune
+        Number of trajectories, counted from the start of the chain, in which it is tuned.  They must belong to the
+        burn-in: the chain is only a Markov chain after them.  0 keeps ``length / levels[0].steps``.
+    reunitarise_every
+        Trajectories between removals of rounding errors of links.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    lattice: Lattice
+    levels: tuple[Level, ...]
+    length: float = 1.0
+    target: float = 0.8
+    tune: int = 0
+    reunitarise_every: int = 10
+
+    def __post_init__(self) -> None:
+        if isinstance(self.levels, Level):
+            object.__setattr__(self, "levels", (self.levels,))
+        if not self.levels:
+            raise ValueError("HMC: expected at least one level, got ()")
+        if not self.length > 0.0:
+            raise ValueError(f"HMC: length must be positive, got {self.length}")
+        if not 0.0 < self.target < 1.0:
+            raise ValueError(f"HMC: target acceptance must lie between 0 and 1, got {self.target}")
+        if self.tune < 0:
+            raise ValueError(f"HMC: tune must be at least 0, got {self.tune}")
+        if self.reunitarise_every < 1:
+            raise ValueError(f"HMC: reunitarise_every must be at least 1, got {self.reunitarise_every}")
+
+    @property
+    def action(self) -> Any:
+        """Sum of the actions of all levels."""
+        return self.levels[0].action if len(self.levels) == 1 else Sum(tuple(level.action for level in self.levels))
+
+    def init(self, x: Array) -> HMCState:
+        """State that starts from a given field."""
+        step_size = self.length / self.levels[0].steps
+        return HMCState(x, 0, step_size, Tuning(0.0, math.log(step_size)))
+
+    def momentum(self, rng: Rng, x: Array) -> Array:
+        """Momenta with density exp(-<p, p>/2), of the type of x."""
+        xp = array_namespace(x)
+        batch = self.lattice.batch(x.shape[-1])
+        if isinstance(manifold_of(self.lattice, x), SU):
+            p = momenta(rng, self.lattice, int(x.shape[2]), batch, xp=xp)
+        else:
+            if len(x.shape) != 2 or not xp.isdtype(x.dtype, "real floating"):
+                raise ValueError(f"HMC: expected links or a real field (n_blocks, lanes), got shape {tuple(x.shape)}")
+            p = normal(rng, self.lattice, 1, batch, xp=xp)[0, ...]
+        return xp.astype(p, x.dtype)
+
+    def trajectory(self, x: Array, p: Array, step_size: float) -> tuple[Array, Array, Array]:
+        """Field, momentum and change of energy ``(batch,)`` after one trajectory in equal steps of at most this size."""
+        manifold = manifold_of(self.lattice, x)
+        steps = max(1, math.ceil(self.length / step_size * (1.0 - 1e-12)))
+        levels = (replace(self.levels[0], steps=steps), *self.levels[1:])
+        new, p_new = integrate(manifold, levels, x, p, self.length)
+        action = self.action
+        kinetic = 0.5 * (manifold.inner(p_new, p_new) - manifold.inner(p, p))
+        return new, p_new, kinetic + (action.value(new) - action.value(x))
+
+    def step(self, rng: Rng, state: HMCState) -> tuple[HMCState, HMCInfo]:
+        """One trajectory.
+
+        Random numbers depend on ``rng`` and on ``state.step``, so that a chain may use one ``rng`` for all its steps.
+        A trajectory whose energy is not finite is rejected.
+        """
+        here = rng.stream("hmc").stream(state.step)
+        new, _, delta_h = self.trajectory(state.x, self.momentum(here, state.x), state.step_size)
+        accepted, probability = accept(here, -delta_h)
+        x = choose(self.lattice, accepted, new, state.x)
+        count = state.step + 1
+        if count % self.reunitarise_every == 0 and isinstance(manifold_of(self.lattice, x), SU):
+            x = kernels.reunitarise(self.lattice, x)
+        xp = array_namespace(probability)
+        step_size, tuning = self._tuned(state, float(xp.mean(probability)))
+        return HMCState(x, count, step_size, tuning), HMCInfo(accepted, probability, delta_h, state.step_size)
+
+    def _tuned(self, state: HMCState, acceptance: float) -> tuple[float, Tuning]:
+        """Step size of the next trajectory by dual averaging (Hoffman and Gelman, arXiv:1111.4246, section 3.2)."""
+        count = state.step + 1
+        if count > self.tune:
+            return state.step_size, state.tuning
+        error = state.tuning.error + (self.target - acceptance - state.tuning.error) / (count + 10.0)
+        log_step = math.log(self.length / self.levels[0].steps) - math.sqrt(count) / 0.05 * error
+        log_step = min(log_step, math.log(self.length))
+        weight = count**-0.75
+        mean = weight * log_step + (1.0 - weight) * state.tuning.mean_log_step
+        tuning = Tuning(error, mean)
+        return math.exp(mean if count == self.tune else log_step), tuning
