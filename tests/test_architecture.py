@@ -40,11 +40,12 @@ RANK = {
 # These stand apart: they may import what is listed, and only systems, ensembles, training and cli import them.
 APART = {
     "analysis": set(),
+    "plots": {"analysis"},
     "io": {"typing", "errors", "lattice"},
     "observables": {"typing", "errors", "lattice", "backend", "sites", "kernels", "groups"},
 }
 USERS_OF_APART = {"systems", "ensembles", "training", "cli"}
-NUMPY = {"analysis", "io", "random", "systems", "cli", "bench", "lattice", "ensembles", "training"}
+NUMPY = {"analysis", "io", "random", "systems", "cli", "bench", "lattice", "plots", "ensembles", "training"}
 
 
 def _part(path):
@@ -98,7 +99,7 @@ def test_foreign_imports(path):
     if "h5py" in foreign:
         assert _part(path) in {"io", "ensembles", "samplers"}  # samplers: checkpoints
     if "matplotlib" in foreign:
-        assert _part(path) in {"systems", "cli"}
+        assert _part(path) in {"systems", "cli", "plots"}
 
 
 @pytest.mark.parametrize("path", MODULES + BACKENDS, ids=lambda p: f"{p.parent.name}/{p.name}")

@@ -1,8 +1,8 @@
 """Equality with pyerrors (arXiv:2209.14371) on the same numbers, to rounding.
 
 pyerrors takes fluctuations around the mean of each chain, this package around the mean of all. The two agree by
-definition on one chain; replica are therefore compared either with equal chain means, or by handing pyerrors our
-fluctuations.
+definition on one chain; replica are therefore compared with equal chain means, by handing pyerrors our fluctuations, or in
+the printed digits of long chains.
 """
 
 import warnings
@@ -10,7 +10,18 @@ import warnings
 import numpy as np
 import pytest
 
-from gaugeflow.analysis import Series, derive, difference_independent, gamma_method, reweighted_mean
+from gaugeflow.analysis import (
+    Series,
+    bootstrap,
+    combine,
+    derive,
+    derive_independent,
+    difference_independent,
+    format_error,
+    gamma_method,
+    jackknife,
+    reweighted_mean,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # pyerrors imports scipy.odr.
@@ -139,12 +150,87 @@ def test_reweighting_of_replica(ar1):
     assert_equal(reweighted_mean(x, log_weight), observable)
 
 
+@pytest.mark.parametrize("reweighting", [False, True])
+def test_printed_digits_of_replica(ar1, reweighting):
+    """Plain replica through pyerrors' own mean, with its own fluctuations around each chain mean."""
+    rng = np.random.default_rng(22)
+    names = ["ens|0", "ens|1", "ens|2"]
+    data = [0.3 * ar1(rng, (2, n), 0.5) for n in (40_000, 60_000, 50_000)]
+    x, log_weight = [2 + u + v for u, v in data], [u for u, _ in data]
+    observable = pyerrors.Obs(x, names)
+    if reweighting:
+        observable = pyerrors.reweight(pyerrors.Obs([np.exp(w) for w in log_weight], names), [observable])[0]
+    observable.gamma_method()
+    assert str(reweighted_mean(x, log_weight) if reweighting else gamma_method(x)) == str(observable)
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (0.593721, 0.00018),
+        (-12.345, 1.52),
+        (12.345, 0.94),
+        (1234.5, 17.3),
+        (3e-4, 0.0123),
+        (7.0, 0.05),
+        (99999.4, 123.0),
+    ],
+)
+def test_printed_form(value, error):
+    """Except where the error rounds up to a third digit, which pyerrors keeps: 12.35(100) for 12.3(1.0)."""
+    assert format_error(value, error) == pyerrors.obs._format_uncertainty(value, error)
+
+
+@pytest.mark.parametrize("a", [0.0, 0.8])
+def test_autocorrelation_function_with_errors(ar1, a):
+    x = ar1(np.random.default_rng(23), 800, a)
+    observable = pyerrors.Obs([x], ["ens"])
+    observable.gamma_method()
+    estimate = gamma_method(x)
+    window = estimate.window
+    np.testing.assert_allclose(estimate.running_tau_int, observable.e_n_tauint["ens"], rtol=TOLERANCE)
+    np.testing.assert_allclose(estimate.running_tau_int_error, observable.e_n_dtauint["ens"], rtol=TOLERANCE)
+    assert estimate.rho_error(window + 1)[window] == pytest.approx(observable.e_drho["ens"][window], rel=TOLERANCE)
+
+
+def test_jackknife_samples(ar1):
+    """Of a mean; and of a linearised ratio, which is what pyerrors exports."""
+    (data,) = primaries(ar1, 1)
+    x, y, _ = observables([data])
+    series = Series.from_chains([data])
+    ratio = derive(lambda m: m[0] / m[1], series)
+    for ours, theirs in ((jackknife(data[:, 0], 1), x), (jackknife(ratio, 1), x / y)):
+        np.testing.assert_allclose(ours.samples, theirs.export_jackknife()[1:], rtol=1e-12)
+        imported = pyerrors.import_jackknife(np.concatenate(([ours.value], ours.samples)), "ens")
+        imported.gamma_method(S=0)
+        assert ours.error == pytest.approx(imported.dvalue, rel=TOLERANCE)
+
+
+def test_bootstrap_samples(ar1):
+    """With the same configurations drawn."""
+    (data,) = primaries(ar1, 1)
+    samples = 200
+    ours = bootstrap(np.random.default_rng(5), data[:, 0], 1, samples)
+    draws = np.random.default_rng(5).multinomial(len(data), np.full(len(data), 1 / len(data)), size=samples)
+    drawn = np.array([np.repeat(np.arange(len(data)), row) for row in draws])
+    theirs = pyerrors.Obs([data[:, 0]], ["ens"]).export_bootstrap(samples, random_numbers=drawn)
+    assert ours.value == pytest.approx(theirs[0], rel=1e-12)
+    np.testing.assert_allclose(ours.samples, theirs[1:], rtol=1e-12)
+    assert ours.error == pytest.approx(theirs[1:].std(ddof=1), rel=1e-9)
+
+
 def test_independent_ensembles(ar1):
-    """Values agree to rounding; the error to 3 %, as pyerrors has one window per ensemble, we a common one."""
+    """One window for each ensemble, as in pyerrors, to rounding; one common window to 3 % of the error."""
     rng = np.random.default_rng(4)
     a, b = 1 + ar1(rng, 20_000, 0.8), 2 + 0.5 * ar1(rng, 30_000, 0.5)
     observable = pyerrors.Obs([b], ["b"]) - pyerrors.Obs([a], ["a"])
     observable.gamma_method()
-    estimate = gamma_method(difference_independent(a, b))
-    assert estimate.value == pytest.approx(observable.value, rel=TOLERANCE)
-    assert estimate.error == pytest.approx(observable.dvalue, rel=0.03)
+    parts = derive_independent(lambda m, n: n - m, Series.from_chains([a]), Series.from_chains([b]))
+    combined, common = combine(parts), gamma_method(difference_independent(a, b))
+    assert combined.value == pytest.approx(observable.value, rel=TOLERANCE)
+    assert combined.error == pytest.approx(observable.dvalue, rel=TOLERANCE)
+    assert combined.error_of_error == pytest.approx(observable.ddvalue, rel=TOLERANCE)
+    assert str(combined) == str(observable)
+    assert [part.window for part in combined.parts] == [observable.e_windowsize[name] for name in ("a", "b")]
+    assert common.value == pytest.approx(observable.value, rel=TOLERANCE)
+    assert common.error == pytest.approx(observable.dvalue, rel=0.03)

@@ -1,4 +1,4 @@
-"""Error analysis of Markov chain data: Gamma method, resampling, reweighting, differences between ensembles.
+"""Error analysis of Markov chain data: Gamma method, resampling, reweighting, fits, differences between ensembles.
 
 Needs NumPy and SciPy only.
 """
@@ -13,7 +13,10 @@ from gaugeflow.analysis.correlated import (
     difference_independent,
     gain,
 )
+from gaugeflow.analysis.fits import Fit, covariance, fit
 from gaugeflow.analysis.gamma import Estimate, derive, format_error, gamma_method
+from gaugeflow.analysis.independent import Combined, combine, derive_independent
+from gaugeflow.analysis.mass import EffectiveMass, effective_mass
 from gaugeflow.analysis.replica import positions, round_trip_times
 from gaugeflow.analysis.resample import Resampled, bootstrap, jackknife
 from gaugeflow.analysis.series import Series, align, stack
@@ -29,8 +32,11 @@ from gaugeflow.analysis.weights import (
 )
 
 __all__ = [
+    "Combined",
     "Cost",
+    "EffectiveMass",
     "Estimate",
+    "Fit",
     "Gain",
     "Resampled",
     "Series",
@@ -38,14 +44,19 @@ __all__ = [
     "acceptance_gaussian",
     "align",
     "bootstrap",
+    "combine",
+    "covariance",
     "derivative_central",
     "derivative_linear",
     "derivative_one_sided",
     "derive",
+    "derive_independent",
     "difference_flow",
     "difference_independent",
+    "effective_mass",
     "ess",
     "ess_gaussian",
+    "fit",
     "format_error",
     "gain",
     "gamma_method",

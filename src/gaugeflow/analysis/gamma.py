@@ -61,6 +61,21 @@ class Estimate:
         """Equivalent number of independent configurations, n / (2 tau_int); below about 50 the error is a guess."""
         return self.n / (2 * self.tau_int)
 
+    def rho_error(self, lags: int) -> FloatArray:
+        """Standard error of `rho` at the first `lags` lags, hep-lat/0409106, eq. (E.11), from the lags in `rho`."""
+        return np.array([_rho_error(self.rho, lag, self.n) for lag in range(lags)])
+
+    @property
+    def running_tau_int(self) -> FloatArray:
+        """1/2 + sum_{t=1..W} rho(t) for every window W, at least 1/2, without bias correction and tail; shape (w_max,)."""
+        return _partial_sums(self.rho)
+
+    @property
+    def running_tau_int_error(self) -> FloatArray:
+        """Standard error of `running_tau_int` (eq. 42), 0 for W = 0; shape (w_max,)."""
+        tau, windows = self.running_tau_int, np.arange(len(self.rho))
+        return np.where(windows > 0, 2 * tau * np.sqrt(np.abs(windows + 0.5 - tau) / self.n), 0.0)
+
     def __str__(self) -> str:
         """Value with the error in its last two digits: ``0.59372(18)``."""
         return format_error(self.value, self.error)
@@ -133,8 +148,7 @@ def gamma_method(series: SeriesLike, *, s_tau: float = 2.0, tau_exp: float = 0.0
             name=series.name,
         )
     rho = gamma / gamma[0]
-    partial = np.cumsum(np.concatenate(([0.5], rho[1:])))
-    partial = np.where(partial > 0.5, partial, 0.5 + np.finfo(np.float64).eps)
+    partial = _partial_sums(rho)
     if tau_exp > 0:
         window = _window_of_significance(rho, n)
         tail, tail_error = tau_exp * abs(rho[window + 1]), tau_exp * _rho_error(rho, window + 1, n)
@@ -229,6 +243,11 @@ def format_error(value: float, error: float) -> str:
     digits = max(1 - leading, 0)
     shown = f"{error:.{digits}f}" if leading >= 0 else f"{error * 10**digits:.0f}"
     return f"{value:.{digits}f}({shown}){suffix}"
+
+
+def _partial_sums(rho: FloatArray) -> FloatArray:
+    sums = np.cumsum(np.concatenate(([0.5], rho[1:])))
+    return np.where(sums > 0.5, sums, 0.5 + np.finfo(np.float64).eps)
 
 
 def _window_of_wolff(partial: FloatArray, n: int, s_tau: float) -> int:

@@ -8,21 +8,13 @@ from typing import Any
 
 import numpy as np
 
-
-def _axes(columns: int) -> tuple[Any, Any]:
-    """Figure and axes without a display and without global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.5 * columns, 4.0), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, np.atleast_1d(figure.subplots(1, columns))
+from gaugeflow.plots import panels
 
 
 def log_weights(path: Path, columns: Mapping[str, Any], steps: Sequence[float]) -> Path:
     """Histograms of the log-weights with and without flow, one panel for each step."""
-    figure, axes = _axes(len(steps))
-    for axis, step in zip(axes, steps, strict=True):
+    figure, axes = panels(1, len(steps))
+    for axis, step in zip(axes[0], steps, strict=True):
         for kind, label in (("plain", "plain reweighting"), ("flow", "flow")):
             weight = columns[f"{kind}{step:+g}|log_weight"]
             axis.hist(weight - np.mean(weight), bins=30, histtype="step", density=True, label=label)
@@ -34,9 +26,9 @@ def log_weights(path: Path, columns: Mapping[str, Any], steps: Sequence[float]) 
 
 def training(path: Path, history: Any) -> Path:
     """Held-out ESS against training step."""
-    figure, axes = _axes(1)
-    axes[0].errorbar(history.step, history.ess, yerr=history.ess_error, marker="o", capsize=2)
-    axes[0].set(xlabel="training step", ylabel="held-out ESS")
+    figure, axes = panels()
+    axes[0, 0].errorbar(history.step, history.ess, yerr=history.ess_error, marker="o", capsize=2)
+    axes[0, 0].set(xlabel="training step", ylabel="held-out ESS")
     figure.savefig(path, dpi=150)
     return path
 
@@ -46,8 +38,8 @@ def derivatives(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     points = list(rows)
     names = list(dict.fromkeys(p["observable"] for p in points))
     labels = list(dict.fromkeys(p["estimator"] for p in points))
-    figure, axes = _axes(len(names))
-    for axis, name in zip(axes, names, strict=True):
+    figure, axes = panels(1, len(names))
+    for axis, name in zip(axes[0], names, strict=True):
         for i, label in enumerate(labels):
             chosen = [p for p in points if p["observable"] == name and p["estimator"] == label]
             x = np.array([p["step"] for p in chosen]) * (1.0 + 0.06 * (i - 0.5 * len(labels)))
@@ -61,7 +53,7 @@ def derivatives(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
                 label=label,
             )
         axis.set(title=name, xlabel="step", ylabel="derivative", xscale="log")
-    axes[0].legend(fontsize=7)
+    axes[0, 0].legend(fontsize=7)
     figure.savefig(path, dpi=150)
     return path
 

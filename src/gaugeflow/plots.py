@@ -1,0 +1,182 @@
+"""Plots of analyses, as PNG files: history of a chain, autocorrelation, effective mass, continuum extrapolation.
+
+They need no display and leave matplotlib's global state alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gaugeflow.analysis import EffectiveMass, Estimate, Fit, Series, format_error, gamma_method
+
+_POINTS: dict[str, Any] = {"fmt": "o", "ms": 4, "capsize": 2, "lw": 1}
+_BAND: dict[str, Any] = {"alpha": 0.3, "lw": 0}
+
+
+def panels(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
+    """Figure and array (rows, columns) of axes; options go to ``Figure.subplots``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5 * columns, 4.0 if rows == 1 else 2.6 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def history(path: Path | str, series: Series, label: str = "") -> Path:
+    """Values of a scalar series against configuration number, one line for each chain, and the distribution of all.
+
+    The horizontal line is the mean of all chains, the band its Gamma-method error.
+
+    Parameters
+    ----------
+    path : Path or str
+        PNG file to write.
+    series : Series
+        Measured scalar series.
+    label : str
+        Axis label of the observable; the name of the series by default.
+
+    Raises
+    ------
+    ValueError
+        The series has several components or a chain is too short for an error.
+    """
+    estimate = gamma_method(series)
+    figure, axes = panels(1, 2, sharey=True, gridspec_kw={"width_ratios": [4, 1]})
+    line, side = axes[0]
+    width = 0.5 if series.n > 500 * series.chains else 1.0
+    for r, (ids, values) in enumerate(zip(series.ids, series.values, strict=True)):
+        line.plot(ids, values, lw=width, color=f"C{r % 10}", alpha=0.8, label=f"chain {r}")
+    bins = int(np.clip(np.sqrt(series.n), 5, 40))
+    side.hist(np.concatenate(series.values), bins=bins, orientation="horizontal", density=True, color="0.6")
+    for axis in (line, side):
+        axis.axhspan(estimate.value - estimate.error, estimate.value + estimate.error, color="k", zorder=3, **_BAND)
+        axis.axhline(estimate.value, color="k", lw=1, zorder=3)
+    line.set(xlabel="configuration", ylabel=label or series.name, title=f"mean {estimate}")
+    side.set(xlabel="density")
+    if 1 < series.chains <= 10:
+        line.legend(fontsize=7, ncols=2)
+    return _save(figure, path)
+
+
+def autocorrelation(path: Path | str, estimate: Estimate, lags: int | None = None) -> Path:
+    r"""Normalised autocorrelation function and running integrated autocorrelation time with errors and the chosen window.
+
+    Parameters
+    ----------
+    path : Path or str
+        PNG file to write.
+    estimate : Estimate
+        Result of `gamma_method`.
+    lags : int, optional
+        Number of lags shown; three windows by default.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two lags are asked for.
+    """
+    if lags is not None and lags < 2:
+        raise ValueError(f"expected at least 2 lags, got {lags}")
+    shown = min(max(3 * estimate.window, 10) if lags is None else lags, len(estimate.rho))
+    lag = np.arange(shown)
+    figure, axes = panels(2, 1, sharex=True)
+    above, below = axes[:, 0]
+    for axis, value, error in (
+        (above, estimate.rho[:shown], estimate.rho_error(shown)),
+        (below, estimate.running_tau_int[:shown], estimate.running_tau_int_error[:shown]),
+    ):
+        axis.fill_between(lag, value - error, value + error, color="C0", **_BAND)
+        axis.plot(lag, value, color="C0", lw=1, marker="o" if shown <= 60 else "", ms=3)
+    above.axhline(0, color="k", lw=0.8)
+    above.set(ylabel=r"$\rho(t)$", title=estimate.name)
+    result = rf"$\tau_\mathrm{{int}}$ = {format_error(estimate.tau_int, estimate.tau_int_error)}"
+    below.axhline(estimate.tau_int, color="C1", lw=1, label=result)
+    below.set(xlabel="lag $t$, window $W$", ylabel=r"$\tau_\mathrm{int}(W)$")
+    for axis in (above, below):
+        axis.axvline(estimate.window, color="k", ls="--", lw=1, label=f"window {estimate.window}")
+    below.legend(loc="lower right")
+    return _save(figure, path)
+
+
+def effective_mass(path: Path | str, mass: EffectiveMass, plateau: Fit | None = None) -> Path:
+    """Effective masses with errors and, where given, the band of a plateau over the times of its fit.
+
+    The vertical range follows the masses with errors below a fifth of themselves.
+
+    Parameters
+    ----------
+    path : Path or str
+        PNG file to write.
+    mass : EffectiveMass
+        Masses to show.
+    plateau : Fit, optional
+        Result of `EffectiveMass.plateau`.
+    """
+    estimates = [gamma_method(component) for component in mass.series.split()]
+    value, error = np.array([e.value for e in estimates]), np.array([e.error for e in estimates])
+    figure, axes = panels()
+    axis = axes[0, 0]
+    axis.errorbar(mass.times, value, yerr=error, **_POINTS)
+    shown = error < 0.2 * np.abs(value)
+    if plateau is not None:
+        (m,) = plateau.parameters
+        ends = [plateau.x[0] - 0.3, plateau.x[-1] + 0.3]
+        label = f"$m$ = {m}, $\\chi^2$/dof = {plateau.chi_squared:.3g}/{plateau.dof}"
+        axis.fill_between(ends, m.value - m.error, m.value + m.error, color="C1", **_BAND)
+        axis.plot(ends, [m.value, m.value], color="C1", lw=1, label=label)
+        axis.legend()
+    if shown.any():
+        low, high = np.min((value - error)[shown]), np.max((value + error)[shown])
+        axis.set_ylim(low - 0.1 * (high - low), high + 0.2 * (high - low))
+    axis.set(xlabel="$t / a$", ylabel=r"$a\, m_\mathrm{eff}(t)$")
+    return _save(figure, path)
+
+
+def continuum(path: Path | str, fit: Fit, xlabel: str = "$a^2$", ylabel: str = "") -> Path:
+    """Data, fitted curve with error band down to x = 0, and the value there.
+
+    Parameters
+    ----------
+    path : Path or str
+        PNG file to write.
+    fit : Fit
+        Fit with an array x (n,) of abscissae, e.g. squared lattice spacings, whose model is finite at x = 0.
+    xlabel, ylabel : str
+        Axis labels.
+
+    Raises
+    ------
+    ValueError
+        The abscissae are not one number for each datum, or the model is not finite between 0 and the data.
+    """
+    x = np.asarray(fit.x)
+    if x.shape != fit.y.shape:
+        raise ValueError(f"expected abscissae of shape {fit.y.shape}, got {x.shape}")
+    low, high = sorted((0.0, 1.05 * float(x[np.argmax(np.abs(x))])))
+    grid = np.linspace(low, high, 200)
+    with np.errstate(all="ignore"):  # Checked below.
+        value, error = fit.band(grid)
+        (limit,), (limit_error,) = fit.band(np.zeros(1))
+    if not (np.isfinite(value).all() and np.isfinite(error).all() and np.isfinite(limit)):
+        raise ValueError(f"the model is not finite everywhere between x = {low:g} and {high:g}")
+    figure, axes = panels()
+    axis = axes[0, 0]
+    axis.fill_between(grid, value - error, value + error, color="C1", **_BAND)
+    axis.plot(grid, value, color="C1", lw=1, label=f"fit, $\\chi^2$/dof = {fit.chi_squared:.3g}/{fit.dof}")
+    axis.errorbar(x, fit.y, yerr=fit.y_error, color="C0", label="data", **_POINTS)
+    label = f"limit {format_error(limit, limit_error)}"
+    axis.errorbar([0.0], [limit], yerr=[limit_error], color="C3", label=label, **(_POINTS | {"fmt": "s"}))
+    axis.axvline(0, color="k", lw=0.8, ls=":")
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.legend()
+    return _save(figure, path)
+
+
+def _save(figure: Any, path: Path | str) -> Path:
+    figure.savefig(path, dpi=150)
+    return Path(path)
