@@ -16,6 +16,11 @@ from gaugeflow.analysis.correlated import (
 from gaugeflow.analysis.gamma import Estimate, derive, format_error, gamma_method
 from gaugeflow.analysis.resample import Resampled, bootstrap, jackknife
 from gaugeflow.analysis.series import Series, align, stack
+from gaugeflow.analysis.susceptibility import (
+    polyakov_susceptibility,
+    susceptibility,
+    topological_susceptibility,
+)
 from gaugeflow.analysis.weights import (
     VariancePerSite,
     acceptance_gaussian,
@@ -50,8 +55,11 @@ __all__ = [
     "gamma_method",
     "jackknife",
     "kl_gaussian",
+    "polyakov_susceptibility",
     "reweighted",
     "reweighted_mean",
     "stack",
+    "susceptibility",
+    "topological_susceptibility",
     "variance_per_site",
 ]
