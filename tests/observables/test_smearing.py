@@ -43,7 +43,7 @@ def _staples(array, mu, directions):
 @pytest.mark.parametrize("spatial", [False, True])
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_one_step_by_numpy(n, spatial):
-    """Exponential and polar factor by SciPy; hep-lat/0311018 eq. 1-3 for stout."""
+    """Exponential and polar factor by SciPy; hep-lat/0311018, section II, for stout."""
     array = group_array(SHAPE, n, 2)
     x = LATTICE.pack(array, components=1)
     found = {

@@ -26,7 +26,7 @@ class FlowHistory(NamedTuple):
     q: Array
     """Clover charge; zero unless the lattice has four dimensions."""
     e_plaquette_spatial: Array
-    """Part of E = 2 sum_{mu < nu} Re tr(1 - P) (arXiv:1006.4518, eq. 3.1) from planes without direction 0."""
+    """Part of E = 2 sum_{mu < nu} Re tr(1 - P) (arXiv:1006.4518, section 3) from planes without direction 0."""
     e_plaquette_temporal: Array
     """Part of the same E from planes that hold direction 0."""
 
@@ -128,7 +128,7 @@ def flow_time_where(t2_e: Sequence[float], t: Sequence[float], c: float) -> floa
 
 
 def w_0(t2_e: Sequence[float], t: Sequence[float], c: float = 0.3) -> float:
-    """The length w_0 at whose square t d/dt(t^2 <E>) first reaches c from below (arXiv:1203.4469, eq. 2.4).
+    """The length w_0 at whose square t d/dt(t^2 <E>) first reaches c from below (arXiv:1203.4469).
 
     The derivative is that of the parabola through three neighbouring times, exact to second order in their spacing, and
     is interpolated as in :func:`flow_time_where`.

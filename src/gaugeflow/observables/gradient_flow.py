@@ -28,11 +28,11 @@ _SMALLEST_STEP = 1e-6
 class AdaptiveStep:
     """Step sizes h that keep the error of every step below a tolerance, for every configuration by itself.
 
-    The error is the largest norm (tr D^dagger D)^(1/2), over all links, of the difference D between the third-order step
-    and the second-order one exp(-Z_0 + 2 Z_1) that its first two stages give; it does not depend on the gauge.  A step
-    with a larger error is repeated; the next one is h' = 0.95 h (tolerance / error)^(1/3), within a factor of 5 down and
-    2 up (Fritzsch and Ramos, arXiv:1301.4388, appendix D).  Steps grow as the field becomes smooth: at beta = 6 and a
-    tolerance of 1e-4 from 0.012 to 0.18 at t = 3, with an error of t^2 E of 2e-6.
+    The error is the largest (tr D^dagger D)^(1/2) / N^2 over all links, D the difference between the third-order step and
+    the second-order one exp(-Z_0 + 2 Z_1) that its first two stages give; it does not depend on the gauge.  A step with a
+    larger error is repeated; the next one is h' = 0.95 h (tolerance / error)^(1/3), within a factor of 5 down and 2 up
+    (arXiv:1301.4388; compare arXiv:2101.05320).  Steps grow as the field becomes smooth: at beta = 6 and the default
+    tolerance from 0.012 to 0.18 at t = 3, with an error of t^2 E of 2e-6.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class AdaptiveStep:
         Step to try first, in a^2.
     """
 
-    tolerance: float = 1e-4
+    tolerance: float = 1e-5
     first: float = 0.02
 
     def __post_init__(self) -> None:
@@ -173,7 +173,7 @@ def _embedded(lattice: Lattice, links: Array, size: Array, c1: float) -> tuple[A
     companion = kernels.evolve(lattice, links, 2.0 * z1 - z0, -1.0)
     squares = xp.sum(xp.abs(new - companion) ** 2, axis=(2, 3))
     largest = xp.astype(xp.max(squares, axis=(0, 1)), xp.float64)
-    return new, xp.sqrt(xp.max(xp.reshape(largest, (lattice.n_folds, size.shape[0])), axis=0))
+    return new, xp.sqrt(xp.max(xp.reshape(largest, (lattice.n_folds, size.shape[0])), axis=0)) / links.shape[2] ** 2
 
 
 def _runge_kutta(

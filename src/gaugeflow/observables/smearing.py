@@ -16,7 +16,7 @@ _PROJECTION_STEPS = 60
 
 
 def stout(lattice: Lattice, links: Array, rho: float, steps: int = 1, *, spatial: bool = False) -> Array:
-    """Links after stout steps U -> exp(rho P(C U^dagger)) U, C the sum of the staples (hep-lat/0311018, eq. 1-3).
+    """Links after stout steps U -> exp(rho P(C U^dagger)) U, C the sum of the staples (hep-lat/0311018, section II).
 
     One step is an Euler step of the Wilson flow of length rho.
 

@@ -144,7 +144,7 @@ def creutz_ratios(loops: Array) -> Array:
     """chi(r, t) = -ln [W(r, t) W(r-1, t-1) / (W(r, t-1) W(r-1, t))] with W = 1 at extent 0.
 
     The perimeter and the corners of the loops cancel, so that chi tends to the string tension a^2 sigma (Creutz, Phys.
-    Rev. D21 (1980) 2308); where the area law is exact, as in two dimensions, all of them are equal to it.
+    Rev. Lett. 45 (1980) 313); where the area law is exact, as in two dimensions, all of them are equal to it.
 
     Parameters
     ----------
