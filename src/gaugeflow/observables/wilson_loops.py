@@ -68,7 +68,7 @@ def wilson_loops(
     Creutz ratios with Gamma-method errors; an observable has one axis of components, so the two of a loop are joined::
 
         def loops(lattice, x):
-            return xp.reshape(wilson_loops(lattice, x, 3, 3), (9, -1))
+            return wilson_loops(lattice, x, 3, 3).reshape(9, -1)
 
         chain = run(sampler, rng, state, 1000, observe=(LinkObservable("loops", lattice, loops),))
         means = Series.from_lanes(chain.records["loops"])
