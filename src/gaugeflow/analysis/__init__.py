@@ -20,6 +20,11 @@ from gaugeflow.analysis.mass import EffectiveMass, effective_mass
 from gaugeflow.analysis.replica import positions, round_trip_times
 from gaugeflow.analysis.resample import Resampled, bootstrap, jackknife
 from gaugeflow.analysis.series import Series, align, stack
+from gaugeflow.analysis.susceptibility import (
+    polyakov_susceptibility,
+    susceptibility,
+    topological_susceptibility,
+)
 from gaugeflow.analysis.weights import (
     VariancePerSite,
     acceptance_gaussian,
@@ -62,10 +67,13 @@ __all__ = [
     "gamma_method",
     "jackknife",
     "kl_gaussian",
+    "polyakov_susceptibility",
     "positions",
     "reweighted",
     "reweighted_mean",
     "round_trip_times",
     "stack",
+    "susceptibility",
+    "topological_susceptibility",
     "variance_per_site",
 ]

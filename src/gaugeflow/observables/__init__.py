@@ -4,11 +4,12 @@ from gaugeflow.observables.flow_scales import (
     FlowedCharge,
     FlowedEnergy,
     FlowHistory,
-    advance,
     flow_history,
-    flow_step,
     flow_time_where,
+    w_0,
 )
+from gaugeflow.observables.glueball import glueball_correlator, plaquette_slices, slice_correlator
+from gaugeflow.observables.gradient_flow import AdaptiveStep, advance, flow_step, flow_through
 from gaugeflow.observables.loops import (
     LinkObservable,
     link_trace,
@@ -19,24 +20,38 @@ from gaugeflow.observables.loops import (
     rectangle,
 )
 from gaugeflow.observables.measure import measure
+from gaugeflow.observables.smearing import ape, stout
 from gaugeflow.observables.topology import clover_charge, integer_charge
+from gaugeflow.observables.wilson_loops import creutz_ratios, static_potential, wilson_loop, wilson_loops
 
 __all__ = [
+    "AdaptiveStep",
     "FlowHistory",
     "FlowedCharge",
     "FlowedEnergy",
     "LinkObservable",
     "advance",
+    "ape",
     "clover_charge",
+    "creutz_ratios",
     "flow_history",
     "flow_step",
+    "flow_through",
     "flow_time_where",
+    "glueball_correlator",
     "integer_charge",
     "link_trace",
     "measure",
     "plaquette",
+    "plaquette_slices",
     "plaquette_spatial",
     "plaquette_temporal",
     "polyakov_loop",
     "rectangle",
+    "slice_correlator",
+    "static_potential",
+    "stout",
+    "w_0",
+    "wilson_loop",
+    "wilson_loops",
 ]

@@ -1,8 +1,4 @@
-"""The gradient flow and the scales that it sets (Lüscher, arXiv:1006.4518).
-
-dV/dt = -(grad S)(V) V in left coordinates with S the Wilson action at beta = 2 N, or the Symanzik one: to first order
-V changes by -t P(V A) with A the sum of staples.  At any beta this is -(2 N / beta) grad S, the flow of that paper.
-"""
+"""Energy and charge along the gradient flow, and the scales that they set: t_c, t_0 and w_0."""
 
 from __future__ import annotations
 
@@ -16,11 +12,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.lattice import Array, Lattice
-
-FLOWS = {"wilson": 0.0, "symanzik": -1.0 / 12.0}
-"""Rectangle coefficient c_1 of the action that each flow descends."""
-STEP = 0.02
-"""Largest integration step in units of a^2; the error of t^2 E is of third order in it."""
+from gaugeflow.observables.gradient_flow import STEP, AdaptiveStep, flow_through
 
 
 class FlowHistory(NamedTuple):
@@ -33,59 +25,32 @@ class FlowHistory(NamedTuple):
     """Part of E from planes that hold direction 0; MILC's ``Et``."""
     q: Array
     """Clover charge; zero unless the lattice has four dimensions."""
+    e_plaquette_spatial: Array
+    """Part of E = 2 sum_{mu < nu} Re tr(1 - P) (arXiv:1006.4518, section 3) from planes without direction 0."""
+    e_plaquette_temporal: Array
+    """Part of the same E from planes that hold direction 0."""
 
     @property
     def t2_e(self) -> Array:
-        """t^2 E with E = spatial + temporal part, ``(n_times, batch)``."""
-        e = self.e_clover_spatial + self.e_clover_temporal
+        """t^2 E with E the spatial and temporal parts of the clover energy, ``(n_times, batch)``."""
+        return self._times_t2(self.e_clover_spatial + self.e_clover_temporal)
+
+    @property
+    def t2_e_plaquette(self) -> Array:
+        """t^2 E of the plaquette energy, ``(n_times, batch)``; other lattice artefacts than those of ``t2_e``."""
+        return self._times_t2(self.e_plaquette_spatial + self.e_plaquette_temporal)
+
+    def _times_t2(self, e: Array) -> Array:
         return array_namespace(e).asarray([t * t for t in self.t], dtype=e.dtype)[:, None] * e
 
 
-def flow_step(lattice: Lattice, links: Array, step: float, flow: str = "wilson") -> Array:
-    """Links after one third-order Runge-Kutta step (arXiv:1006.4518, appendix C).
-
-    Parameters
-    ----------
-    lattice, links
-        The lattice and its links.
-    step
-        Flow time to advance by, in a^2; negative steps go back but are unstable.
-    flow
-        ``"wilson"`` or ``"symanzik"``.
-
-    Raises
-    ------
-    ValueError
-        If the flow is unknown.
-    """
-    if flow not in FLOWS:
-        raise ValueError(f"unknown gradient flow {flow!r}, expected one of {sorted(FLOWS)}")
-    k = None
-    # With Z_i = -step grad S: K_0 = Z_0 / 4, K_1 = 8/9 Z_1 - 17/9 K_0, K_2 = 3/4 Z_2 - K_1.
-    for a, b in ((1.0 / 4.0, 0.0), (8.0 / 9.0, -17.0 / 9.0), (3.0 / 4.0, -1.0)):
-        force = _gradient(lattice, links, FLOWS[flow])
-        links, k = kernels.flow_stage(lattice, links, force, force if k is None else k, -a * step, b)
-    return links
-
-
-def _gradient(lattice: Lattice, links: Array, c1: float) -> Array:
-    beta = 2.0 * links.shape[2]
-    force = kernels.wilson_force(lattice, links, beta * (1.0 - 8.0 * c1))
-    return force if c1 == 0.0 else force + kernels.rectangle_force(lattice, links, beta * c1)
-
-
-def advance(lattice: Lattice, links: Array, time: float, *, step: float = STEP, flow: str = "wilson") -> Array:
-    """Links after a flow time, in equal steps of at most ``step``."""
-    if time < 0.0 or not step > 0.0:
-        raise ValueError(f"gradient flow: expected time >= 0 and step > 0, got time {time} and step {step}")
-    count = math.ceil(time / step - 1e-9)
-    for _ in range(count):
-        links = flow_step(lattice, links, time / count, flow)
-    return links
-
-
 def flow_history(
-    lattice: Lattice, links: Array, times: Sequence[float], *, step: float = STEP, flow: str = "wilson"
+    lattice: Lattice,
+    links: Array,
+    times: Sequence[float],
+    *,
+    step: float | AdaptiveStep = STEP,
+    flow: str = "wilson",
 ) -> FlowHistory:
     """Energy and charge at flow times.
 
@@ -96,7 +61,7 @@ def flow_history(
     times
         Flow times in a^2, increasing; 0 is the field itself.
     step
-        Largest integration step.
+        Largest integration step, or an :class:`gaugeflow.observables.AdaptiveStep`.
     flow
         ``"wilson"`` or ``"symanzik"``.
 
@@ -107,28 +72,26 @@ def flow_history(
 
     Raises
     ------
-    ValueError
-        If the times do not increase from 0 or later, or the step or the flow is unknown.
+    ValueError, ConvergenceError
+        As :func:`gaugeflow.observables.flow_through`.
     """
-    wanted = tuple(float(t) for t in times)
-    if not wanted or wanted[0] < 0.0 or any(b <= a for a, b in pairwise(wanted)):
-        raise ValueError(f"flow times must be non-negative and increase, got {wanted}")
     xp = array_namespace(links)
     temporal = sum(mu == 0 for mu, _ in lattice.planes)
-    now = 0.0
     records = []
-    for t in wanted:
-        links, now = advance(lattice, links, t - now, step=step, flow=flow), t
-        energy, density = kernels.clover(lattice, links)
-        planes = lattice.sum_folds(xp.sum(energy, axis=1)) / lattice.volume
-        parts = (xp.sum(planes[temporal:, ...], axis=0), xp.sum(planes[:temporal, ...], axis=0))
-        records.append((*parts, lattice.sum_folds(xp.sum(density, axis=0))))
-    spatial, timelike, charge = (xp.stack(column) for column in zip(*records, strict=True))
-    return FlowHistory(wanted, spatial, timelike, charge)
+    for flowed in flow_through(lattice, links, times, step=step, flow=flow):
+        energy, density = kernels.clover(lattice, flowed)
+        clover = lattice.sum_folds(xp.sum(energy, axis=1)) / lattice.volume
+        plaquette = 2.0 * links.shape[2] * (1.0 - kernels.plaquette(lattice, flowed))
+        charge = lattice.sum_folds(xp.sum(density, axis=0))
+        parts = [
+            xp.sum(e[k, ...], axis=0) for e in (clover, plaquette) for k in (slice(temporal, None), slice(temporal))
+        ]
+        records.append((*parts[:2], charge, *parts[2:]))
+    return FlowHistory(tuple(float(t) for t in times), *(xp.stack(column) for column in zip(*records, strict=True)))
 
 
 def flow_time_where(t2_e: Sequence[float], t: Sequence[float], c: float) -> float:
-    """The flow time t_c at which t^2 <E> first reaches c from below: t_0 for c = 0.3.
+    """The flow time t_c at which t^2 <E> first reaches c from below: t_0 for c = 0.3 (arXiv:1006.4518).
 
     t^2 E is interpolated linearly between the two times around the crossing; it is nearly linear there, so that the
     error, (t^2 E)'' dt^2 / (8 (t^2 E)') at most, is small for spacings dt of a few steps.
@@ -146,6 +109,13 @@ def flow_time_where(t2_e: Sequence[float], t: Sequence[float], c: float) -> floa
     ------
     ValueError
         If the lengths differ, or c is not crossed between the first and the last time.
+
+    Examples
+    --------
+    t_0 with its Gamma-method error, from a run that observed ``FlowedEnergy(lattice, times)``::
+
+        t2_e = Series.from_lanes(chain.records["t2_e"])
+        t_0 = gamma_method(derive(lambda mean: flow_time_where(mean, times, 0.3), t2_e))
     """
     pairs = [(float(a), float(b)) for a, b in zip(t, t2_e, strict=True)]
     for (t_low, low), (t_high, high) in pairwise(pairs):
@@ -157,13 +127,51 @@ def flow_time_where(t2_e: Sequence[float], t: Sequence[float], c: float) -> floa
     )
 
 
+def w_0(t2_e: Sequence[float], t: Sequence[float], c: float = 0.3) -> float:
+    """The length w_0 at whose square t d/dt(t^2 <E>) first reaches c from below (arXiv:1203.4469).
+
+    The derivative is that of the parabola through three neighbouring times, exact to second order in their spacing, and
+    is interpolated as in :func:`flow_time_where`.
+
+    Parameters
+    ----------
+    t2_e
+        t^2 <E>, averaged over configurations, at the times ``t``.
+    t
+        Flow times, increasing.
+    c
+        The value to reach.
+
+    Returns
+    -------
+    float
+        w_0 in lattice units.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or c is not crossed between the second and the last but one time.
+    """
+    points = [(float(a), float(b)) for a, b in zip(t, t2_e, strict=True)]
+    slopes = [(y1 - y0) / (t1 - t0) for (t0, y0), (t1, y1) in pairwise(points)]
+    inner = [x for x, _ in points[1:-1]]
+    derivatives = []
+    for k, x in enumerate(inner):
+        before, after = x - points[k][0], points[k + 2][0] - x
+        derivatives.append(x * (after * slopes[k] + before * slopes[k + 1]) / (before + after))
+    try:
+        return math.sqrt(flow_time_where(derivatives, inner, c))
+    except ValueError as error:
+        raise ValueError(f"w_0: the derivative t d/dt of t^2 <E> is meant below: {error}") from None
+
+
 @dataclass(frozen=True)
 class FlowedEnergy:
     """Observable t^2 E (clover) at flow times, ``(n_times, batch)``; arguments of :func:`flow_history`."""
 
     lattice: Lattice
     times: tuple[float, ...]
-    step: float = STEP
+    step: float | AdaptiveStep = STEP
     flow: str = "wilson"
     name: str = "t2_e"
 
@@ -178,7 +186,7 @@ class FlowedCharge:
 
     lattice: Lattice
     times: tuple[float, ...]
-    step: float = STEP
+    step: float | AdaptiveStep = STEP
     flow: str = "wilson"
     name: str = "q"
 

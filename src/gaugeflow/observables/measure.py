@@ -7,7 +7,8 @@ from typing import Any
 
 from gaugeflow.lattice import Array, Lattice, suggest_fold
 from gaugeflow.observables import loops
-from gaugeflow.observables.flow_scales import STEP, flow_history
+from gaugeflow.observables.flow_scales import flow_history
+from gaugeflow.observables.gradient_flow import STEP
 
 LANES = 8
 """Lanes that one configuration is folded into, where its extents allow it: the widest register in double precision."""
