@@ -76,7 +76,8 @@ def replicas(path: Path, betas: Sequence[float], charge: Any, local: Any, walker
     steps
         Local steps between records.
     """
-    figure, axes = _axes(3)
+    figure, grid = panels(1, 3)
+    axes = grid[0]
     time = steps * np.arange(1, len(charge) + 1)
     for i, beta in enumerate(betas):
         axes[0].plot(time, charge[:, i, 0], lw=1, label=f"{beta:g}")
