@@ -92,6 +92,7 @@ def replicas(path: Path, betas: Sequence[float], charge: Any, local: Any, walker
         axes[2].step(time, place[:, i] + 0.06 * (i - 1), where="mid", lw=1, label=f"started at {betas[i]:g}")
     axes[2].set(title="walkers", xlabel="heat-bath steps", yticks=range(len(betas)))
     axes[2].set_yticklabels([f"{beta:g}" for beta in betas])
-    axes[2].legend(fontsize=8)
+    axes[2].set_ylim(-0.4, len(betas) - 0.2)
+    axes[2].legend(fontsize=7, ncols=len(betas), loc="upper center")
     figure.savefig(path, dpi=150)
     return path
