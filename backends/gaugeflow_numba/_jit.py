@@ -13,6 +13,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvid
 from numba.extending import overload, register_jitable
 
 import gaugeflow
+from gaugeflow_numba.apart import compile_apart
 
 OPTIONS = {"error_model": "numpy", "boundscheck": False, "fastmath": {"contract", "reassoc", "nsz"}}
 EXACT = {"error_model": "numpy", "boundscheck": False}
@@ -57,6 +58,13 @@ class _CacheImpl(CompileResultCacheImpl):
 
 class _Cache(FunctionCache):
     _impl_class = _CacheImpl
+
+    def load_overload(self, sig, target_context):
+        """What the cache holds; what it lacks is compiled into it by another process first."""
+        found = super().load_overload(sig, target_context)
+        if found is None and compile_apart(self._py_func.__module__, self._py_func.__name__, sig):
+            found = super().load_overload(sig, target_context)
+        return found
 
 
 def _cached(dispatcher):
