@@ -68,9 +68,7 @@ def main() -> None:
         )
     series = Series.from_lanes(chain.records["P"], name="plaquette")
     estimate = gamma_method(series)
-    print(
-        f"heat bath: plaquette {estimate}, tau_int {estimate.tau_int:.2f} of {len(chain.steps)} configurations x {given.chains}"
-    )
+    print(f"heat bath: plaquette {estimate}, tau_int {estimate.tau_int:.2f}, {series.n} configurations")
     plots.history(given.out / "plaquette.png", series)
     plots.autocorrelation(given.out / "autocorrelation.png", estimate)
 

@@ -1,0 +1,65 @@
+"""The scripts of the documentation run as its pages say, on lattices small enough for a test."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+@pytest.fixture
+def script(monkeypatch, capsys, tmp_path):
+    """Run a script with arguments in an empty folder; gives what it prints."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(name, *arguments):
+        path = DOCS / "scripts" / name
+        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        runpy.run_path(str(path), run_name="__main__")
+        return capsys.readouterr().out
+
+    return call
+
+
+def numbers(line):
+    """Numbers of a line, errors in parentheses dropped."""
+    return [float(x) for x in re.findall(r"-?\d+\.\d+(?:e-?\d+)?", line)]
+
+
+def test_ensemble_and_flow_scales(script, tmp_path):
+    """4^4 at beta = 5.6 (plaquette 0.5246 in large volumes, finite ones are above), and its flow to t = 0.4."""
+    arguments = ("--extent", 4, "--beta", 5.6, "--configurations", 6, "--burn-in", 20, "--trajectories", 16)
+    heat_bath, hmc = script("generate_ensemble.py", *arguments).splitlines()
+    assert 0.50 < numbers(heat_bath)[0] < 0.56
+    assert 0.50 < numbers(hmc)[0] < 0.56
+    assert "48 configurations" in heat_bath
+    again, _ = script("generate_ensemble.py", *arguments).splitlines()
+    assert again == heat_bath  # nothing left to do
+    longer, _ = script("generate_ensemble.py", *arguments, "--configurations", 8).splitlines()
+    assert "64 configurations" in longer
+    out = script("flow_scales.py", "ensemble/ensemble.h5", "--time", 0.4, "--level", 0.05)
+    t_c, _, charge = out.splitlines()
+    assert 0.05 < numbers(t_c.split(" ", 1)[1])[0] < 0.4
+    assert charge.startswith("Q ")
+    found = {path.name for path in tmp_path.rglob("*.png")}
+    assert found == {"plaquette.png", "autocorrelation.png", "t2_e.png", "charge.png"}
+
+
+def test_trex_of_u1(script, tmp_path):
+    """8^2 at beta = 2, 2.5, 3: <Q^2> is exact, and flows raise swap rates."""
+    out = script("trex_u1.py", "--extent", 8, "--betas", 2.0, 2.5, 3.0, "--steps", 150, "--burn-in", 50)
+    first, *rows = out.splitlines()
+    assert numbers(first)[0] == pytest.approx(0.70784301, abs=1e-4)  # the second difference is good to this
+    plain, flow = (numbers(row.split("swaps")[1])[0] for row in rows[1:])
+    assert flow > 1.2 * plain
+    assert (tmp_path / "trex-u1" / "history.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_links_of_pages(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
