@@ -8,15 +8,21 @@ from click.testing import CliRunner
 from gaugeflow.cli import main
 
 
-@pytest.fixture
-def gaugeflow():
-    """Run the command in this process; JSON comes back parsed, other output as text."""
+class Command:
+    """Run the command in this process; JSON comes back parsed, other output as text, ``stderr`` is that of the last."""
 
-    def run(*arguments, status=0):
+    stderr = ""
+
+    def __call__(self, *arguments, status=0):
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])
         assert result.exit_code == status, f"{result.output}\n{result.exception!r}"
+        self.stderr = result.stderr
         if status:
             return result.stderr
         return json.loads(result.stdout) if "--json" in arguments else result.stdout
 
-    return run
+
+@pytest.fixture
+def gaugeflow():
+    """The command."""
+    return Command()

@@ -1,6 +1,8 @@
 """What is written is read back: format x precision x byte order x N x rows."""
 
 import itertools
+import re
+import struct
 import subprocess
 import sys
 
@@ -18,7 +20,10 @@ CASES = [
     ),
     *((form, n, {"precision": p}) for form in ("ildg", "scidac", "hdf5") for n in (1, 2, 3, 4) for p in (32, 64)),
     *(("milc", 3, {"precision": 32, "byte_order": order}) for order in ("big", "little")),
+    ("openqcd", 3, {"precision": 64}),
 ]
+EVEN = (2, 6, 4, 8)
+FORMS = ("nersc", "ildg", "scidac", "milc", "openqcd", "hdf5")
 
 
 def identify(value):
@@ -27,7 +32,7 @@ def identify(value):
 
 @pytest.mark.parametrize(("form", "n", "options"), CASES, ids=identify)
 def test_round_trip(tmp_path, random_config, form, n, options):
-    config = random_config(n)
+    config = random_config(n, EVEN if form == "openqcd" else (4, 1, 3, 2))
     write(tmp_path / "field", config, format=form, **options)
     back = read(tmp_path / "field", shape=config.shape, n_colours=n)
     if options["precision"] == 64 and options.get("rows", n) == n:
@@ -38,6 +43,7 @@ def test_round_trip(tmp_path, random_config, form, n, options):
     assert options.items() - {("rows", n)} <= back.metadata.items()
     if "plaquette" in back.metadata:
         assert back.metadata["plaquette"] == pytest.approx(plaquette(config.links), abs=1e-11)
+    if "link_trace" in back.metadata:
         assert back.metadata["link_trace"] == pytest.approx(link_trace(config.links), abs=1e-11)
     assert list(tmp_path.iterdir()) == [tmp_path / "field"]
 
@@ -48,20 +54,65 @@ def test_other_dimensions(tmp_path, random_config, form, shape):
     config = random_config(2, shape)
     write(tmp_path / "field", config, format=form)
     assert (read(tmp_path / "field").links == config.links).all()
-    for other in ("nersc", "ildg", "milc"):
+    for other in ("nersc", "ildg", "milc", "openqcd"):
         with pytest.raises(ValueError, match="4D"):
             write(tmp_path / "field", config, format=other)
 
 
 @pytest.mark.parametrize(
-    ("suffix", "form"), [("nersc", "nersc"), ("ildg", "ildg"), ("lime", "ildg"), ("scidac", "scidac"), ("H5", "hdf5")]
+    ("suffix", "form"),
+    [
+        ("nersc", "nersc"),
+        ("ildg", "ildg"),
+        ("lime", "ildg"),
+        ("scidac", "scidac"),
+        ("openqcd", "openqcd"),
+        ("oqcd", "openqcd"),
+        ("H5", "hdf5"),
+    ],
 )
 def test_suffix_selects_the_format_and_content_reveals_it(tmp_path, random_config, suffix, form):
-    write(tmp_path / f"field.{suffix}", random_config())
+    write(tmp_path / f"field.{suffix}", random_config(3, EVEN))
     (tmp_path / f"field.{suffix}").rename(tmp_path / "field.wrong")
     assert read(tmp_path / "field.wrong").metadata["format"] == form
     with pytest.raises(ValueError, match=r"no format has the suffix '\.wrong'"):
         write(tmp_path / "other.wrong", random_config())
+
+
+def test_openqcd_layout(tmp_path, random_config):
+    """Every number of the file against the definition, point by point."""
+    config = random_config(3, EVEN)
+    write(tmp_path / "field", config, format="openqcd")
+    content = (tmp_path / "field").read_bytes()
+    n = (2, 8, 4, 6)  # t, x, y, z
+    *extents, average = struct.unpack_from("<4id", content)
+    assert tuple(extents) == n
+    assert average == pytest.approx(3 * plaquette(config.links), abs=1e-13)
+    data = np.frombuffer(content, "<f8", offset=24)
+    assert data.size == 2 * 8 * 4 * 6 * 4 * 18
+    stored = iter(data.reshape(-1, 3, 3, 2))
+    for point in np.ndindex(n):
+        if sum(point) % 2:
+            for mu in range(4):
+                for back in (0, 1):
+                    t, x, y, z = ((c - back * (mu == nu)) % n[nu] for nu, c in enumerate(point))
+                    link = config.links[(0, 3, 2, 1)[mu], t, z, y, x]
+                    assert (next(stored) == np.stack([link.real, link.imag], axis=-1)).all()
+
+
+def test_openqcd_average_plaquette_of_the_unit_field_is_three(tmp_path):
+    write(
+        tmp_path / "field", Config(np.broadcast_to(np.eye(3, dtype=complex), (4, 2, 2, 2, 2, 3, 3))), format="openqcd"
+    )
+    assert struct.unpack_from("<4id", (tmp_path / "field").read_bytes()) == (2, 2, 2, 2, 3.0)
+
+
+def test_openqcd_refuses_odd_extents_other_groups_and_single_precision(tmp_path, random_config):
+    for config in (random_config(3, (2, 2, 3, 2)), random_config(2, EVEN)):
+        with pytest.raises(ValueError, match="even extents, got"):
+            write(tmp_path / "field", config, format="openqcd")
+    with pytest.raises(ValueError, match="precision=64"):
+        write(tmp_path / "field", random_config(3, EVEN), format="openqcd", precision=32)
 
 
 def test_metadata_travel_between_formats(tmp_path, random_config):
@@ -103,46 +154,62 @@ def bare_lime(path, config, precision, kind="ildg-binary-data"):
 
 
 @pytest.mark.parametrize("precision", [32, 64])
-def test_binary_record_alone_needs_shape_and_colours(tmp_path, random_config, precision):
-    config = random_config(3, (4, 2, 2, 2))
-    bare_lime(tmp_path / "field", config, precision)
-    back = read(tmp_path / "field", shape=config.shape, n_colours=3)
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", ["ildg-binary-data", "scidac-binary-data"])
+def test_binary_record_alone_needs_shape_and_colours(tmp_path, random_config, precision, n, kind):
+    config = random_config(n, (4, 2, 2, 2))
+    bare_lime(tmp_path / "field", config, precision, kind)
+    back = read(tmp_path / "field", shape=config.shape, n_colours=n)
+    assert back.metadata["format"] == kind.split("-")[0]
     assert abs(back.links - config.links).max() < 1e-6
     assert back.metadata["precision"] == precision
     assert "checksum" not in back.metadata
     with pytest.raises(FormatError, match="argument shape"):
-        read(tmp_path / "field", n_colours=3)
+        read(tmp_path / "field", n_colours=n)
     with pytest.raises(FormatError, match="argument n_colours"):
         read(tmp_path / "field", shape=config.shape)
-    for wrong in ({"shape": (4, 2, 2, 5), "n_colours": 3}, {"shape": config.shape, "n_colours": 2}):
-        with pytest.raises(FormatError, match="ildg-binary-data length"):
+    for wrong in ({"shape": (4, 2, 2, 5), "n_colours": n}, {"shape": config.shape, "n_colours": n + 1}):
+        with pytest.raises(FormatError, match=f"{kind} length"):
             read(tmp_path / "field", **wrong)
 
 
-def test_pure_ildg_without_checksum_one_message_a_record(tmp_path, random_config):
-    config = random_config()
-    write(tmp_path / "field", config, format="ildg")
-    with open(tmp_path / "field", "rb") as source, open(tmp_path / "pure", "wb") as target:
+@pytest.mark.parametrize("kept", ["ildg", "scidac-private|scidac-binary", "(?!scidac-checksum)"])
+@pytest.mark.parametrize("precision", [32, 64])
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_without_checksum_one_message_a_record(tmp_path, random_config, n, precision, kept):
+    """Pure ILDG, bare SciDAC, and everything but the checksum: extents and colours are known from what is left."""
+    config = random_config(n)
+    write(tmp_path / "field", config, format="scidac" if "binary" in kept else "ildg", precision=precision)
+    with open(tmp_path / "field", "rb") as source, open(tmp_path / "without", "wb") as target:
         for record in lime.scan(source, "field"):
-            if record.kind.startswith("ildg"):
+            if re.match(kept, record.kind):
                 source.seek(record.offset)
                 lime.write_message(target, [(record.kind, source.read(record.length))])
-    back = read(tmp_path / "pure")
-    assert (back.links == config.links).all()
+    back = read(tmp_path / "without")
+    assert (back.links == read(tmp_path / "field").links).all()
+    assert back.metadata["precision"] == precision
     assert "checksum" not in back.metadata
 
 
-@pytest.mark.parametrize("form", ["nersc", "ildg", "scidac", "milc", "hdf5"])
-def test_links_outside_the_group_are_not_written(tmp_path, random_config, form):
-    config = random_config()
+@pytest.mark.parametrize("form", FORMS)
+def test_links_outside_the_group_are_written_only_without_verification(tmp_path, random_config, form):
+    config, precision = random_config(3, EVEN), 32 if form == "milc" else 64
     for value in (np.nan, np.inf, 2.0):
-        config.links[1, 2, 0, 1, 1, 0, 0], keep = value, config.links[1, 2, 0, 1, 1, 0, 0]
-        with pytest.raises(ValueError, match=r"link \(1, 2, 0, 1, 1\)"):
-            write(tmp_path / "field", config, format=form, precision=32)
-        config.links[1, 2, 0, 1, 1, 0, 0] = keep
+        config.links[1, 0, 3, 1, 1, 0, 0], keep = value, config.links[1, 0, 3, 1, 1, 0, 0]
+        with pytest.raises(ValueError, match=r"link \(1, 0, 3, 1, 1\)"):
+            write(tmp_path / "field", config, format=form, precision=precision)
+        if not np.isfinite(value):
+            with pytest.raises(ValueError, match="NaN or infinity"):
+                write(tmp_path / "field", config, format=form, precision=precision, verify=False)
+        config.links[1, 0, 3, 1, 1, 0, 0] = keep
+    opposite = Config(-config.links)
     with pytest.raises(ValueError, match="det U"):
-        write(tmp_path / "field", Config(-config.links), format=form, precision=32)
+        write(tmp_path / "field", opposite, format=form, precision=precision)
     assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "field", opposite, format=form, precision=precision, verify=False)
+    with pytest.raises(FormatError, match="det U"):
+        read(tmp_path / "field")
+    assert abs(read(tmp_path / "field", verify=False).links - opposite.links).max() < 1e-6
 
 
 def test_unverified_reading_lets_smeared_links_through_but_not_nan(tmp_path, random_config):
@@ -165,9 +232,9 @@ def test_bad_arguments(tmp_path, random_config):
         read(tmp_path / "field", format="jpeg")
     with pytest.raises(ValueError, match="unknown format 'jpeg'"):
         write(tmp_path / "field", config, format="jpeg")
-    for form in ("nersc", "ildg", "scidac", "hdf5", "milc"):
+    for form in FORMS:
         with pytest.raises(ValueError, match="precision"):
-            write(tmp_path / "field", config, format=form, precision=16)
+            write(tmp_path / "field", random_config(3, EVEN), format=form, precision=16)
     with pytest.raises(ValueError, match="MILC format: expected precision=32"):
         write(tmp_path / "field.milc", config)
     for options in ({"rows": 1}, {"byte_order": "middle"}):
@@ -192,6 +259,7 @@ def test_bad_arguments(tmp_path, random_config):
 
 def test_third_party_format(tmp_path, random_config, monkeypatch):
     """An entry point in the group gaugeflow.formats takes part in detection, reading and writing."""
+    sizes = []
 
     class EntryPoint:
         name = "toy"
@@ -201,16 +269,30 @@ def test_third_party_format(tmp_path, random_config, monkeypatch):
                 return Config(np.load(path)["links"])
 
             def write_toy(path, config, *, precision):
+                if precision != 64:
+                    raise ValueError("toy holds nothing of single precision")
                 with open(path, "wb") as handle:
                     np.savez(handle, links=config.links)
 
-            return Format("toy", (".toy",), lambda start: start.startswith(b"PK"), read_toy, write_toy)
+            def matches(start, size):
+                sizes.append((len(start), size))
+                return start.startswith(b"PK")
 
-    monkeypatch.setattr(formats, "entry_points", lambda group: [EntryPoint()])
+            return Format("toy", (".toy",), matches, read_toy, write_toy)
+
+    monkeypatch.setattr(formats, "entry_points", lambda group: [EntryPoint()] if group == "gaugeflow.formats" else [])
     config = random_config()
     write(tmp_path / "field.toy", config)
     assert (read(tmp_path / "field.toy").links == config.links).all()
     assert "toy" in available_formats()
+    assert (read(tmp_path / "field.toy", format="toy").links == config.links).all()
+    sizes.clear()
+    with pytest.raises(ValueError, match="toy holds nothing"):
+        write(tmp_path / "field", config, format="toy", precision=32)
+    (tmp_path / "foreign").write_bytes(b"x" * 1000)
+    with pytest.raises(FormatError, match=r"format: expected one of .*'toy'"):
+        read(tmp_path / "foreign")
+    assert sizes == [(256, 1000)]
 
 
 def test_h5py_is_imported_only_when_needed():

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from gaugeflow.cli.output import Extents
+from gaugeflow.cli.input import file_options, read_configuration
+
+if TYPE_CHECKING:
+    from gaugeflow.io import Config, Format
 
 
 @click.command()
@@ -12,8 +17,7 @@ from gaugeflow.cli.output import Extents
 @click.argument("target", metavar="OUT", type=click.Path())
 @click.option("--format", "format_", metavar="NAME", help="Format of OUT, see `gaugeflow info` (default: by suffix).")
 @click.option("--precision", type=click.Choice(["64", "32"]), help="Bits per real number of OUT (default: of IN).")
-@click.option("--shape", type=Extents(), help="Extents t,z,y,x as TxZxYxX, where IN does not state them.")
-@click.option("--colours", type=click.IntRange(min=1), help="Number of colours, where IN does not state it.")
+@file_options
 def convert(
     source: str,
     target: str,
@@ -21,16 +25,29 @@ def convert(
     precision: str | None,
     shape: tuple[int, ...] | None,
     colours: int | None,
+    force: bool,
 ) -> None:
     """Read the configuration IN, verify everything that it states, and write it to OUT.
 
     The format of IN is detected from its content, that of OUT is chosen by its suffix: .nersc, .ildg, .lime, .scidac,
-    .milc, .h5 or .hdf5.
+    .milc, .openqcd, .oqcd, .h5 or .hdf5.
     """
-    from gaugeflow.io import read, write
+    from gaugeflow.io import Config, find_format, write
 
-    config = read(source, shape=shape, n_colours=colours)
-    bits = config.metadata.get("precision", 64) if precision is None else precision
-    write(target, config, format=format_, precision=int(str(bits)))
+    chosen = find_format(target, format_)
+    config, verified = read_configuration(source, shape, colours, force)
+    bits = int(precision) if precision else _precision(config, chosen)
+    metadata = config.metadata
+    if not verified:  # what programs logged about the field, its plaquette among it, may be what failed
+        metadata = {key: value for key, value in metadata.items() if key != "xlf_info"}
+    write(target, Config(config.links, metadata), format=chosen.name, precision=bits, verify=verified)
     extents = "x".join(map(str, config.shape))
-    click.echo(f"{source} ({config.metadata['format']}, {extents}, N = {config.n_colours}) -> {target}")
+    click.echo(f"{source} ({metadata.get('format')}, {extents}, N = {config.n_colours}) -> {target}")
+
+
+def _precision(config: Config, chosen: Format) -> int:
+    """Bits of the file that was read where the other format has them, or more: rounding must be asked for."""
+    bits, most = 32 if config.metadata.get("precision") == 32 else 64, max(chosen.precisions)
+    if most < bits:
+        raise ValueError(f"--precision: expected {most} for the format {chosen.name}, which rounds, got {bits} of IN")
+    return min(p for p in chosen.precisions if p >= bits)

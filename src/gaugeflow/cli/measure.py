@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from gaugeflow.cli.input import file_options, read_configuration
 from gaugeflow.cli.machine import compute_options
 from gaugeflow.cli.output import print_json, print_table, progress_bars
 
@@ -20,22 +21,31 @@ _FLOW = ("t", "e_clover_spatial", "e_clover_temporal", "t2_e", "q")
 @click.option("--step", type=float, default=0.02, show_default=True, help="Step of integrator and table (a^2).")
 @click.option("--flow", type=click.Choice(["wilson", "symanzik"]), default="wilson", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@file_options
 @compute_options
-def measure(files: tuple[str, ...], flow_time: float, step: float, flow: str, as_json: bool) -> None:
+def measure(
+    files: tuple[str, ...],
+    flow_time: float,
+    step: float,
+    flow: str,
+    as_json: bool,
+    shape: tuple[int, ...] | None,
+    colours: int | None,
+    force: bool,
+) -> None:
     """Measure plaquettes, link trace and Polyakov loop of configurations, and energy and charge along the flow.
 
     Formats are detected from the content, and what a file states is verified. Loops are normalised by N, direction t
     being temporal. With --flow-time, E (clover, spatial and temporal planes), t^2 E and the charge Q follow at every
     step of a third-order Runge-Kutta integration.
     """
-    from gaugeflow.io import read
     from gaugeflow.observables import measure as measure_links
 
     times = _times(flow_time, step)
     results = []
     with progress_bars() as progress:
         for file in files:
-            links = read(file).links
+            links = read_configuration(file, shape, colours, force)[0].links
             results.append(measure_links(file, links, flow_times=times, step=step, flow=flow))
             progress("files", len(results), len(files))
     if as_json:

@@ -3,15 +3,19 @@
 `read` detects the format of a configuration from its content, verifies everything that the file states (checksums,
 averages, unitarity) and returns a `Config`; `write` chooses the format by the suffix and replaces the file atomically.
 
-========  ==========================  =============================  ==========================================
-format    suffix                      holds                          options of `write`
-========  ==========================  =============================  ==========================================
-nersc     .nersc                      4D SU(N), 32 or 64 bits        ``rows`` (N or N - 1), ``byte_order``
-ildg      .ildg, .lime                4D SU(N) or U(1), 32, 64 bits
-scidac    .scidac                     any dimension, 32 or 64 bits
-milc      .milc                       4D SU(3), 32 bits              ``byte_order``
-hdf5      .h5, .hdf5                  any dimension, 32 or 64 bits
-========  ==========================  =============================  ==========================================
+========  ==================  ==============================  =====================  ================================
+format    suffix              holds                           verified beside group  options of `write`
+========  ==================  ==============================  =====================  ================================
+nersc     .nersc              4D SU(N), 32 or 64 bits         checksum, averages     ``rows`` (N, N-1), ``byte_order``
+ildg      .ildg, .lime        4D SU(N) or U(1), 32, 64 bits   checksum, plaquette
+scidac    .scidac             SU(N) or U(1), any dimension    checksum
+milc      .milc               4D SU(3), 32 bits               two checksums          ``byte_order``
+openqcd   .openqcd, .oqcd     4D SU(3), even, 64 bits         plaquette
+hdf5      .h5, .hdf5          SU(N) or U(1), any dimension    checksum, averages
+========  ==================  ==============================  =====================  ================================
+
+ILDG and SciDAC files need not have the checksum, nor anything but the binary record: then extents and number of colours
+are arguments of `read`. Other packages add formats: see `Format`.
 
 `EnsembleFile` holds many configurations and grows safely; `write_table` stores measurements, `write_params` the
 parameters of a flow, all with `provenance`. A bad file raises `gaugeflow.errors.FormatError` and nothing else.
@@ -21,7 +25,7 @@ from importlib import import_module
 from typing import Any
 
 from gaugeflow.io.config import Config
-from gaugeflow.io.formats import Format, available_formats, read, write
+from gaugeflow.io.formats import Format, available_formats, find_format, read, write
 from gaugeflow.io.provenance import provenance
 
 # These need h5py, which is imported when one of them is first used.
@@ -40,6 +44,7 @@ __all__ = [
     "EnsembleSlice",
     "Format",
     "available_formats",
+    "find_format",
     "provenance",
     "read",
     "read_params",

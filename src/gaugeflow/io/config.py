@@ -164,15 +164,15 @@ def verify_links(path: StrPath, links: ComplexArray, stated: Iterable[Stated], v
                 raise mismatch(path, name, f"{computed:.10g} (computed from the links)", value)
 
 
-def require_storable(links: ComplexArray) -> None:
-    """Refuse to write a field that no reader would accept.
+def require_storable(links: ComplexArray, verify: bool = True) -> None:
+    """Refuse to write a field that no reader would accept; without ``verify``, only NaN and infinity.
 
     Raises
     ------
     ValueError
         If a link is not finite or not in the group.
     """
-    defect = find_non_finite(links) or find_outside_group(links)
+    defect = find_non_finite(links) or (find_outside_group(links) if verify else None)
     if defect is not None:
         raise ValueError(f"links cannot be written: {defect.field}: expected {defect.expected}, got {defect.found}")
 

@@ -96,9 +96,9 @@ def write_array(group: h5py.Group, name: str, array: ArrayLike) -> None:
     _store(group, name, data)
 
 
-def read_array(path: StrPath, group: h5py.Group, name: str) -> NDArray[Any]:
-    """Read an array that `write_array` stored and verify its crc32."""
-    return _verified(path, stored_dataset(path, group, name))
+def read_array(path: StrPath, group: h5py.Group, name: str, *, verify: bool = True) -> NDArray[Any]:
+    """Read an array that `write_array` stored and verify its crc32 unless told otherwise."""
+    return _read(path, stored_dataset(path, group, name), verify)
 
 
 def write_number(dataset: h5py.Dataset, name: str, value: float) -> None:
@@ -157,10 +157,11 @@ def _store(group: h5py.Group, name: str, data: NDArray[Any]) -> None:
     group.create_dataset(name, data=data).attrs["crc32"] = np.uint32(crc32(data))
 
 
-def _verified(path: StrPath, dataset: h5py.Dataset) -> NDArray[Any]:
+def _read(path: StrPath, dataset: h5py.Dataset, verify: bool = True) -> NDArray[Any]:
     require_fitting(path, dataset, dataset.nbytes)
     data = np.asarray(dataset[()])
-    require_equal(path, f"{dataset.name} crc32", read_number(path, dataset, "crc32"), crc32(data))
+    if verify:
+        require_equal(path, f"{dataset.name} crc32", read_number(path, dataset, "crc32"), crc32(data))
     return data
 
 
@@ -172,7 +173,7 @@ def _read_text(path: StrPath, file: h5py.File, name: str) -> str:
     dataset = _stored(path, file, name, h5py.Dataset)
     if dataset.dtype.kind != "S" or dataset.shape != ():
         raise mismatch(path, f"dataset {dataset.name} type", "text of fixed length", str(dataset.dtype))
-    text: bytes = _verified(path, dataset).item()
+    text: bytes = _read(path, dataset).item()
     return text.decode("ascii")
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from gaugeflow.io.config import Config
-from gaugeflow.io.files import StrPath, mismatch
+from gaugeflow.io.config import Config, require_storable
+from gaugeflow.io.files import StrPath, file_size, mismatch
 
 _GROUP = "gaugeflow.formats"
 _BUILT_IN = {
@@ -16,6 +16,7 @@ _BUILT_IN = {
     "ildg": "gaugeflow.io.ildg:FORMAT",
     "scidac": "gaugeflow.io.ildg:SCIDAC_FORMAT",
     "milc": "gaugeflow.io.milc:FORMAT",
+    "openqcd": "gaugeflow.io.openqcd:FORMAT",
     "hdf5": "gaugeflow.io.hdf5:FORMAT",
 }
 _DETECTION_BYTES = 256
@@ -34,18 +35,23 @@ class Format:
     suffixes : tuple of str
         File name endings that select the format on writing, with the dot, in lower case.
     matches : callable
-        Whether the first 256 bytes of a file belong to this format.
+        ``matches(start, size) -> bool``: whether a file of ``size`` bytes that begins with the (at most 256) bytes
+        ``start`` is of this format. Built-in formats are asked first.
     read : callable
         ``read(path, *, shape, n_colours, verify) -> Config``; raises `FormatError` for a bad file.
     write : callable
-        ``write(path, config, *, precision, **options)``.
+        ``write(path, config, *, precision, **options)``; raises ``ValueError`` for what the format cannot hold. It gets
+        finite links only, in the group unless the caller of `write` insisted.
+    precisions : tuple of int
+        Bits per real number that ``write`` knows.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    matches: Callable[[bytes], bool]
+    matches: Callable[[bytes, int], bool]
     read: Callable[..., Config]
     write: Callable[..., None]
+    precisions: tuple[int, ...] = (64, 32)
 
 
 def available_formats() -> list[str]:
@@ -93,7 +99,15 @@ def read(
     return chosen.read(path, shape=shape, n_colours=n_colours, verify=verify)
 
 
-def write(path: StrPath, config: Config, *, format: str | None = None, precision: int = 64, **options: object) -> None:
+def write(
+    path: StrPath,
+    config: Config,
+    *,
+    format: str | None = None,
+    precision: int = 64,
+    verify: bool = True,
+    **options: object,
+) -> None:
     """Write a gauge configuration, atomically: the file appears complete or not at all.
 
     Parameters
@@ -101,25 +115,40 @@ def write(path: StrPath, config: Config, *, format: str | None = None, precision
     path : path
     config : Config
     format : str, optional
-        Name of the format; by default the suffix decides (.nersc, .ildg, .lime, .scidac, .milc, .h5, .hdf5).
+        Name of the format; by default the suffix decides (.nersc, .ildg, .lime, .scidac, .milc, .openqcd, .oqcd, .h5,
+        .hdf5).
     precision : {64, 32}
         Bits per real number.
+    verify : bool
+        Refuse links that are not in the group, as `read` does. NaN and infinity are errors in any case.
     **options
         Further options of the format, such as ``rows`` and ``byte_order``.
 
     Raises
     ------
     ValueError
-        If no format fits, or the format cannot hold the configuration.
+        If no format fits, the format cannot hold the configuration, or a link is not finite or not in the group.
     """
-    if format is None:
-        suffix = Path(path).suffix.lower()
-        chosen = next((candidate for candidate in _formats() if suffix in candidate.suffixes), None)
-        if chosen is None:
-            raise ValueError(f"{path}: no format has the suffix {suffix!r}: pass one of format={available_formats()}")
-    else:
-        chosen = _find(format)
+    chosen = find_format(path, format)
+    require_storable(config.links, verify)
     chosen.write(path, config, precision=precision, **options)
+
+
+def find_format(path: StrPath, name: str | None = None) -> Format:
+    """Return the format of the given name, or the one that the suffix of a file to be written selects.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if name is not None:
+        return _find(name)
+    suffix = Path(path).suffix.lower()
+    chosen = next((candidate for candidate in _formats() if suffix in candidate.suffixes), None)
+    if chosen is None:
+        raise ValueError(f"{path}: no format has the suffix {suffix!r}: pass one of format={available_formats()}")
+    return chosen
 
 
 def _entries() -> Iterator[EntryPoint]:
@@ -144,8 +173,8 @@ def _find(name: str) -> Format:
 
 def _detect(path: StrPath) -> Format:
     with open(path, "rb") as handle:
-        start = handle.read(_DETECTION_BYTES)
+        start, size = handle.read(_DETECTION_BYTES), file_size(handle)
     for candidate in _formats():
-        if candidate.matches(start):
+        if candidate.matches(start, size):
             return candidate
     raise mismatch(path, "format", f"one of {available_formats()}", start[:20])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gaugeflow.io.config import FILE_KEYS, Config, Stated, link_trace, plaquette, require_storable, verify_links
+from gaugeflow.io.config import FILE_KEYS, Config, Stated, link_trace, plaquette, verify_links
 from gaugeflow.io.datasets import (
     SIGNATURE,
     new_file,
@@ -39,7 +39,7 @@ def read_config(
     shape, n_colours : optional
         What the caller expects; a file that says otherwise is an error.
     verify : bool
-        Check the stated averages, unitarity and determinant. The crc32 is checked in any case.
+        Check the crc32 of the links, the stated averages, unitarity and determinant.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def read_config(
         If anything about the file is wrong.
     """
     with opened(path, _CONFIG) as file:
-        links = read_array(path, file, "links")
+        links = read_array(path, file, "links", verify=verify)
         averages = {name: read_number(path, file["links"], name) for name in _AVERAGES}
         checksum = read_number(path, file["links"], "crc32")
         metadata: dict[str, object] = read_attributes(path, file)
@@ -82,7 +82,6 @@ def write_config(path: StrPath, config: Config, *, precision: int = 64) -> None:
         If ``precision`` is unknown, or a link is not in the group.
     """
     dtype = link_dtype(precision)
-    require_storable(config.links)
     metadata = {key: value for key, value in config.metadata.items() if key not in FILE_KEYS}
     with new_file(path, _CONFIG, metadata) as file:
         write_array(file, "links", config.links.astype(dtype))
@@ -150,4 +149,4 @@ def require_link_shape(path: StrPath, shape: tuple[int, ...], dtype: np.dtype[An
         raise mismatch(path, "dataset /links type", "complex", str(dtype))
 
 
-FORMAT = Format("hdf5", (".h5", ".hdf5"), lambda start: start.startswith(SIGNATURE), read_config, write_config)
+FORMAT = Format("hdf5", (".h5", ".hdf5"), lambda start, size: start.startswith(SIGNATURE), read_config, write_config)

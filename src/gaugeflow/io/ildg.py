@@ -24,7 +24,6 @@ from gaugeflow.io.config import (
     Stated,
     from_site_major,
     plaquette,
-    require_storable,
     to_site_major,
     verify_links,
 )
@@ -78,8 +77,7 @@ def read(
     n_colours : int, optional
         Number of colours: needed where neither a record nor the precision and the data's length determine it.
     verify : bool
-        Check the checksum and the ``xlf-info`` plaquette where the file has them, unitarity and determinant. A file
-        with SciDAC's description of the record must have the checksum too; a pure ILDG file need not.
+        Check the checksum and the ``xlf-info`` plaquette where the file has them, unitarity and determinant.
 
     Returns
     -------
@@ -105,8 +103,6 @@ def read(
 
     metadata: dict[str, object] = {"format": binary.kind.split("-")[0], "precision": precision, "byte_order": "big"}
     metadata |= texts
-    if verify and "scidac-private-record-xml" in xml and "scidac-checksum" not in xml:
-        raise mismatch(path, "record scidac-checksum", "present, as in every file of QIO", "absent")
     if "scidac-checksum" in xml:
         stated = _stated_checksum(path, xml["scidac-checksum"])
         metadata["checksum"] = "{:08x} {:08x}".format(*stated)
@@ -171,7 +167,6 @@ def _write(
     """Write the messages of QIO: the file's description, then the record's with ``records`` before the data."""
     if precision not in (32, 64):
         raise ValueError(f"LIME formats: expected precision 32 or 64, got {precision!r}")
-    require_storable(config.links)
     metadata, d, n = config.metadata, len(config.shape), config.n_colours
     stated = _XLF_PLAQUETTE.search(str(metadata.get("xlf_info", "")))
     if stated and not abs(float(stated[1]) - plaquette(config.links)) <= TOLERANCE:
@@ -313,7 +308,7 @@ def _stated_checksum(path: StrPath, xml: str) -> tuple[int, int]:
     return values[0], values[1]
 
 
-def _is_lime(start: bytes) -> bool:
+def _is_lime(start: bytes, size: int) -> bool:
     return start.startswith(lime.MAGIC.to_bytes(4, "big"))
 
 

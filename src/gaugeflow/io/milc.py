@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from gaugeflow.io.checksums import rotated_xor
-from gaugeflow.io.config import Config, from_site_major, require_storable, to_site_major, verify_links
+from gaugeflow.io.config import Config, from_site_major, to_site_major, verify_links
 from gaugeflow.io.files import (
     StrPath,
     atomic_path,
@@ -114,7 +114,6 @@ def write(path: StrPath, config: Config, *, precision: int = 32, byte_order: str
     time_stamp = single_line(config.metadata, "creation_date").encode()
     if len(time_stamp) >= _TIME_STAMP_BYTES:
         raise ValueError(f"metadata 'creation_date': expected fewer than {_TIME_STAMP_BYTES} bytes, got {time_stamp!r}")
-    require_storable(config.links)
     order = ">" if byte_order == "big" else "<"
     words = np.ascontiguousarray(to_site_major(config.links), dtype=order + "c8").reshape(-1).view(order + "u4")
     header = np.zeros(1, _header_type(order))
@@ -136,4 +135,4 @@ def _header_type(order: str) -> np.dtype[np.void]:
     )
 
 
-FORMAT = Format("milc", (".milc",), lambda start: start[:4] in _STARTS, read, write)
+FORMAT = Format("milc", (".milc",), lambda start, size: start[:4] in _STARTS, read, write, precisions=(32,))

@@ -21,7 +21,6 @@ from gaugeflow.io.config import (
     from_site_major,
     link_trace,
     plaquette,
-    require_storable,
     to_site_major,
     verify_links,
 )
@@ -140,7 +139,7 @@ def write(
     Raises
     ------
     ValueError
-        If the field does not fit the format: not 4D, N < 2, links outside SU(N), an unknown option.
+        If the field does not fit the format: not 4D, N < 2, an unknown option.
     """
     n = config.n_colours
     rows = n if rows is None else rows
@@ -151,7 +150,6 @@ def write(
             f"NERSC format: expected precision 32 or 64, byte_order 'big' or 'little', rows {n - 1} or {n}, "
             f"got {precision!r}, {byte_order!r}, {rows!r}"
         )
-    require_storable(config.links)
     dtype = f"{_ORDERS[byte_order.upper()]}c{precision // 4}"
     data = np.ascontiguousarray(to_site_major(config.links)[..., :rows, :], dtype=dtype)
     words = data.reshape(-1).view(dtype[0] + "u4")
@@ -247,4 +245,4 @@ def _complete_rows(data: NDArray[Any]) -> NDArray[np.complex128]:
         return np.concatenate([rows, last.conj()[..., None, :]], axis=-2)
 
 
-FORMAT = Format("nersc", (".nersc",), lambda start: start.startswith(_BEGIN), read, write)
+FORMAT = Format("nersc", (".nersc",), lambda start, size: start.startswith(_BEGIN), read, write)

@@ -1,0 +1,131 @@
+"""openQCD's export format: 4D SU(3) in double precision, little endian on every machine.
+
+Four 32-bit integers N0, N1, N2, N3 (t, x, y, z), the average plaquette, that is the sum of Re tr over all plaquettes
+divided by 6 N0 N1 N2 N3 (3 for the unit field), then for every odd point the eight links at it in the directions +0, -0,
++1, -1, ..., -3, as 3 x 3 matrices, row by row. Points are ordered lexicographically, x3 running fastest; a point is odd
+if the sum of its coordinates is, and "-mu" is the link from its neighbour in direction -mu to it. Sources:
+``export_cnfg`` in ``modules/archive/archive.c`` and ``main/README.io`` of openQCD; the assignment of N1, N2, N3 to x,
+y, z is that of Chroma (``CERN`` format) and Grid (``OpenQcdIO.h``). Only lattices of even extents can be stored so.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaugeflow.io.config import ComplexArray, Config, Stated, plaquette, verify_links
+from gaugeflow.io.files import StrPath, atomic_path, file_size, mismatch, read_array, require_equal
+from gaugeflow.io.formats import Format
+
+_HEADER = struct.Struct("<4id")
+_SITE_BYTES = 4 * 9 * 16
+_SITE_AXES = (0, 3, 2, 1)  # (t, z, y, x) from (t, x, y, z), and back
+_AXES = (*_SITE_AXES, 4, 5)
+
+
+def read(
+    path: StrPath, *, shape: tuple[int, ...] | None = None, n_colours: int | None = None, verify: bool = True
+) -> Config:
+    """Read a configuration that openQCD exported.
+
+    Parameters
+    ----------
+    path : path
+    shape, n_colours : optional
+        What the caller expects; a file that says otherwise is an error.
+    verify : bool
+        Check the average plaquette, unitarity and determinant. The format has no checksum.
+
+    Returns
+    -------
+    Config
+        ``metadata["plaquette"]`` is normalised to 1 for the unit field.
+
+    Raises
+    ------
+    FormatError
+        If anything about the file is wrong. Fields with open boundary conditions have links that are zero and are
+        refused unless ``verify`` is false.
+    """
+    with open(path, "rb") as handle:
+        start = handle.read(_HEADER.size)
+        require_equal(path, "header length in bytes", _HEADER.size, len(start))
+        *extents, stated = _HEADER.unpack(start)
+        if any(extent < 2 or extent % 2 for extent in extents):
+            raise mismatch(path, "lattice shape (t, x, y, z)", "even extents of at least 2", tuple(extents))
+        lattice = tuple(extents[axis] for axis in _SITE_AXES)
+        require_equal(path, "lattice shape", shape, lattice)
+        require_equal(path, "number of colours", n_colours, 3)
+        length = math.prod(extents) * _SITE_BYTES
+        require_equal(path, "data length in bytes", length, file_size(handle) - _HEADER.size)
+        data = read_array(handle, path, "data", "<c16", length // 16)
+
+    odd = _odd(tuple(extents))
+    pairs = data.reshape(-1, 4, 2, 3, 3)
+    links = np.empty((4, *lattice, 3, 3), np.complex128)
+    for mu, axis in enumerate(_SITE_AXES):
+        field = np.empty((*extents, 3, 3), np.complex128)
+        field[odd] = pairs[:, mu, 1]
+        field = np.roll(field, -1, axis=mu)  # now at the even points where these links start
+        field[odd] = pairs[:, mu, 0]
+        links[axis] = field.transpose(_AXES)
+    value = stated / 3
+    verify_links(path, links, [Stated("average plaquette / 3", value, plaquette)], verify)
+    metadata = {"format": "openqcd", "precision": 64, "byte_order": "little", "plaquette": value}
+    return Config(links, metadata)
+
+
+def write(path: StrPath, config: Config, *, precision: int = 64) -> None:
+    """Write a four-dimensional SU(3) configuration as openQCD does, atomically.
+
+    Parameters
+    ----------
+    path : path
+    config : Config
+        None of its metadata can be stored.
+    precision : {64}
+
+    Raises
+    ------
+    ValueError
+        If the field does not fit the format.
+    """
+    if len(config.shape) != 4 or config.n_colours != 3 or any(extent % 2 for extent in config.shape):
+        raise ValueError(
+            f"openQCD format: expected a 4D SU(3) field of even extents, "
+            f"got shape {config.shape} and N = {config.n_colours}"
+        )
+    if precision != 64:
+        raise ValueError(f"openQCD format: expected precision=64 (it has no other), got {precision!r}")
+    extents = tuple(config.shape[axis] for axis in _SITE_AXES)
+    odd = _odd(extents)
+    data = np.empty((math.prod(extents) // 2, 4, 2, 3, 3), "<c16")
+    for mu, axis in enumerate(_SITE_AXES):
+        here: ComplexArray = config.links[axis].transpose(_AXES)
+        data[:, mu, 0], data[:, mu, 1] = here[odd], np.roll(here, 1, axis=mu)[odd]
+    with atomic_path(path) as temporary, open(temporary, "xb") as handle:
+        handle.write(_HEADER.pack(*extents, 3 * plaquette(config.links)))
+        handle.write(data.reshape(-1).view(np.uint8).data)
+
+
+def _odd(extents: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Mask of odd points; boolean indexing takes them in lexicographic order."""
+    mask = np.zeros(extents, bool)
+    for coordinate in np.indices(extents, sparse=True):
+        mask ^= coordinate % 2 == 1
+    return mask
+
+
+def _matches(start: bytes, size: int) -> bool:
+    """There is no magic number: four even extents that explain the size of the file."""
+    if len(start) < _HEADER.size:
+        return False
+    extents = _HEADER.unpack(start[: _HEADER.size])[:4]
+    even = all(extent >= 2 and extent % 2 == 0 for extent in extents)
+    return even and size == _HEADER.size + math.prod(extents) * _SITE_BYTES
+
+
+FORMAT = Format("openqcd", (".openqcd", ".oqcd"), _matches, read, write, precisions=(64,))
