@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import os
@@ -21,26 +22,65 @@ EXACT = {"error_model": "numpy", "boundscheck": False}
 
 @cache
 def cache_directory():
-    """Directory of compiled kernels; its name carries a hash of the sources, which Numba's own check would miss.
-
-    ``GAUGEFLOW_CACHE_DIR`` overrides the place (default: the user's cache directory).
-    """
-    digest = hashlib.sha256(numba.__version__.encode())
-    for root in (Path(gaugeflow.__file__).parent, Path(__file__).parent):
-        for path in sorted(root.rglob("*.py")):
-            if path.parent.name in ("sites", "gaugeflow_numba"):
-                digest.update(path.read_bytes())
+    """Directory of compiled kernels.  ``GAUGEFLOW_CACHE_DIR`` overrides the place (default: the user's cache directory)."""
     base = os.environ.get("GAUGEFLOW_CACHE_DIR") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "gaugeflow"
     )
-    return os.path.join(base, f"numba-{digest.hexdigest()[:16]}")
+    return os.path.join(base, f"numba-{numba.__version__}")
+
+
+_PACKAGES = {"gaugeflow.sites": Path(gaugeflow.__file__).parent / "sites", "gaugeflow_numba": Path(__file__).parent}
+
+
+def _imported(path):
+    """Files of site functions and of this back end that a file imports by statement."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if not isinstance(node, ast.ImportFrom) or node.module is None:
+            continue
+        for package, folder in _PACKAGES.items():
+            if node.module == package:
+                yield from (folder / f"{alias.name}.py" for alias in node.names)
+            elif node.module.startswith(f"{package}."):
+                yield folder / f"{node.module.removeprefix(f'{package}.')}.py"
+
+
+@cache
+def sources(path):
+    """A file of kernels and all that it imports, which Numba's own check of one file would miss.
+
+    ``gaugeflow_numba.sites`` imports every formula only to make it callable: kernels use those that they import themselves.
+    """
+    known, waiting = set(), [path]
+    while waiting:
+        file = waiting.pop()
+        if file in known or not file.is_file():
+            continue
+        known.add(file)
+        every_formula = file == _PACKAGES["gaugeflow_numba"] / "sites.py"
+        waiting += [f for f in _imported(file) if not (every_formula and f.parent == _PACKAGES["gaugeflow.sites"])]
+    return sorted(known)
+
+
+@cache
+def digest(path):
+    """Hash of the sources of a file of kernels."""
+    total = hashlib.sha256()
+    for file in sources(path):
+        total.update(file.name.encode() + file.read_bytes())
+    return total.hexdigest()[:16]
 
 
 class _Locator(UserProvidedCacheLocator):
     def __init__(self, py_func, py_file):
         self._py_file = py_file
         self._lineno = py_func.__code__.co_firstlineno
-        self._cache_path = os.path.join(cache_directory(), Path(py_file).stem)
+        path = Path(py_file)
+        self._digest = digest(path)
+        self._cache_path = os.path.join(cache_directory(), f"{path.stem}-{self._digest}")
+
+    def get_source_stamp(self):
+        """The digest, which equal sources share wherever and whenever they were installed."""
+        return self._digest
 
     @classmethod
     def from_function(cls, py_func, py_file):

@@ -183,7 +183,7 @@ def test_exact_plaquette_of_split_actions_and_composites():
     rest = Sum((WilsonAction(lattice, SU2_BETA), Scaled(-1.0, symanzik)))
     hmc = HMC(lattice, (Level(rest, 3, LEAPFROG), Level(symanzik, 2, FORCE_GRADIENT)))
     sampler = Composite((HeatBath(lattice, SU2_BETA, 1), hmc))
-    chain = su2_chain(sampler, lattice, 100, 20)
+    chain = su2_chain(sampler, lattice, 160, 20)
     assert {"0/plaquette", "1/accepted", "P"} <= chain.records.keys()
     assert chain.records["1/probability"].mean() > 0.5
     result = estimate(chain.records["P"])

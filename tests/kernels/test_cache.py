@@ -1,0 +1,40 @@
+"""A compiled kernel is found again exactly while no source that it was made from changes."""
+
+from pathlib import Path
+
+import gaugeflow.sites
+import gaugeflow_numba
+from gaugeflow_numba._jit import digest, sources
+
+DRIVERS = Path(gaugeflow_numba.__file__).parent
+SITES = Path(gaugeflow.sites.__file__).parent
+
+
+def test_sources_of_a_driver():
+    """All formulas that it uses, at any depth, and all of the machinery; no formula that it does not use."""
+    found = set(sources(DRIVERS / "gauge.py"))
+    assert {
+        SITES / f"{name}.py" for name in ("clover", "exponential", "gauge", "matrix", "numbers", "unitary")
+    } <= found
+    assert {
+        DRIVERS / f"{name}.py" for name in ("_jit", "fields", "gauge", "geometry", "lanes", "simd", "sites")
+    } <= found
+    assert not found & {SITES / "heatbath.py", SITES / "jacobian.py", DRIVERS / "heatbath.py"}
+    assert SITES / "jacobian.py" in sources(DRIVERS / "residual.py")
+    assert DRIVERS / "gauge.py" in sources(DRIVERS / "heatbath.py")
+
+
+def test_a_changed_formula_changes_the_digest(tmp_path, monkeypatch):
+    driver, formula = tmp_path / "gauge.py", tmp_path / "sites" / "gauge.py"
+    formula.parent.mkdir()
+    driver.write_text("from gaugeflow.sites.gauge import staple_up\n")
+    monkeypatch.setitem(gaugeflow_numba._jit._PACKAGES, "gaugeflow.sites", formula.parent)
+    seen = set()
+    for text in ("a = 1\n", "a = 2\n", "a = 1\n"):
+        formula.write_text(text)
+        sources.cache_clear()
+        digest.cache_clear()
+        seen.add(digest(driver))
+    sources.cache_clear()
+    digest.cache_clear()
+    assert len(seen) == 2
