@@ -30,7 +30,7 @@ SHAPE, FOLD = (4, 4, 2, 2), (2, 2, 1, 1)
 PLAIN, SHUFFLED, GATHERED = (None, 19), (FOLD, 4), (FOLD, 5)
 SIZES = (1, 2, 3, 4)
 JACOBIANS = {f"residual_{k}" for k in ("score", "solve", "update", "update_vjp")} | {
-    f"smeared_{k}" for k in ("solve", "update", "update_vjp")
+    f"smeared_{k}" for k in ("score", "solve", "update", "update_vjp")
 }
 LAYOUTS = tuple(itertools.product((np.complex128, np.complex64), ("plain", "folded")))
 

@@ -16,6 +16,7 @@ from gaugeflow.sites.smeared import (
     assemble_bar_product,
     generator,
     loops_determinant,
+    loops_score,
     loops_tangent,
     loops_vjp,
     schulz,
@@ -200,6 +201,21 @@ def smeared_solve(lattice, links, mu, sites, paths, tolerance, limit):
     return out, lattice.sum_folds(log_det.sum(axis=0)), np.sqrt(_largest(lattice, change))
 
 
+@inline
+def _put_paths_bar(paths_bar, row, count, lanes, lane, g, factor, h, s_z, b_0, b_n, frozen):
+    """A multiple of the cotangents of the seven matrices of one active link, from those of A, C, D, R, R'."""
+    a_bar, c_bar, e_bar, r_bar, t_bar = frozen
+    b_0_bar, h_bar = assemble_bar_product(b_0, h, r_bar, t_bar)
+    b_n_bar, z_bar = assemble_bar_product(b_n, dag(s_z), r_bar, t_bar)
+    put_link(paths_bar, 0, row, count, lanes, lane, g, scale(factor, dag(a_bar)))
+    put_link(paths_bar, 1, row, count, lanes, lane, g, scale(factor, dag(c_bar)))
+    put_link(paths_bar, 2, row, count, lanes, lane, g, scale(factor, dag(z_bar)))
+    put_link(paths_bar, 3, row, count, lanes, lane, g, scale(factor, dag(e_bar)))
+    put_link(paths_bar, 4, row, count, lanes, lane, g, scale(factor, h_bar))
+    put_link(paths_bar, 5, row, count, lanes, lane, g, scale(factor, b_0_bar))
+    put_link(paths_bar, 6, row, count, lanes, lane, g, scale(factor, b_n_bar))
+
+
 @parallel
 def _smeared_update_vjp(
     links, paths, mu, active_sites, size, log_det_bar, total, active_bar, paths_bar, table, d, sites, lanes, g
@@ -219,16 +235,9 @@ def _smeared_update_vjp(
             y = update(u, generator(u, a, c, e, r, t))
             y_bar = scale(-0.5, project_site(mul(y, link(total, table, mu, x, sites, lanes, lane, g))))
             x_bar, a_bar, c_bar, e_bar, r_bar, t_bar = loops_vjp(memory, u, a, c, e, r, t, y_bar, bar)
-            b_0_bar, h_bar = assemble_bar_product(b_0, h, r_bar, t_bar)
-            b_n_bar, z_bar = assemble_bar_product(b_n, dag(s_z), r_bar, t_bar)
+            frozen = (a_bar, c_bar, e_bar, r_bar, t_bar)
             put_link(active_bar, 0, row, count, lanes, lane, g, scale(-2.0, dag_mul(u, x_bar)))
-            put_link(paths_bar, 0, row, count, lanes, lane, g, dag(a_bar))
-            put_link(paths_bar, 1, row, count, lanes, lane, g, dag(c_bar))
-            put_link(paths_bar, 2, row, count, lanes, lane, g, dag(z_bar))
-            put_link(paths_bar, 3, row, count, lanes, lane, g, dag(e_bar))
-            put_link(paths_bar, 4, row, count, lanes, lane, g, h_bar)
-            put_link(paths_bar, 5, row, count, lanes, lane, g, b_0_bar)
-            put_link(paths_bar, 6, row, count, lanes, lane, g, b_n_bar)
+            _put_paths_bar(paths_bar, row, count, lanes, lane, g, 1.0, h, s_z, b_0, b_n, frozen)
 
 
 def smeared_update_vjp(lattice, links, mu, sites, paths, log_det_bar, total):
@@ -249,3 +258,34 @@ def smeared_update_vjp(lattice, links, mu, sites, paths, log_det_bar, total):
         *geometry.local_arguments,
     )
     return active_bar, paths_bar
+
+
+@parallel
+def _smeared_score(links, paths, mu, active_sites, size, total, active, paths_bar, table, d, sites, lanes, g):
+    count = len(active_sites)
+    n = pieces(count)
+    w = width(g)
+    for item in prange(n * blocks(lanes, g)):
+        lane = first_lane(item // n, lanes, g)
+        memory = (np.empty(size * w, links.dtype), g)
+        for row in range(first(item % n, count), first(item % n + 1, count)):
+            x = (active_sites[row], 0)
+            u = link(links, table, mu, x, sites, lanes, lane, g)
+            s_a, s_c, s_z, s_0, h, b_0, b_n = _paths(paths, table, row, count, lanes, lane, g)
+            a, c, e, r, t = assemble(s_a, s_c, s_z, s_0, h, b_0, b_n)
+            score = scale(-0.5, project_site(mul(u, link(total, table, mu, x, sites, lanes, lane, g))))
+            new_score, a_bar, c_bar, e_bar, r_bar, t_bar = loops_score(memory, u, a, c, e, r, t, score)
+            frozen = (a_bar, c_bar, e_bar, r_bar, t_bar)
+            y = update(u, generator(u, a, c, e, r, t))
+            put_link(active, 0, row, count, lanes, lane, g, scale(-2.0, dag_mul(y, new_score)))
+            _put_paths_bar(paths_bar, row, count, lanes, lane, g, -1.0, h, s_z, b_0, b_n, frozen)
+
+
+def smeared_score(lattice, links, mu, sites, paths, total):
+    _check_paths(lattice, links, sites, paths)
+    geometry = Geometry(lattice, links)
+    active, paths_bar = empty_like(paths[0]), empty_like(paths)
+    size = memory_size(geometry.n)
+    arguments = (flat(links), flat(paths), mu, sites, size, flat(total), flat(active), flat(paths_bar))
+    _smeared_score(*arguments, *geometry.local_arguments)
+    return active, paths_bar

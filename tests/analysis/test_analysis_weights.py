@@ -7,6 +7,7 @@ import pytest
 
 from gaugeflow.analysis import (
     acceptance_gaussian,
+    effective_configurations,
     ess,
     ess_gaussian,
     gamma_method,
@@ -119,3 +120,11 @@ def test_refusals():
         variance_per_site(np.zeros(10), 0)
     with pytest.raises(ValueError, match="differ in the configurations"):
         reweighted_mean(np.zeros(10), np.zeros(11))
+
+
+def test_effective_configurations():
+    """The smallest of several; n for equal weights, 1 where one weight is all."""
+    one = np.full(8, -700.0)
+    one[3] = 0.0
+    assert effective_configurations(np.zeros(8)) == pytest.approx(8.0)
+    assert effective_configurations(np.zeros(8), one) == pytest.approx(1.0)

@@ -104,6 +104,7 @@ KERNELS = {
     "smear": lambda c: (c.links, 0.1 * c.weights(c.lattice.ndim**2), -1.0),
     "smear_vjp": lambda c: (c.links, 0.1 * c.weights(c.lattice.ndim**2), -1.0, c.matrices),
     "smear_vjp_active": lambda c: (c.links, 0.1 * c.weights(c.lattice.ndim**2), -1.0, c.matrices, MU, c.sites),
+    "smeared_score": lambda c: (c.links, MU, c.sites, c.loops, c.matrices),
     "smeared_solve": lambda c: (c.links, MU, c.sites, c.loops, 1e-6 if c.dtype == np.complex64 else 1e-14, 100),
     "smeared_tangent": lambda c: (c.links, MU, c.sites, c.loops, c.algebra),
     "smeared_update": lambda c: (c.links, MU, c.sites, c.loops),

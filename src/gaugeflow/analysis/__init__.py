@@ -26,8 +26,10 @@ from gaugeflow.analysis.susceptibility import (
     topological_susceptibility,
 )
 from gaugeflow.analysis.weights import (
+    FEW,
     VariancePerSite,
     acceptance_gaussian,
+    effective_configurations,
     ess,
     ess_gaussian,
     kl_gaussian,
@@ -37,6 +39,7 @@ from gaugeflow.analysis.weights import (
 )
 
 __all__ = [
+    "FEW",
     "Combined",
     "Cost",
     "EffectiveMass",
@@ -58,6 +61,7 @@ __all__ = [
     "derive_independent",
     "difference_flow",
     "difference_independent",
+    "effective_configurations",
     "effective_mass",
     "ess",
     "ess_gaussian",

@@ -51,6 +51,16 @@ def ess(log_weight: SeriesLike) -> Estimate:
     return replace(estimate, value=min(estimate.value, 1.0))  # Rounding of nearly equal weights.
 
 
+FEW = 10.0
+"""Effective configurations below which a reweighted mean is biased towards the source and its error is too small."""
+
+
+def effective_configurations(*log_weights: SeriesLike) -> float:
+    """Effective number of configurations, ESS times n, the smallest of several sets of weights; see :data:`FEW`."""
+    given = [as_series(log_weight, "log_weight") for log_weight in log_weights]
+    return min(ess(series).value * series.n for series in given)
+
+
 def variance_per_site(log_weight: SeriesLike, volume: int) -> VariancePerSite:
     """Log-weight variance divided by the number of sites, from the ESS and directly.
 

@@ -54,7 +54,8 @@ def check_flow(
         log_det when all other configurations become equal to the first; ``log_det``: difference from a brute-force
         determinant in orthonormal left coordinates; ``tangent``: part of the cotangent of x outside the algebra,
         relative; ``x_bar`` and ``params_bar NAME``: |difference| / |cotangent| along unit normal directions, for
-        parameters also along single entries (the norm is that of the leaf, plus 1e-4 of the whole).
+        parameters also along single entries (the norm is that of the leaf, plus 1e-4 of the whole); ``score``, for flows
+        that offer ``push_score``: error of the score of y along images of normal directions, relative to their product.
 
     Raises
     ------
@@ -93,7 +94,30 @@ def check_flow(
         return manifold.inner(y_bar, manifold.velocity(d_y, y)) + log_det_bar * d_log_det
 
     _check_cotangents(report, manifold, slope, params, x, params_bar, x_bar, rng, tolerance)
+    if hasattr(flow, "push_score"):
+        _check_score(report, flow, manifold, params, x, y, rng, tolerance)
     return report.finish()
+
+
+def _check_score(
+    report: Report, flow: Any, manifold: Manifold, params: Params, x: Array, y: Array, rng: Normal, tolerance: float
+) -> None:
+    """``J^-T (s - grad log_det)``, with log_det as a function of x, for a score s: both parts by differences."""
+    xp = array_namespace(x)
+    score = next(tangents(manifold, x, rng, 1))
+    with Unchanged(report, x, params, y, score):
+        pushed = flow.push_score(params, x, y, score)
+    report.like("score", pushed, y)
+    for w in tangents(manifold, x, rng, DIRECTIONS):
+
+        def move(e: float, w: Array = w) -> tuple[Array, Array]:
+            return flow.forward(params, manifold.retract(x, w, e))
+
+        d_y, d_log_det = differentiate(move)
+        image = manifold.inner(pushed, manifold.velocity(d_y, y))
+        expected = manifold.inner(score, w) - d_log_det
+        size = xp.sqrt(manifold.inner(score, score) * manifold.inner(w, w))
+        report.measure("score", xp.abs(image - expected) / size, tolerance)
 
 
 def check_module(

@@ -46,9 +46,15 @@ def derive(runfile: Path, as_json: bool) -> None:
         return
     for title in ("weights", "derivatives"):
         columns = [key.replace("_", " ") for key in results[title][0]]
-        print_table(title, columns, [tuple(row.values()) for row in results[title]])
+        print_table(title, columns, [tuple(_shown(*item) for item in row.items()) for row in results[title]])
     for name in (RESULT, FIGURE, MEASUREMENTS):
         click.echo(f"wrote {run.folder / name}")
+
+
+def _shown(key: str, value: Any) -> Any:
+    from gaugeflow.systems.correlated import effective
+
+    return effective(value) if key == "n_effective" else value
 
 
 def _measure(run: RunFile, progress: Progress) -> Measurements:
@@ -123,7 +129,7 @@ def _points(derivatives: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _derivatives(run: RunFile, data: Measurements) -> dict[str, Any]:
     """ESS of every map, and every derivative with its error."""
-    from gaugeflow.analysis import derivative_central, derivative_one_sided, ess, gamma_method
+    from gaugeflow.analysis import derivative_central, derivative_one_sided, effective_configurations, ess, gamma_method
     from gaugeflow.cli import assembly
     from gaugeflow.runfile import ObservablesSection
 
@@ -144,11 +150,13 @@ def _derivatives(run: RunFile, data: Measurements) -> dict[str, Any]:
 
         for target in chosen:
             for kind in ("plain", "flow"):
-                series = {kind: derivative_one_sided(source, *image(kind, target), target.step)}
+                o, weight = image(kind, target)
+                found = {kind: (derivative_one_sided(source, o, weight, target.step), [weight])}
                 if target.step > 0 and -target.step in by_step:
                     opposite = image(kind, by_step[-target.step])
-                    series[f"{kind}, central"] = derivative_central(*image(kind, target), *opposite, target.step)
-                for estimator, values in series.items():
+                    central = derivative_central(o, weight, *opposite, target.step)
+                    found[f"{kind}, central"] = central, [weight, opposite[1]]
+                for estimator, (values, used) in found.items():
                     estimate = gamma_method(values)
                     derivatives.append(
                         {
@@ -159,6 +167,7 @@ def _derivatives(run: RunFile, data: Measurements) -> dict[str, Any]:
                             "value": estimate.value,
                             "error": estimate.error,
                             "tau_int": estimate.tau_int,
+                            "n_effective": effective_configurations(*used),
                         }
                     )
     return {"n_configurations": len(data.columns()["id"]), "weights": weights, "derivatives": derivatives}

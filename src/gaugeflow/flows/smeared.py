@@ -302,41 +302,80 @@ class SmearedSweep:
         delta = self._delta(params)
         work = xp.asarray(y, copy=True)
         total = kernels.to_ambient(lattice, y, y_bar)
-        rows, classes = self.shape
         nought = xp.zeros((lattice.batch(x.shape[-1]),), dtype=xp.float64)
+        rows, classes = self.shape
         bars = {(i, k): nought for i in range(rows) for k in range(classes)}
         for active in reversed(self._layers()):
             for mu, sites in active:
                 work = kernels.overwrite(lattice, work, mu, sites, active_rows(x, mu, sites))
-            weights = self._gradient_weights(delta)
-            layer = self._layer(weights, work, active)
-            first, last = layer.stages.links[0], layer.stages.links[self.smearing.steps]
-            last_bar, first_bar, direction = (xp.zeros_like(work) for _ in range(3))
+            layer = self._layer(self._gradient_weights(delta), work, active)
+            paths_bars = []
             for (mu, sites), parts in zip(active, layer.rows, strict=True):
                 paths = self._paths(delta, parts)
                 active_bar, paths_bar = kernels.smeared_update_vjp(lattice, work, mu, sites, paths, log_det_bar, total)
                 total = kernels.overwrite(lattice, total, mu, sites, active_bar)
-                # The order of paths is that of _paths; fields A, Q, Z share the staples of V_n
-                for k in range(classes):
-                    staples_bar = sum(delta[i][k] * paths_bar[i, ...] for i in range(len(_LOOPS)))
-                    for i in range(len(_LOOPS)):
-                        bars[i, k] = bars[i, k] + self._inner(paths_bar[i, ...], parts.staples[k])
-                    last_bar, _ = kernels.path_sum_vjp(
-                        lattice, last, mu, sites, self._class_weight(k, mu), staples_bar, last_bar
-                    )
-                first_bar, _ = kernels.path_sum_vjp(lattice, first, mu, sites, 1.0, paths_bar[3, ...], first_bar)
-                direction = kernels.overwrite(lattice, direction, mu, sites, paths_bar[4, ...])
-                first_bar = _add_rows(lattice, first_bar, mu, sites, paths_bar[5, ...])
-                last_bar = _add_rows(lattice, last_bar, mu, sites, paths_bar[6, ...])
-            bar, plane_bar = self.smearing.pull_back(
-                lattice, layer.stages, weights, layer.gradient, direction, last_bar
-            )
+                paths_bars.append(paths_bar)
+                for i, k in product(range(len(_LOOPS)), range(classes)):
+                    bars[i, k] = bars[i, k] + self._inner(paths_bar[i, ...], parts.staples[k])
+            total, plane_bar = self._frozen_vjp(delta, work, active, layer, paths_bars, total)
             for m, (i, plane) in product(range(plane_bar.shape[0]), enumerate(lattice.planes)):
                 row = len(_LOOPS) + m, self._plane_class(*plane)
                 bars[row] = bars[row] + plane_bar[m, i, ...]
-            total = self.smearing.fill_vjp(lattice, work, active, layer.stages, bar + first_bar, total)
         delta_bar = xp.stack([xp.stack([bars[i, k] for k in range(classes)]) for i in range(rows)])
         return {"delta": delta_bar}, kernels.from_ambient(lattice, x, total)
+
+    def push_score(self, params: Params, x: Array, y: Array, score: Array) -> Array:
+        """Gradient of the log-density of ``y = f(x)`` from that of x, both algebra fields."""
+        lattice = self.lattice
+        xp = array_namespace(x)
+        delta = self._delta(params)
+        work = xp.asarray(x, copy=True)
+        total = kernels.to_ambient(lattice, x, score)
+        for active in self._layers():
+            layer = self._layer(self._gradient_weights(delta), work, active)
+            parts = [
+                kernels.smeared_score(lattice, work, mu, sites, self._paths(delta, rows), total)
+                for (mu, sites), rows in zip(active, layer.rows, strict=True)
+            ]
+            total, _ = self._frozen_vjp(delta, work, active, layer, [bars for _, bars in parts], total)
+            for (mu, sites), (moved, _) in zip(active, parts, strict=True):
+                total = kernels.overwrite(lattice, total, mu, sites, moved)
+                work = kernels.overwrite(lattice, work, mu, sites, active_rows(y, mu, sites))
+        return kernels.from_ambient(lattice, y, total)
+
+    def _frozen_vjp(
+        self,
+        delta: list[list[float]],
+        links: Array,
+        active: Active,
+        layer: _Layer,
+        paths_bars: list[Array],
+        total: Array,
+    ) -> tuple[Array, Array]:
+        """``total`` (consumed) plus the cotangents of frozen links that follow from those of the paths.
+
+        Returns
+        -------
+        total, plane_bar : Array
+            Cotangents of links; of the weight of each gradient and plane, ``(n_gradients, n_planes, batch)``.
+        """
+        lattice = self.lattice
+        xp = array_namespace(links)
+        first, last = layer.stages.links[0], layer.stages.links[self.smearing.steps]
+        last_bar, first_bar, direction = (xp.zeros_like(links) for _ in range(3))
+        for (mu, sites), bar in zip(active, paths_bars, strict=True):
+            # The order of paths is that of _paths; fields A, Q, Z share the staples of V_n
+            for k in range(self.shape[1]):
+                staples_bar = sum(delta[i][k] * bar[i, ...] for i in range(len(_LOOPS)))
+                weight = self._class_weight(k, mu)
+                last_bar, _ = kernels.path_sum_vjp(lattice, last, mu, sites, weight, staples_bar, last_bar)
+            first_bar, _ = kernels.path_sum_vjp(lattice, first, mu, sites, 1.0, bar[3, ...], first_bar)
+            direction = kernels.overwrite(lattice, direction, mu, sites, bar[4, ...])
+            first_bar = _add_rows(lattice, first_bar, mu, sites, bar[5, ...])
+            last_bar = _add_rows(lattice, last_bar, mu, sites, bar[6, ...])
+        weights = self._gradient_weights(delta)
+        bar, plane_bar = self.smearing.pull_back(lattice, layer.stages, weights, layer.gradient, direction, last_bar)
+        return self.smearing.fill_vjp(lattice, links, active, layer.stages, bar + first_bar, total), plane_bar
 
     def _inner(self, bar: Array, rows: Array) -> Array:
         """Sum of Re tr(bar row) over active links, ``(batch,)`` float64."""

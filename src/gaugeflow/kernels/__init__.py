@@ -32,6 +32,7 @@ from gaugeflow.kernels.smear import plaquette_gradient, smear, smear_vjp, smear_
 from gaugeflow.kernels.smeared import (
     newton_schulz,
     newton_schulz_vjp,
+    smeared_score,
     smeared_solve,
     smeared_tangent,
     smeared_update,
@@ -70,6 +71,7 @@ __all__ = [
     "smear",
     "smear_vjp",
     "smear_vjp_active",
+    "smeared_score",
     "smeared_solve",
     "smeared_tangent",
     "smeared_update",

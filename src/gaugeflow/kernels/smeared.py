@@ -26,6 +26,7 @@ from gaugeflow.sites.smeared import (
     assemble_bar_product,
     generator,
     loops_determinant,
+    loops_score,
     loops_tangent,
     loops_vjp,
     schulz,
@@ -162,7 +163,54 @@ def smeared_update_vjp(
     y_bar = scale(-0.5, project(mul(y, link_at(lattice, total, mu, here))))
     memory = [None] * memory_size(links.shape[2])
     x_bar, a_bar, c_bar, d_bar, r_bar, t_bar = loops_vjp(memory, u, a, c, d, r, t, y_bar, bar + 0.0 * xp.real(u[0]))
+    bars = _paths_bar(g, s_z, b_0, b_n, a_bar, c_bar, d_bar, r_bar, t_bar)
+    return to_field(lattice, scale(-2.0, dag_mul(u, x_bar))), xp.stack([to_field(lattice, x) for x in bars])
+
+
+def _paths_bar(
+    g: Matrix,
+    s_z: Matrix,
+    b_0: Matrix,
+    b_n: Matrix,
+    a_bar: Matrix,
+    c_bar: Matrix,
+    d_bar: Matrix,
+    r_bar: Matrix,
+    t_bar: Matrix,
+) -> tuple[Matrix, ...]:
+    """Cotangents of ``paths`` from those of A, C, D, R, R'."""
     b_0_bar, g_bar = assemble_bar_product(b_0, g, r_bar, t_bar)
     b_n_bar, z_bar = assemble_bar_product(b_n, dag(s_z), r_bar, t_bar)
-    bars = (dag(a_bar), dag(c_bar), dag(z_bar), dag(d_bar), g_bar, b_0_bar, b_n_bar)
-    return to_field(lattice, scale(-2.0, dag_mul(u, x_bar))), xp.stack([to_field(lattice, x) for x in bars])
+    return dag(a_bar), dag(c_bar), dag(z_bar), dag(d_bar), g_bar, b_0_bar, b_n_bar
+
+
+@kernel("links", "total")
+def smeared_score(
+    lattice: Lattice, links: Array, mu: int, sites: Array, paths: Array, total: Array
+) -> tuple[Array, Array]:
+    """Gradient of the log-density of the links after :func:`smeared_update`.
+
+    Parameters
+    ----------
+    lattice, links, mu, sites, paths
+        Arguments of the update.
+    total
+        Matrix cotangents of ``links``, the gradient of the log-density before; only active links are read.
+
+    Returns
+    -------
+    active, paths_bar : Array
+        Active rows: gradient at the *new* links as matrix cotangents; cotangents of ``paths`` whose pull-back is to be
+        added to the gradient at frozen links (the sign is already negative).
+    """
+    _check_paths(lattice, links, sites, paths)
+    xp = array_namespace(links)
+    here = slots_of(lattice, xp, sites)
+    u = link_at(lattice, links, mu, here)
+    _, _, s_z, _, g, b_0, b_n = _numbers(lattice, paths)
+    a, c, d, r, t = assemble(*_numbers(lattice, paths))
+    score = scale(-0.5, project(mul(u, link_at(lattice, total, mu, here))))
+    new_score, *frozen = loops_score([None] * memory_size(links.shape[2]), u, a, c, d, r, t, score)
+    y = update(u, generator(u, a, c, d, r, t))
+    bars = [scale(-1.0, x) for x in _paths_bar(g, s_z, b_0, b_n, *frozen)]
+    return to_field(lattice, scale(-2.0, dag_mul(y, new_score))), xp.stack([to_field(lattice, x) for x in bars])

@@ -253,6 +253,31 @@ def link_vjp(memory: Any, y_bar: Matrix) -> Matrix:
     return scale(-2.0, combine(memory, vectors, y_bar))
 
 
+def inverse_transposed(memory: Any, x: Matrix) -> Matrix:
+    """J^-T x = (c + (ad F) s / 2) K^-T x, for an algebra element x at the old link: an algebra element at the new one.
+
+    Needs the memory as :func:`fill_around` leaves it, but with K inverted.
+    """
+    n = size(x)
+    dim = dimension(n)
+    count = powers(n)
+    square = dim * dim
+    c, s, k, ad = count * square, (count + 1) * square, (count + 3) * square, (count + 4) * square
+    vectors = (2 * count + 7) * square + 4 * count
+    coordinates(memory, vectors, x)
+    for j in range(dim):
+        y = get(memory, k + j) * get(memory, vectors)
+        for i in range(1, dim):
+            y = y + get(memory, k + dim * i + j) * get(memory, vectors + i)
+        put(memory, vectors + dim + j, y)
+    apply(memory, s, vectors + dim, vectors + 2 * dim, x)
+    apply(memory, ad, vectors + 2 * dim, vectors + 3 * dim, x)
+    apply(memory, c, vectors + dim, vectors, x)
+    for i in range(dim):
+        put(memory, vectors + i, get(memory, vectors + i) + 0.5 * get(memory, vectors + 3 * dim + i))
+    return combine(memory, vectors, x)
+
+
 def polynomials_vjp(memory: Any, f: Matrix, log_det_bar: Number) -> Matrix:
     """Matrix x with dL = Re tr(x dF) for L = log_det_bar tr K^-1 (dc + ds H).
 

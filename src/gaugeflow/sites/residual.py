@@ -15,10 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from gaugeflow.sites.adjoint import (
-    apply,
-    combine,
     contract,
-    coordinates,
     determinant,
     dimension,
     invert,
@@ -26,7 +23,14 @@ from gaugeflow.sites.adjoint import (
     symmetric_part,
 )
 from gaugeflow.sites.exponential import exp
-from gaugeflow.sites.jacobian import fill_around, link_vjp, polynomials_vjp, powers, symmetrise
+from gaugeflow.sites.jacobian import (
+    fill_around,
+    inverse_transposed,
+    link_vjp,
+    polynomials_vjp,
+    powers,
+    symmetrise,
+)
 from gaugeflow.sites.matrix import (
     add,
     dag_mul,
@@ -39,7 +43,7 @@ from gaugeflow.sites.matrix import (
     size,
     sub,
 )
-from gaugeflow.sites.numbers import Matrix, Number, get, largest, put, real
+from gaugeflow.sites.numbers import Matrix, Number, largest, real
 
 
 # ---- the determinant -------------------------------------------------------------------------------------------------
@@ -127,29 +131,12 @@ def update_score(memory: Any, u: Matrix, a: Matrix, score: Matrix) -> tuple[Matr
         Algebra element at the new link; matrix whose pull-back to frozen links is to be *subtracted* from their score.
     """
     n = size(a)
-    dim = dimension(n)
-    count = powers(n)
-    square = dim * dim
-    c, s, k, ad = count * square, (count + 1) * square, (count + 3) * square, (count + 4) * square
-    vectors = (2 * count + 7) * square + 4 * count
     one = 0.0 * real(u[0]) + 1.0
     gradient, _ = update_vjp(memory, u, a, scale(0.0, score), one)
     w = mul(u, a)
-    f = project(w)
-    fill(memory, f, w)
-    invert(memory, k, w)
-    coordinates(memory, vectors, sub(score, gradient))
-    for j in range(dim):
-        x = get(memory, k + j) * get(memory, vectors)
-        for i in range(1, dim):
-            x = x + get(memory, k + dim * i + j) * get(memory, vectors + i)
-        put(memory, vectors + dim + j, x)
-    apply(memory, s, vectors + dim, vectors + 2 * dim, w)
-    apply(memory, ad, vectors + 2 * dim, vectors + 3 * dim, w)
-    apply(memory, c, vectors + dim, vectors, w)
-    for i in range(dim):
-        put(memory, vectors + i, get(memory, vectors + i) + 0.5 * get(memory, vectors + 3 * dim + i))
-    new_score = combine(memory, vectors, w)
+    fill(memory, project(w), w)
+    invert(memory, (powers(n) + 3) * dimension(n) * dimension(n), w)
+    new_score = inverse_transposed(memory, sub(score, gradient))
     _, a_bar = update_vjp(memory, u, a, new_score, one)
     return new_score, a_bar
 

@@ -27,7 +27,14 @@ from gaugeflow.sites.adjoint import (
     symmetric_part,
 )
 from gaugeflow.sites.exponential import exp
-from gaugeflow.sites.jacobian import fill_around, link_vjp, polynomials_vjp, powers, symmetrise
+from gaugeflow.sites.jacobian import (
+    fill_around,
+    inverse_transposed,
+    link_vjp,
+    polynomials_vjp,
+    powers,
+    symmetrise,
+)
 from gaugeflow.sites.matrix import (
     add,
     dag,
@@ -206,6 +213,29 @@ def loops_vjp(
     u_bar = sub(dag_mul(e, mul(y_bar, e)), scale(0.5, project(own)))
     t_bar = mul(dag_mul(u, turned_bar), u)
     return u_bar, mul(w_bar, u), mul(x_bar, u), mul(z_bar, u), add(f_bar, turn), t_bar
+
+
+def loops_score(
+    memory: Any, u: Matrix, a: Matrix, c: Matrix, d: Matrix, r: Matrix, t: Matrix, score: Matrix
+) -> tuple[Matrix, Matrix, Matrix, Matrix, Matrix, Matrix]:
+    """Gradient of the log-density after the update of one link, from the one before.
+
+    As for :func:`gaugeflow.sites.residual.update_score`: ``J^-T (score - grad log det)``.
+
+    Returns
+    -------
+    new_score, a_bar, c_bar, d_bar, r_bar, t_bar
+        Algebra element at the new link; matrices whose pull-back to frozen links is to be *subtracted* from their
+        score.
+    """
+    n = size(u)
+    one = 0.0 * real(u[0]) + 1.0
+    gradient = loops_vjp(memory, u, a, c, d, r, t, scale(0.0, score), one)[0]
+    fill_loops(memory, generator(u, a, c, d, r, t), u, a, c, d, r, t)
+    invert(memory, (powers(n) + 3) * dimension(n) * dimension(n), u)
+    new_score = inverse_transposed(memory, sub(score, gradient))
+    _, a_bar, c_bar, d_bar, r_bar, t_bar = loops_vjp(memory, u, a, c, d, r, t, new_score, one)
+    return new_score, a_bar, c_bar, d_bar, r_bar, t_bar
 
 
 def solve_loops(

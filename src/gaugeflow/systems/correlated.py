@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gaugeflow.analysis import (
+    FEW,
     Cost,
     Estimate,
     Series,
@@ -15,6 +16,7 @@ from gaugeflow.analysis import (
     derivative_linear,
     derivative_one_sided,
     difference_independent,
+    effective_configurations,
     ess,
     format_error,
     gain,
@@ -69,6 +71,14 @@ def estimates(data: Measurements, independent: Measurements, name: str, step: fl
     return result
 
 
+def maps_of(label: str, step: float) -> list[str]:
+    """Columns of the maps that an estimator reweights: ``plain+0.01``, ``flow-0.01``; none without weights."""
+    if label in ("independent", "linearised flow"):
+        return []
+    kind = "flow" if label.startswith("flow") else "plain"
+    return [f"{kind}{sign * step:+g}" for sign in ((1, -1) if label.endswith("central") else (1,))]
+
+
 def costs(clock: Clock, label: str, step: float) -> Cost:
     """Seconds that an estimator spent; an ensemble at the target costs what the source ensemble costs."""
     source, measurement = clock.spent("source"), clock.spent("measurement", "")
@@ -77,11 +87,10 @@ def costs(clock: Clock, label: str, step: float) -> Cost:
     if label == "linearised flow":
         flow, images = clock.spent("flow", "linear"), clock.spent("measurement", "linear")
         return Cost(source, measurement + images, flow, clock.spent("training"))
-    kind = "flow" if label.startswith("flow") else "plain"
-    names = [f"{kind}{sign * step:+g}" for sign in ((1, -1) if label.endswith("central") else (1,))]
+    names = maps_of(label, step)
     flow = sum(clock.spent("flow", name) for name in names)
     images = sum(clock.spent("measurement", name) for name in names)
-    return Cost(source, measurement + images, flow, clock.spent("training") if kind == "flow" else 0.0)
+    return Cost(source, measurement + images, flow, clock.spent("training") if flow > 0.0 else 0.0)
 
 
 def analyse(
@@ -99,6 +108,7 @@ def analyse(
         found = {label: gamma_method(x) for label, x in estimates(data, independent, name, step).items()}
         reference = found["independent"]
         for label, estimate in found.items():
+            weights = [data.series(f"{column}|log_weight") for column in maps_of(label, step)]
             better = gain(reference, estimate, costs(clock, "independent", step), costs(clock, label, step))
             derivatives.append(
                 {
@@ -108,6 +118,7 @@ def analyse(
                     "value": estimate.value,
                     "error": estimate.error,
                     "tau_int": estimate.tau_int,
+                    "n_effective": effective_configurations(*weights) if weights else None,
                     "gain_equal_statistics": better.equal_statistics,
                     "gain_equal_cost": better.equal_cost,
                     "gain_equal_cost_with_training": better.equal_cost_with_training,
@@ -162,6 +173,7 @@ def derivatives_table(results: list[dict[str, Any]]) -> Table:
             d["estimator"],
             format_error(d["value"], d["error"]),
             f"{d['tau_int']:.2f}",
+            effective(d["n_effective"]),
             f"{d['gain_equal_statistics']:.3g}",
             f"{d['gain_equal_cost']:.3g}",
             f"{d['gain_equal_cost_with_training']:.3g}",
@@ -175,11 +187,25 @@ def derivatives_table(results: list[dict[str, Any]]) -> Table:
         "estimator",
         "d/dbeta",
         "tau_int",
+        "effective",
         "per configuration",
         "per second",
         "with training",
     )
-    return Table("Derivatives (last three: ratios of variances, independent ensembles are 1)", columns, tuple(rows))
+    return Table(DERIVATIVES, columns, tuple(rows))
+
+
+DERIVATIVES = (
+    "Derivatives (last three: ratios of variances, independent ensembles are 1; an estimate from fewer than "
+    f"{FEW:g} effective configurations, marked !, is biased and its error too small)"
+)
+
+
+def effective(number: float | None) -> str:
+    """Effective configurations of an estimate, with a mark where they are too few."""
+    if number is None:
+        return ""
+    return f"{number:.1f}{' !' if number < FEW else ''}"
 
 
 def cost_table(seconds: Mapping[str, float]) -> Table:
