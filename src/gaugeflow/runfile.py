@@ -85,14 +85,20 @@ class FlowSection:
 
 @dataclass(frozen=True)
 class TrainingSection:
-    """``[training]``: coefficients by linear least squares, refined by Adam where ``method`` says so."""
+    """``[training]``: coefficients by linear least squares, refined by Adam where ``method`` says so.
+
+    Adam lowers ``loss``, its gradients scaled back to the norm ``clip``, and stops after ``patience`` evaluations without
+    a better ESS on the held-out configurations (0: never).
+    """
 
     method: Literal["least-squares", "adam"] = "least-squares"
     configurations: int = _limited(least=8, default=64)
     steps: int = _limited(least=1, default=200)
     batch: int = _limited(least=1, default=16)
     learning_rate: float = _limited(above=0.0, default=1e-3)
-    seed: int = _limited(least=0, default=1)
+    loss: Literal["log-variance", "reverse-kl", "path-gradient"] = "log-variance"
+    clip: float = _limited(above=0.0, default=math.inf)
+    patience: int = _limited(least=0, default=0)
 
 
 Observable = Literal["plaquette", "plaquette_spatial", "plaquette_temporal", "t2_e", "q_squared"]

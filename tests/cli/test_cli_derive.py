@@ -87,6 +87,14 @@ def test_adam_refines_the_fit(gaugeflow, sampled):
     (adam, _) = gaugeflow("train", sampled, "--json")
     assert adam["ess_flow"] >= linear["ess_flow"]
     assert "adam" in gaugeflow("train", sampled)
+    assert gaugeflow("train", sampled, "--json")[0]["ess_flow"] == adam["ess_flow"]  # continued: nothing left to do
+    training = 'method = "adam"\nsteps = 4\nlearning_rate = 0.02\nloss = "path-gradient"\nclip = 5.0\npatience = 2'
+    sampled.write_text(RUN.format(training=training, flow=RESIDUAL))
+    assert "a checkpoint of another training" in gaugeflow("train", sampled, status=2)
+    for path in (sampled.parent / "out").glob("training-*.h5"):
+        path.unlink()
+    (path_gradient, _) = gaugeflow("train", sampled, "--json")
+    assert path_gradient["ess_flow"] >= linear["ess_flow"]
 
 
 def test_sources_from_files(gaugeflow, sampled, tmp_path):

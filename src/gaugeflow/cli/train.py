@@ -64,7 +64,7 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     from gaugeflow.cli import assembly
     from gaugeflow.io.params import write_params
     from gaugeflow.runfile import TrainingSection
-    from gaugeflow.training import Adam, cosine, held_out_ess, log_variance
+    from gaugeflow.training import Adam, cosine, held_out_ess, log_variance, reverse_kl, reverse_kl_path
     from gaugeflow.training import train as train_flow
 
     settings = run.require(TrainingSection)
@@ -79,6 +79,7 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     held_out = assembly.source_ensemble(run, lattice, split, count)
     params: Any = _fit(run, target, fitted, source)
     if settings.method == "adam":
+        losses = {"log-variance": log_variance, "reverse-kl": reverse_kl, "path-gradient": reverse_kl_path}
         scale = max(float(abs(sweep["delta"]).max()) for sweep in params.values())
         trained = train_flow(
             flow,
@@ -87,11 +88,13 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
             goal,
             fitted,
             held_out,
-            loss=log_variance,
-            optimiser=Adam(cosine(settings.learning_rate * scale, settings.steps)),
+            loss=losses[settings.loss],
+            optimiser=Adam(cosine(settings.learning_rate * scale, settings.steps), clip=settings.clip),
             steps=settings.steps,
             batch=settings.batch,
+            patience=settings.patience or None,
             checkpoint=run.folder / f"training-{target.name}.h5",
+            described=_described(run, target),
             progress=lambda step, ess: progress(f"{target.name}: training, ESS {ess:.3f}", step, settings.steps),
         )
         params = trained.params
@@ -114,6 +117,14 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     }
     write_params(path, params, attributes=io.provenance(result=result, flow=assembly.flow_form(run)))
     return result
+
+
+def _described(run: RunFile, target: Target) -> dict[str, Any]:
+    """What must agree for a training to be continued."""
+    from dataclasses import asdict
+
+    sections = {name: asdict(getattr(run, name)) for name in ("lattice", "group", "source", "flow", "training")}
+    return {**sections, "target": target._asdict()}
 
 
 def _fit(run: RunFile, target: Target, ensemble: Any, source: Any) -> dict[str, Any]:

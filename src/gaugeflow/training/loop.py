@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ def train(
     evaluate_every: int = 10,
     patience: int | None = None,
     checkpoint: Path | None = None,
+    described: Mapping[str, Any] | None = None,
     progress: Callable[[int, float], None] = lambda step, ess: None,
 ) -> Trained:
     """Train a flow from one action to another on source configurations.
@@ -97,6 +98,8 @@ def train(
         Stop after so many evaluations without a better ESS (default: never).
     checkpoint
         HDF5 file, written atomically at every evaluation; an existing one is resumed from, to the same result.
+    described
+        What a checkpoint must have been written with to be resumed from (anything that JSON can hold).
     progress
         Called after every evaluation with the number of updates made and the ESS.
 
@@ -108,14 +111,15 @@ def train(
     Raises
     ------
     FormatError
-        If the checkpoint is not one of this training.
+        If the checkpoint is not one of this training, or was written with another description.
     """
+    settings = json.dumps(described, sort_keys=True)
     history, best = History(), params
     state = optimiser.init(params)
     current: Params = params
     spent = 0.0
     if checkpoint is not None and checkpoint.exists():
-        current, best, state, history = _load(checkpoint, params)
+        current, best, state, history = _load(checkpoint, params, settings)
         spent = history.seconds[-1]
     batches = _forever(ensemble, batch)
     for _ in range(state.step):
@@ -133,7 +137,7 @@ def train(
         history.ess_error.append(error)
         history.seconds.append(time.perf_counter() - start)
         if checkpoint is not None:
-            _save(checkpoint, current, best, state, history)
+            _save(checkpoint, current, best, state, history, settings)
         progress(state.step, value)
 
     if not history.step:
@@ -155,13 +159,13 @@ def _tired(history: History, patience: int | None) -> bool:
     return len(history.ess) - 1 - int(np.argmax(history.ess)) >= patience
 
 
-def _save(path: Path, current: Params, best: Params, state: AdamState, history: History) -> None:
+def _save(path: Path, current: Params, best: Params, state: AdamState, history: History, settings: str) -> None:
     parts = {"current": current, "best": best, "mean": state.mean, "square": state.square}
-    attributes = {**io.provenance(), "step": state.step, "history": json.dumps(vars(history))}
+    attributes = {**io.provenance(), "step": state.step, "history": json.dumps(vars(history)), "settings": settings}
     io.write_params(path, parts, attributes=attributes)
 
 
-def _load(path: Path, like: Params) -> tuple[Params, Params, AdamState, History]:
+def _load(path: Path, like: Params, settings: str) -> tuple[Params, Params, AdamState, History]:
     parts, attributes = io.read_params(path)
     try:
         history = History(**json.loads(attributes["history"]))
@@ -173,4 +177,9 @@ def _load(path: Path, like: Params) -> tuple[Params, Params, AdamState, History]
     found = {name: tuple(a.shape) for name, a in tree.flatten(current).items()}
     if expected != found:
         raise FormatError(f"{path}: a checkpoint of other parameters: expected {expected}, found {found}")
+    if attributes.get("settings") != settings:
+        raise FormatError(
+            f"{path}: a checkpoint of another training; remove it to train anew: expected {settings}, found "
+            f"{attributes.get('settings')}"
+        )
     return current, best, state, history
