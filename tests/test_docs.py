@@ -63,3 +63,10 @@ def test_links_of_pages(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def test_validation(script):
+    """2D SU(2), a tenth of the steps: exact values of the Bessel functions, four sigma."""
+    rows = script("validate.py", "--only", "2D SU(2)", "--steps", 0.1).splitlines()[2:]
+    assert [row.split("|")[6].strip() for row in rows] == ["0.3993723801", "0.4644790253", "0.5329707336"]
+    assert all(abs(float(row.split("|")[8])) < 4.0 for row in rows)

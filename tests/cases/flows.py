@@ -63,15 +63,14 @@ def _neighbour_affine():
     return NeighbourAffine(lattice), lattice, params, scalars(lattice, 3)
 
 
-def _residual(n, shape, convolutions, planes="isotropic", deltas=None):
+def _residual(n, shape, convolutions, planes="isotropic", learn=False):
     """A residual sweep at random coefficients, on links near and far from the identity."""
 
     def factory():
         lattice = Lattice(shape)
-        flow = ResidualSweep(lattice, n, convolutions, planes)
-        size = flow.shape[0] * flow.shape[1]
-        delta = np.linspace(-0.03, 0.04, size).reshape(flow.shape) if deltas is None else deltas
-        return flow, lattice, {"delta": delta[: flow.shape[0]]}, links(lattice, n, 2)
+        flow = ResidualSweep(lattice, n, convolutions, planes, learn_convolutions=learn)
+        delta = np.linspace(-0.03, 0.04, flow.shape[0] * flow.shape[1]).reshape(flow.shape)
+        return flow, lattice, {**flow.init(), "delta": delta}, links(lattice, n, 2)
 
     return factory
 
@@ -99,15 +98,18 @@ def _chain():
     return flow, lattice, params, links(lattice, 3, 2)
 
 
-PLAIN, SMEARED = Convolution(0), Convolution(2, 0.04, -0.7)
+PLAIN, SMEARED, FROZEN_PLANES = Convolution(0), Convolution(2, 0.04, -0.7), Convolution(1, 0.2, 0.0, fill=False)
 GAUGE_FLOWS = {
     "residual U(1)": _residual(1, (2, 4), (PLAIN,)),
     "residual SU(2)": _residual(2, (2, 2), (PLAIN, SMEARED)),
     "residual SU(3)": _residual(3, (2, 2), (PLAIN, SMEARED)),
-    "residual SU(3), frozen planes": _residual(3, (2, 2), (Convolution(1, 0.2, 0.0, fill=False),)),
+    "residual SU(3), frozen planes": _residual(3, (2, 2), (FROZEN_PLANES,)),
+    "residual SU(3), learned convolutions": _residual(3, (2, 2), (PLAIN, SMEARED, FROZEN_PLANES), learn=True),
+    "residual SU(3) 4D": _residual(3, (2, 2, 2, 2), (PLAIN, Convolution(1, 0.03))),
     "residual U(1) 4D, anisotropic": _residual(1, (2, 2, 2, 2), (PLAIN, Convolution(1, 0.05)), "anisotropic"),
     "smeared U(1), four colours": _smeared(1, (4, 4), Smearing((0.0625, 0.1), 1, (1, 2))),
     "smeared U(1) 4D, anisotropic": _smeared(1, (2, 2, 2, 2), Smearing((0.0625,), 1, (1,)), "anisotropic", size=0.2),
+    "smeared SU(2)": _smeared(2, (2, 2), Smearing((0.06, 0.08), 1, (0, 1))),
     "smeared SU(2), folded": _smeared(2, (2, 4), Smearing((0.1,), 1, (0,), 0.0), masks="parity", fold=(1, 2)),
     "smeared SU(3)": _smeared(3, (2, 2), Smearing((0.06, 0.08), 1, (0, 2))),
     "chain SU(3)": _chain,

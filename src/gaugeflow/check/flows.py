@@ -27,7 +27,7 @@ def check_flow(
     rng: Normal,
     *,
     init_rng: Rng | None = None,
-    round_trip: float = 1e-12,
+    round_trip: float = 1e-13,
     tolerance: float = 1e-7,
 ) -> dict[str, float]:
     """Put a flow through its contract.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -20,7 +21,8 @@ class Convolution:
     steps
         Number of applications; 0 leaves the links as they are.
     eta, kappa
-        Weight of a staple, and of loop times link relative to it (-1 is the linearised stout step).
+        Weight of a staple, and of loop times link relative to it (-1 is the linearised stout step).  A flow can take them
+        as parameters.
     fill
         Replace active links by the mean of their staples first, so that all planes can be smeared; otherwise only
         planes without the active direction are.
@@ -69,16 +71,39 @@ class Convolution:
         """Smeared links of the same shape; ``links`` themselves without steps."""
         return links if self.plain else self._stages(lattice, links, mu, sites)[-1]
 
-    def vjp(self, lattice: Lattice, links: Array, mu: int, sites: Any, bar: Array, total: Array) -> Array:
-        """``total`` plus the matrix cotangents of ``links`` that follow from those of the smeared links, ``bar``."""
+    def vjp(
+        self, lattice: Lattice, links: Array, mu: int, sites: Any, bar: Array, total: Array
+    ) -> tuple[Array, Array, Array]:
+        """Pull back the matrix cotangents ``bar`` of the smeared links.
+
+        Returns
+        -------
+        total, eta_bar, kappa_bar : Array
+            ``total`` plus the cotangents of ``links``; cotangents of eta and of kappa, ``(batch,)`` float64.
+        """
+        xp = array_namespace(links)
+        eta_bar = kappa_bar = xp.zeros((lattice.batch(links.shape[-1]),), dtype=xp.float64)
         if self.plain:
-            return total + bar
+            return total + bar, eta_bar, kappa_bar
         stages = self._stages(lattice, links, mu, sites)
-        for stage in reversed(stages[:-1]):
-            bar, _ = kernels.smear_vjp(lattice, stage, self._weights(lattice, mu), self.kappa, bar)
+        weights = self._weights(lattice, mu)
+        for before, after in reversed(list(pairwise(stages))):
+            loops = kernels.smear(lattice, before, weights, self.kappa + 1.0) - after  # V is linear in kappa
+            kappa_bar = kappa_bar + _inner(lattice, bar, loops)
+            bar, plane_bar = kernels.smear_vjp(lattice, before, weights, self.kappa, bar)
+            for k, weight in enumerate(weights):
+                if weight != 0.0:
+                    eta_bar = eta_bar + plane_bar[k, ...]
         if self.fill:
             xp = array_namespace(links)
             rows_bar = xp.take(bar[mu, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
             bar = kernels.overwrite(lattice, bar, mu, sites, rows_bar * 0.0)
             total, _ = kernels.path_sum_vjp(lattice, links, mu, sites, self._fill_weight(lattice), rows_bar, total)
-        return total + bar
+        return total + bar, eta_bar, kappa_bar
+
+
+def _inner(lattice: Lattice, bar: Array, matrices: Array) -> Array:
+    """Sum of Re tr(bar m) over all links, ``(batch,)`` float64."""
+    xp = array_namespace(bar)
+    products = xp.real(bar * xp.permute_dims(matrices, (0, 1, 3, 2, 4)))
+    return lattice.sum_folds(xp.sum(xp.astype(products, xp.float64), axis=(0, 1, 2, 3)))

@@ -8,7 +8,7 @@ correlated ensembles); derivation in ``docs/derivations/residual.md``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Literal
 
@@ -41,10 +41,13 @@ class ResidualSweep:
         Whether the layers are applied in the opposite order.
     region
         Only links at sites in this box move; default: all.
+    learn_convolutions
+        Whether eta and kappa of the convolutions are parameters, which start from those of ``convolutions``.
 
     Notes
     -----
-    ``params["delta"]`` has shape ``(n_convolutions, n_plane_classes)``; zeros are the identity.  A layer is certainly
+    ``params["delta"]`` has shape ``(n_convolutions, n_plane_classes)``; zeros are the identity.  Learned convolutions add
+    ``params["eta"]`` and ``params["kappa"]`` of shape ``(n_convolutions,)``.  A layer is certainly
     invertible where the operator norm of S is below one for every active link; ``forward`` raises where it is not.
     """
 
@@ -54,7 +57,8 @@ class ResidualSweep:
     planes: PlaneClasses = "isotropic"
     reverse: bool = False
     region: Box | None = None
-    tolerance: float = 1e-14
+    learn_convolutions: bool = False
+    tolerance: float = 1e-13
     iterations: int = 1000
 
     def __post_init__(self) -> None:
@@ -75,7 +79,22 @@ class ResidualSweep:
     def init(self, rng: Any = None) -> Params:
         """Parameters of the identity."""
         xp: Any = import_module("array_api_compat.numpy")
-        return {"delta": xp.asarray([[0.0] * self.shape[1]] * self.shape[0])}
+        params = {"delta": xp.zeros(self.shape, dtype=xp.float64)}
+        if self.learn_convolutions:
+            params["eta"] = xp.asarray([float(c.eta) for c in self.convolutions])
+            params["kappa"] = xp.asarray([float(c.kappa) for c in self.convolutions])
+        return params
+
+    def _convolutions(self, params: Params) -> tuple[Convolution, ...]:
+        """The convolutions, with eta and kappa from the parameters where they are learned."""
+        if not self.learn_convolutions:
+            return self.convolutions
+        eta, kappa = params["eta"], params["kappa"]
+        expected = (len(self.convolutions),)
+        for name, values in (("eta", eta), ("kappa", kappa)):
+            if tuple(values.shape) != expected:
+                raise ValueError(f"{name}: expected shape {expected}, got {tuple(values.shape)}")
+        return tuple(replace(c, eta=float(eta[i]), kappa=float(kappa[i])) for i, c in enumerate(self.convolutions))
 
     def _plane_class(self, mu: int, nu: int) -> int:
         return 0 if self.planes == "isotropic" or 0 in (mu, nu) else 1
@@ -96,7 +115,7 @@ class ResidualSweep:
 
     def _paths(self, params: Params, links: Array, mu: int, sites: Any) -> Array:
         total = None
-        for level, convolution in enumerate(self.convolutions):
+        for level, convolution in enumerate(self._convolutions(params)):
             smeared = convolution.forward(self.lattice, links, mu, sites)
             paths = kernels.path_sum(self.lattice, smeared, mu, sites, self._weight(params, level, mu))
             total = paths if total is None else total + paths
@@ -104,18 +123,21 @@ class ResidualSweep:
 
     def _paths_vjp(
         self, params: Params, level: int, links: Array, mu: int, sites: Any, paths_bar: Array, total: Array
-    ) -> tuple[Array, Array]:
-        """``total`` plus the cotangents of frozen links through one class of paths; cotangents of its weights."""
+    ) -> tuple[Array, Array, Array, Array]:
+        """``total`` plus the cotangents of frozen links through one class of paths; those of weights, eta and kappa."""
         weight = self._weight(params, level, mu)
-        convolution = self.convolutions[level]
-        if convolution.plain:
-            return kernels.path_sum_vjp(self.lattice, links, mu, sites, weight, paths_bar, total)
+        convolution = self._convolutions(params)[level]
         xp = array_namespace(links)
+        if convolution.plain:
+            total, weight_bar = kernels.path_sum_vjp(self.lattice, links, mu, sites, weight, paths_bar, total)
+            nought = xp.zeros_like(weight_bar[0, ...])
+            return total, weight_bar, nought, nought
         smeared = convolution.forward(self.lattice, links, mu, sites)
         bar, weight_bar = kernels.path_sum_vjp(
             self.lattice, smeared, mu, sites, weight, paths_bar, xp.zeros_like(total)
         )
-        return convolution.vjp(self.lattice, links, mu, sites, bar, total), weight_bar
+        total, eta_bar, kappa_bar = convolution.vjp(self.lattice, links, mu, sites, bar, total)
+        return total, weight_bar, eta_bar, kappa_bar
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         """Map links; returns ``(y, log_det)`` with ``log_det`` of shape ``(batch,)``."""
@@ -136,13 +158,13 @@ class ResidualSweep:
         Raises
         ------
         ConvergenceError
-            If the fixed-point iteration of a link does not reach ``tolerance``.
+            If the last Newton step of a link is longer than ``tolerance`` (complex64: 5e-6).
         """
         xp = array_namespace(y)
         work = xp.asarray(y, copy=True)
         log_det = None
         single = y.dtype == xp.complex64
-        tolerance = max(self.tolerance, 1e-6 if single else 0.0)
+        tolerance = max(self.tolerance, 5e-6 if single else 0.0)
         for mu, sites in reversed(self._masks()):
             paths = self._paths(params, work, mu, sites)
             active, part, change = kernels.residual_solve(
@@ -151,8 +173,8 @@ class ResidualSweep:
             worst = float(xp.max(change))
             if not worst <= tolerance:
                 raise ConvergenceError(
-                    f"inverse of a residual layer (direction {mu}): last change {worst:.3g} after {self.iterations} "
-                    f"iterations, tolerance {tolerance:.3g}"
+                    f"inverse of a residual layer (direction {mu}): the last Newton step has norm {worst:.3g}, "
+                    f"tolerance {tolerance:.3g}"
                 )
             work = kernels.overwrite(self.lattice, work, mu, sites, active)
             log_det = part if log_det is None else log_det + part
@@ -193,12 +215,12 @@ class ResidualSweep:
         """Pull cotangents back through the sweep; see :class:`gaugeflow.typing.Flow`."""
         bars, x_bar = self.vjp_by_configuration(params, x, y, y_bar, log_det_bar)
         xp = array_namespace(x)
-        return {"delta": xp.sum(bars["delta"], axis=-1)}, x_bar
+        return {name: xp.sum(bar, axis=-1) for name, bar in bars.items()}, x_bar
 
     def vjp_by_configuration(
         self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any
     ) -> tuple[Params, Array]:
-        """As :meth:`vjp`, with the cotangent of ``delta`` of each configuration, ``(*delta.shape, batch)``.
+        """As :meth:`vjp`, with the cotangents of each configuration: ``delta`` is ``(*delta.shape, batch)`` and so on.
 
         Every link is updated once in a sweep, so that x and y together hold the links before every layer.
         """
@@ -208,6 +230,7 @@ class ResidualSweep:
         total = kernels.to_ambient(lattice, y, y_bar)
         nought = xp.zeros((lattice.batch(x.shape[-1]),), dtype=xp.float64)
         levels, classes = self.shape
+        eta_bar, kappa_bar = [nought] * levels, [nought] * levels
         bars = {(level, k): nought for level in range(levels) for k in range(classes)}
         for mu, sites in reversed(self._masks()):
             old = xp.take(x[mu, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
@@ -216,13 +239,17 @@ class ResidualSweep:
             active_bar, paths_bar = kernels.residual_update_vjp(lattice, work, mu, sites, paths, log_det_bar, total)
             total = kernels.overwrite(lattice, total, mu, sites, active_bar)
             for level in range(levels):
-                total, weight_bar = self._paths_vjp(params, level, work, mu, sites, paths_bar, total)
+                total, weight_bar, by_eta, by_kappa = self._paths_vjp(params, level, work, mu, sites, paths_bar, total)
+                eta_bar[level], kappa_bar[level] = eta_bar[level] + by_eta, kappa_bar[level] + by_kappa
                 for nu in range(lattice.ndim):
                     if nu != mu:
                         key = (level, self._plane_class(mu, nu))
                         bars[key] = bars[key] + weight_bar[nu, ...]
         delta_bar = xp.stack([xp.stack([bars[level, k] for k in range(classes)]) for level in range(levels)])
-        return {"delta": delta_bar}, kernels.from_ambient(lattice, x, total)
+        result = {"delta": delta_bar}
+        if self.learn_convolutions:
+            result.update(eta=xp.stack(eta_bar), kappa=xp.stack(kappa_bar))
+        return result, kernels.from_ambient(lattice, x, total)
 
     def push_score(self, params: Params, x: Array, y: Array, score: Array) -> Array:
         """Gradient of the log-density of ``y = f(x)`` from that of x, both algebra fields."""
@@ -234,7 +261,7 @@ class ResidualSweep:
             paths = self._paths(params, work, mu, sites)
             active, paths_bar = kernels.residual_score(lattice, work, mu, sites, paths, total)
             for level in range(len(self.convolutions)):
-                total, _ = self._paths_vjp(params, level, work, mu, sites, paths_bar, total)
+                total, *_ = self._paths_vjp(params, level, work, mu, sites, paths_bar, total)
             total = kernels.overwrite(lattice, total, mu, sites, active)
             new = xp.take(y[mu, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
             work = kernels.overwrite(lattice, work, mu, sites, new)

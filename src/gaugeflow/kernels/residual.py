@@ -205,7 +205,7 @@ def residual_tangent(lattice: Lattice, links: Array, mu: int, sites: Array, path
 def residual_solve(
     lattice: Lattice, links: Array, mu: int, sites: Array, paths: Array, tolerance: float, limit: int
 ) -> tuple[Array, Array, Array]:
-    """Active links before the update that :func:`residual_update` makes, by fixed-point iteration for each link.
+    """Active links before the update that :func:`residual_update` makes: a fixed point, then Newton steps for each link.
 
     Parameters
     ----------
@@ -214,20 +214,21 @@ def residual_solve(
     paths
         Sums of paths (of frozen links, hence the same before and after).
     tolerance, limit
-        Iterate until no entry of F changes by more than ``tolerance``, at most ``limit`` times.
+        Largest norm of the last Newton step, which leaves its square; fixed-point iterations at most.
 
     Returns
     -------
     active, log_det, change : Array
-        Old active rows; log-determinant of the *forward* update at them; largest last change of F, ``(batch,)``.
+        Old active rows; log-determinant of the *forward* update at them; norm of the largest last step, ``(batch,)``.
     """
     _check_active(lattice, links, sites, paths, "paths")
     xp = array_namespace(links)
     y = link_at(lattice, links, mu, slots_of(lattice, xp, sites))
     a = dag(_rows_to_numbers(lattice, paths))
-    f, change = solve(y, a, tolerance, limit)
-    u = update(y, scale(-1.0, f))
-    det = jacobian_determinant([None] * memory_size(links.shape[2]), f, mul(u, a))
+    memory = [None] * memory_size(links.shape[2])
+    u, change = solve(memory, y, a, tolerance, limit)
+    w = mul(u, a)
+    det = jacobian_determinant(memory, project(w), w)
     return to_field(lattice, u), _log_det(lattice, det), xp.sqrt(xp.max(wide(change), axis=0))
 
 

@@ -106,7 +106,7 @@ def smeared_tangent(lattice: Lattice, links: Array, mu: int, sites: Array, paths
 def smeared_solve(
     lattice: Lattice, links: Array, mu: int, sites: Array, paths: Array, tolerance: float, limit: int
 ) -> tuple[Array, Array, Array]:
-    """Active links before the update that :func:`smeared_update` makes, by fixed-point iteration for each link.
+    """Active links before the update that :func:`smeared_update` makes: a fixed point, then Newton steps for each link.
 
     Parameters
     ----------
@@ -115,20 +115,20 @@ def smeared_solve(
     paths
         Matrices of frozen links, hence the same before and after.
     tolerance, limit
-        Iterate until no entry of F changes by more than ``tolerance``, at most ``limit`` times.
+        Largest norm of the last Newton step, which leaves its square; fixed-point iterations at most.
 
     Returns
     -------
     active, log_det, change : Array
-        Old active rows; log-determinant of the *forward* update at them; largest last change of F, ``(batch,)``.
+        Old active rows; log-determinant of the *forward* update at them; norm of the largest last step, ``(batch,)``.
     """
     _check_paths(lattice, links, sites, paths)
     xp = array_namespace(links)
     y = link_at(lattice, links, mu, slots_of(lattice, xp, sites))
     a, c, d, r, t = assemble(*_numbers(lattice, paths))
-    f, change = solve_loops(y, a, c, d, r, t, tolerance, limit)
-    u = update(y, scale(-1.0, f))
-    det = loops_determinant([None] * memory_size(links.shape[2]), f, u, a, c, d, r, t)
+    memory = [None] * memory_size(links.shape[2])
+    u, change = solve_loops(memory, y, a, c, d, r, t, tolerance, limit)
+    det = loops_determinant(memory, generator(u, a, c, d, r, t), u, a, c, d, r, t)
     return to_field(lattice, u), _log_det(lattice, det), xp.sqrt(xp.max(wide(change), axis=0))
 
 

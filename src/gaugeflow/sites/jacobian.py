@@ -26,6 +26,11 @@ from gaugeflow.sites.adjoint import (
 from gaugeflow.sites.matrix import add, mul, scale, size
 from gaugeflow.sites.numbers import Matrix, Number, cplx, get, imag, put, real
 
+COARSE = 1e-2
+"""Distance from its limit at which the fixed-point iteration of an inverse hands over to Newton steps."""
+NEWTON = 20
+"""Newton steps at most; each squares the error."""
+
 # Taylor coefficients of c and s in q after the constant term 1
 COSH = tuple(0.25**k / math.factorial(2 * k) for k in range(1, 15))
 SINHC = tuple(0.25**k / math.factorial(2 * k + 1) for k in range(1, 15))
@@ -262,7 +267,7 @@ def inverse_transposed(memory: Any, x: Matrix) -> Matrix:
     dim = dimension(n)
     count = powers(n)
     square = dim * dim
-    c, s, k, ad = count * square, (count + 1) * square, (count + 3) * square, (count + 4) * square
+    k = (count + 3) * square
     vectors = (2 * count + 7) * square + 4 * count
     coordinates(memory, vectors, x)
     for j in range(dim):
@@ -270,12 +275,38 @@ def inverse_transposed(memory: Any, x: Matrix) -> Matrix:
         for i in range(1, dim):
             y = y + get(memory, k + dim * i + j) * get(memory, vectors + i)
         put(memory, vectors + dim + j, y)
-    apply(memory, s, vectors + dim, vectors + 2 * dim, x)
-    apply(memory, ad, vectors + 2 * dim, vectors + 3 * dim, x)
-    apply(memory, c, vectors + dim, vectors, x)
-    for i in range(dim):
-        put(memory, vectors + i, get(memory, vectors + i) + 0.5 * get(memory, vectors + 3 * dim + i))
+    half_turn(memory, 0.5, x)
     return combine(memory, vectors, x)
+
+
+def inverse_jacobian(memory: Any, x: Matrix) -> Matrix:
+    """J^-1 x = K^-1 (c - (ad F) s / 2) x: the displacement of the old link that moves the new one by x.
+
+    Needs the memory as :func:`fill_around` leaves it, but with K inverted.
+    """
+    n = size(x)
+    dim = dimension(n)
+    count = powers(n)
+    square = dim * dim
+    vectors = (2 * count + 7) * square + 4 * count
+    coordinates(memory, vectors + dim, x)
+    half_turn(memory, -0.5, x)
+    apply(memory, (count + 3) * square, vectors, vectors + dim, x)
+    return combine(memory, vectors + dim, x)
+
+
+def half_turn(memory: Any, sign: float, like: Matrix) -> None:
+    """Vector 0 = (c + sign (ad F) s) applied to vector 1: exp(+-ad F / 2) for sign = +-1/2.  Uses all four vectors."""
+    n = size(like)
+    dim = dimension(n)
+    count = powers(n)
+    square = dim * dim
+    vectors = (2 * count + 7) * square + 4 * count
+    apply(memory, (count + 1) * square, vectors + dim, vectors + 2 * dim, like)
+    apply(memory, (count + 4) * square, vectors + 2 * dim, vectors + 3 * dim, like)
+    apply(memory, count * square, vectors + dim, vectors, like)
+    for i in range(dim):
+        put(memory, vectors + i, get(memory, vectors + i) + sign * get(memory, vectors + 3 * dim + i))
 
 
 def polynomials_vjp(memory: Any, f: Matrix, log_det_bar: Number) -> Matrix:

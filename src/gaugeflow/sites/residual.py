@@ -24,7 +24,10 @@ from gaugeflow.sites.adjoint import (
 )
 from gaugeflow.sites.exponential import exp
 from gaugeflow.sites.jacobian import (
+    COARSE,
+    NEWTON,
     fill_around,
+    inverse_jacobian,
     inverse_transposed,
     link_vjp,
     polynomials_vjp,
@@ -35,6 +38,7 @@ from gaugeflow.sites.matrix import (
     add,
     dag_mul,
     mul,
+    mul_dag,
     project,
     re_trace,
     re_trace_mul,
@@ -43,7 +47,7 @@ from gaugeflow.sites.matrix import (
     size,
     sub,
 )
-from gaugeflow.sites.numbers import Matrix, Number, largest, real
+from gaugeflow.sites.numbers import Matrix, Number, largest, real, sqrt
 
 
 # ---- the determinant -------------------------------------------------------------------------------------------------
@@ -141,16 +145,47 @@ def update_score(memory: Any, u: Matrix, a: Matrix, score: Matrix) -> tuple[Matr
     return new_score, a_bar
 
 
-def solve(y: Matrix, a: Matrix, tolerance: float, limit: int) -> tuple[Matrix, Number]:
-    """F of the inverse update, ``F = P(exp(-F) y a)``, by fixed-point iteration, and the square of its last change."""
+def solve(memory: Any, y: Matrix, a: Matrix, tolerance: float, limit: int) -> tuple[Matrix, Number]:
+    """The link u whose update is y, and the square of its last change.
+
+    The fixed point of ``F = P(exp(-F) y a)`` is a contraction with the norm of a, which also bounds the distance from the
+    limit; near it Newton steps ``u <- exp(J^-1 log(y update(u)^-1)) u`` go on until one is not larger than ``tolerance``.
+    Each squares the error, so that the last one leaves rounding only.
+
+    Parameters
+    ----------
+    memory
+        Scratch memory.
+    y, a
+        Updated link and sum of paths.
+    tolerance
+        Largest norm of the last Newton step.
+    limit
+        Iterations of the fixed point at most.
+    """
+    n = size(a)
     target = mul(y, a)
     f = project(target)
     change = re_trace_mul_dag(f, f)
+    gap = 1.0 - sqrt(sqrt(norm_bound(a)))
+    gap = gap * gap + 1e-12
     steps = 0
-    while largest(change) > tolerance * tolerance and steps < limit:
+    while largest(change / gap) > COARSE * COARSE and steps < limit:
         g = project(dag_mul(exp(f), target))
         d = sub(g, f)
         change = re_trace_mul_dag(d, d)
         f = g
         steps += 1
-    return f, change
+    u = update(y, scale(-1.0, f))
+    steps = 0
+    change = change + 1.0
+    while largest(change) > tolerance * tolerance and steps < NEWTON:
+        w = mul(u, a)
+        f = project(w)
+        fill(memory, f, w)
+        invert(memory, (powers(n) + 3) * dimension(n) * dimension(n), w)
+        d = inverse_jacobian(memory, project(mul_dag(y, update(u, f))))
+        change = re_trace_mul_dag(d, d)
+        u = update(u, d)
+        steps += 1
+    return u, change

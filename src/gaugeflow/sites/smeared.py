@@ -28,7 +28,10 @@ from gaugeflow.sites.adjoint import (
 )
 from gaugeflow.sites.exponential import exp
 from gaugeflow.sites.jacobian import (
+    COARSE,
+    NEWTON,
     fill_around,
+    inverse_jacobian,
     inverse_transposed,
     link_vjp,
     polynomials_vjp,
@@ -239,16 +242,39 @@ def loops_score(
 
 
 def solve_loops(
-    v: Matrix, a: Matrix, c: Matrix, d: Matrix, r: Matrix, t: Matrix, tolerance: float, limit: int
+    memory: Any,
+    v: Matrix,
+    a: Matrix,
+    c: Matrix,
+    d: Matrix,
+    r: Matrix,
+    t: Matrix,
+    tolerance: float,
+    limit: int,
 ) -> tuple[Matrix, Number]:
-    """F of the inverse update of v by the iteration ``F <- F(exp(-F) v)``, and the square of its last change."""
+    """The link u whose update is v, and the square of its last change: :func:`gaugeflow.sites.residual.solve` with the
+    iteration ``F <- F(exp(-F) v)``."""
+    n = size(v)
     f = generator(v, a, c, d, r, t)
     change = re_trace_mul_dag(f, f)
+    gap = 1.0 - step_bound(a, c, d, t)
+    gap = gap * gap + 1e-12
     steps = 0
-    while largest(change) > tolerance * tolerance and steps < limit:
+    while largest(change / gap) > COARSE * COARSE and steps < limit:
         g = generator(dag_mul(exp(f), v), a, c, d, r, t)
         e = sub(g, f)
         change = re_trace_mul_dag(e, e)
         f = g
         steps += 1
-    return f, change
+    u = dag_mul(exp(f), v)
+    steps = 0
+    change = change + 1.0
+    while largest(change) > tolerance * tolerance and steps < NEWTON:
+        f = generator(u, a, c, d, r, t)
+        fill_loops(memory, f, u, a, c, d, r, t)
+        invert(memory, (powers(n) + 3) * dimension(n) * dimension(n), u)
+        e = inverse_jacobian(memory, project(mul_dag(v, mul(exp(f), u))))
+        change = re_trace_mul_dag(e, e)
+        u = mul(exp(e), u)
+        steps += 1
+    return u, change
