@@ -40,7 +40,7 @@ def test_flow(name, rng):
     check.check_flow(flow, lattice, params, x, rng)
 
 
-@pytest.mark.parametrize("name", ["smeared U(1), four colours", "smeared SU(2)"])
+@pytest.mark.parametrize("name", ["smeared U(1), four colours", "smeared SU(2)", "smeared SU(3)"])
 def test_smeared_flow_on_the_reference(name, rng):
     """Nothing to compile; that the kernels equal the reference is tested elsewhere."""
     flow, lattice, params, x = FLOWS[name]()
