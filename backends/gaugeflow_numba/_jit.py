@@ -14,7 +14,12 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvid
 from numba.extending import overload, register_jitable
 
 import gaugeflow
-from gaugeflow_numba.apart import compile_apart
+from gaugeflow_numba.apart import compile_apart, compiles_apart
+
+try:
+    import fcntl
+except ImportError:  # not on this system
+    fcntl = None
 
 OPTIONS = {"error_model": "numpy", "boundscheck": False, "fastmath": {"contract", "reassoc", "nsz"}}
 EXACT = {"error_model": "numpy", "boundscheck": False}
@@ -100,11 +105,26 @@ class _Cache(FunctionCache):
     _impl_class = _CacheImpl
 
     def load_overload(self, sig, target_context):
-        """What the cache holds; what it lacks is compiled into it by another process first."""
+        """What the cache holds; what it lacks is compiled into it by another process first, by one at a time."""
         found = super().load_overload(sig, target_context)
-        if found is None and compile_apart(self._py_func.__module__, self._py_func.__name__, sig):
+        if found is not None or not compiles_apart():
+            return found
+        name = self._py_func.__name__
+        with _alone(Path(self.cache_path) / f"{name}-{hashlib.sha256(str(sig).encode()).hexdigest()[:16]}.lock"):
             found = super().load_overload(sig, target_context)
+            if found is None and compile_apart(self._py_func.__module__, name, sig):
+                found = super().load_overload(sig, target_context)
         return found
+
+
+@contextlib.contextmanager
+def _alone(path):
+    """Hold a file's lock where files can be locked: of many processes that need a kernel, one compiles it."""
+    with contextlib.ExitStack() as stack:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(stack.enter_context(path.open("ab")), fcntl.LOCK_EX)
+        yield
 
 
 def _cached(dispatcher):

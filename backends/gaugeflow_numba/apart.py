@@ -28,6 +28,11 @@ _owner = 0
 """The helper, and the process that started it: a fork must not talk to its parent's."""
 
 
+def compiles_apart():
+    """Whether kernels can be compiled by a helper: not by one itself, nor without an interpreter to start."""
+    return not os.environ.get(HERE) and Path(sys.executable or "").name.startswith("python")
+
+
 def compile_apart(module, name, signature):
     """Have the kernel ``module.name`` compiled for a signature into the cache; False where that is not possible.
 
@@ -35,7 +40,7 @@ def compile_apart(module, name, signature):
     results may differ in the last bits from those of later runs, and nothing else.
     """
     global _helper, _owner
-    if os.environ.get(HERE) or not Path(sys.executable or "").name.startswith("python"):
+    if not compiles_apart():
         return False
     data = {"dispatcher": f"{module}.{name}", "args": signature, "return_type": None}
     with _lock, event.trigger_event("numba:compile", data=data):

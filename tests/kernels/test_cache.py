@@ -1,5 +1,8 @@
 """A compiled kernel is found again exactly while no source that it was made from changes."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import gaugeflow.sites
@@ -38,3 +41,22 @@ def test_a_changed_formula_changes_the_digest(tmp_path, monkeypatch):
     sources.cache_clear()
     digest.cache_clear()
     assert len(seen) == 2
+
+
+def test_of_many_processes_one_compiles(tmp_path):
+    """As ranks of a parallel job on one file system do; what a process compiles itself, Numba writes to the cache."""
+    code = """
+import numpy as np
+from gaugeflow import kernels
+from gaugeflow.lattice import Lattice
+from gaugeflow_numba import _jit
+asked = []
+compile_apart = _jit.compile_apart
+_jit.compile_apart = lambda *a: asked.append(a) or compile_apart(*a)
+kernels.project(Lattice((2, 2)), np.zeros((2, 4, 1, 1, 1), complex))
+print(len(asked))
+"""
+    environment = {**os.environ, "GAUGEFLOW_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert sorted(process.communicate(timeout=300)[0] for process in running) == ["0\n", "0\n", "1\n"]
