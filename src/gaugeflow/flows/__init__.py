@@ -1,9 +1,21 @@
 """Invertible maps of fields with tractable Jacobians."""
 
+from gaugeflow.flows.affine import AffineCoupling, affine_chain
 from gaugeflow.flows.chain import Chain
 from gaugeflow.flows.convolution import Convolution
+from gaugeflow.flows.evaluation import Evaluation, evaluate
 from gaugeflow.flows.residual import ResidualSweep
 from gaugeflow.flows.smeared import SmearedSweep
 from gaugeflow.flows.smearing import Smearing
 
-__all__ = ["Chain", "Convolution", "ResidualSweep", "SmearedSweep", "Smearing"]
+__all__ = [
+    "AffineCoupling",
+    "Chain",
+    "Convolution",
+    "Evaluation",
+    "ResidualSweep",
+    "SmearedSweep",
+    "Smearing",
+    "affine_chain",
+    "evaluate",
+]
