@@ -30,35 +30,20 @@ def _convolve(x, out, factors, bias, taps, sizes, g):
     chunks = (lanes + step - 1) // step
     n = pieces(slots)
     for item in prange(n):
-        panel = np.empty(depth * step if blocks > 1 else 1, x.dtype)
         for slot in range(first(item, slots), first(item + 1, slots)):
             for chunk in range(chunks):
                 lane = min(chunk * step, lanes - step)
-                if blocks == 1:
-                    tile = filled(bias, 0, g)
-                    k = 0
+                for block in range(blocks):
+                    tile = filled(bias, block * rows, g)
+                    k = block * depth * rows
                     for t in range(n_taps):
                         at = taps[t, slot] * lanes + lane
                         for _ in range(channels):
-                            tile = add_scaled(tile, x, at, factors, k * rows, g)
+                            tile = add_scaled(tile, x, at, factors, k, g)
                             at += slots * lanes
-                            k += 1
-                    write(out, slot * lanes + lane, slots * lanes, outputs, tile, g)
-                else:
-                    k = 0
-                    for t in range(n_taps):
-                        at = taps[t, slot] * lanes + lane
-                        for _ in range(channels):
-                            for i in range(step):
-                                panel[k * step + i] = x[at + i]
-                            at += slots * lanes
-                            k += 1
-                    for block in range(blocks):
-                        tile = filled(bias, block * rows, g)
-                        for k in range(depth):
-                            tile = add_scaled(tile, panel, k * step, factors, (block * depth + k) * rows, g)
-                        to = (block * rows * slots + slot) * lanes + lane
-                        write(out, to, slots * lanes, outputs - block * rows, tile, g)
+                            k += rows
+                    to = (block * rows * slots + slot) * lanes + lane
+                    write(out, to, slots * lanes, outputs - block * rows, tile, g)
 
 
 def convolve_features(lattice, x, weight, bias, taps):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,7 +90,7 @@ def anneal(
             held_out=held_out,
             evaluate_every=evaluate_every,
             checkpoint=None if folder is None else folder / f"{stage.name}.h5",
-            progress=lambda step, ess, name=stage.name: progress(name, step, ess),
+            progress=partial(progress, stage.name),
         )
         params = trained.params
         results.append(trained)
