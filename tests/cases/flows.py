@@ -10,7 +10,16 @@ import numpy as np
 
 from cases.fields import links, scalars
 from gaugeflow import nn, tree
-from gaugeflow.flows import AffineCoupling, Chain, Convolution, ResidualSweep, SmearedSweep, Smearing, affine_chain
+from gaugeflow.flows import (
+    AffineCoupling,
+    Chain,
+    Convolution,
+    ResidualSweep,
+    SinhArcsinh,
+    SmearedSweep,
+    Smearing,
+    affine_chain,
+)
 from gaugeflow.lattice import Lattice
 from gaugeflow.random import Rng
 
@@ -84,8 +93,14 @@ def _affine(shape, parity, bound=np.inf, fold=None):
 
 def _affine_chain():
     lattice = Lattice((4, 2))
-    flow = affine_chain(lattice, 3, (4,), activation=nn.Silu(), bound=2.0, single_precision=False)
+    flow = affine_chain(lattice, 3, (4,), activation=nn.Silu(), bound=2.0, single_precision=False, pointwise=True)
     return flow, lattice, shaken(flow), scalars(lattice, 2)
+
+
+def _pointwise():
+    lattice = Lattice((4, 2), (2, 1))
+    params = {"log_power": np.asarray(-0.4), "log_scale": np.asarray(0.3)}
+    return SinhArcsinh(lattice), lattice, params, scalars(lattice, 2)
 
 
 def _residual(n, shape, convolutions, planes="isotropic", deltas=None):
@@ -143,5 +158,6 @@ SCALAR_FLOWS = {
     "affine 2d, bounded": _affine((4, 4), 0, 1.5),
     "affine 3d, folded": _affine((2, 4, 2), 1, fold=(1, 2, 1)),
     "affine chain": _affine_chain,
+    "sinh-arcsinh": _pointwise,
 }
 FLOWS = {**SCALAR_FLOWS, **GAUGE_FLOWS}

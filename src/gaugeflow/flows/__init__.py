@@ -4,6 +4,7 @@ from gaugeflow.flows.affine import AffineCoupling, affine_chain
 from gaugeflow.flows.chain import Chain
 from gaugeflow.flows.convolution import Convolution
 from gaugeflow.flows.evaluation import Evaluation, evaluate
+from gaugeflow.flows.pointwise import SinhArcsinh
 from gaugeflow.flows.residual import ResidualSweep
 from gaugeflow.flows.smeared import SmearedSweep
 from gaugeflow.flows.smearing import Smearing
@@ -14,6 +15,7 @@ __all__ = [
     "Convolution",
     "Evaluation",
     "ResidualSweep",
+    "SinhArcsinh",
     "SmearedSweep",
     "Smearing",
     "affine_chain",

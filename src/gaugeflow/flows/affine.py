@@ -13,9 +13,10 @@ from array_api_compat import array_namespace
 from gaugeflow import nn
 from gaugeflow.flows.chain import Chain
 from gaugeflow.flows.evaluation import Evaluation
+from gaugeflow.flows.pointwise import SinhArcsinh
 from gaugeflow.kernels.scalar import check_scalar
 from gaugeflow.lattice import Array, IntArray, Lattice
-from gaugeflow.typing import Module, Params
+from gaugeflow.typing import Flow, Module, Params
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def affine_chain(
     bound: float = math.inf,
     activation: Module | None = None,
     single_precision: bool = True,
+    pointwise: bool = False,
 ) -> Chain:
     """Affine couplings of alternating parity, each with a convolutional network of its own.
 
@@ -173,6 +175,9 @@ def affine_chain(
     single_precision
         Whether networks compute in single precision; fields and log-determinants follow the field that comes in.
 
+    pointwise
+        Whether a :class:`SinhArcsinh` comes first and after every second coupling.
+
     Raises
     ------
     ValueError
@@ -181,4 +186,11 @@ def affine_chain(
     net: Module = nn.convolutional(lattice, (1, *hidden, 2), kernel=kernel, activation=activation)
     if single_precision:
         net = nn.SinglePrecision(net)
-    return Chain(tuple(AffineCoupling(lattice, net, i % 2, bound) for i in range(layers)))
+    flows: list[Flow] = []
+    for i in range(layers):
+        if pointwise and i % 2 == 0:
+            flows.append(SinhArcsinh(lattice))
+        flows.append(AffineCoupling(lattice, net, i % 2, bound))
+    if pointwise:
+        flows.append(SinhArcsinh(lattice))
+    return Chain(tuple(flows))
