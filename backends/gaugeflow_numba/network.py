@@ -84,11 +84,11 @@ def _convolve_vjp(x, y_bar, totals, sums, taps, sizes, g):
                     at = (o * slots + slot) * lanes + begin
                     part = y_bar[at]
                     part -= part
-                    for i in range(count):
-                        value = y_bar[at + i]
-                        panel[o * span + i] = value
-                        part += value
+                    for i in range(count):  # a loop of its own: with a store in it, its order would depend on addresses
+                        part += y_bar[at + i]
                     sums[item, o] += part
+                    for i in range(count):
+                        panel[o * span + i] = y_bar[at + i]
                 for block in range(0, wide, rows):
                     for t in range(n_taps):
                         for c in range(0, channels, columns):

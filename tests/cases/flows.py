@@ -80,21 +80,21 @@ def shaken(flow, size=0.1):
 
 
 def _affine(shape, parity, bound=np.inf, fold=None):
-    """A coupling whose network has two layers."""
+    """A coupling whose network has two layers; 16 dimensions and lanes, so that rows share compiled kernels."""
 
     def factory():
         lattice = Lattice(shape, fold)
         net = nn.convolutional(lattice, (1, 3, 2), activation=nn.Tanh())
         flow = AffineCoupling(lattice, net, parity, bound)
-        return flow, lattice, shaken(flow), scalars(lattice, 2)
+        return flow, lattice, shaken(flow), scalars(lattice, 16)
 
     return factory
 
 
 def _affine_chain():
-    lattice = Lattice((4, 2))
+    lattice = Lattice((4, 4))
     flow = affine_chain(lattice, 3, (4,), activation=nn.Silu(), bound=2.0, single_precision=False, pointwise=True)
-    return flow, lattice, shaken(flow), scalars(lattice, 2)
+    return flow, lattice, shaken(flow), scalars(lattice, 16)
 
 
 def _pointwise():
@@ -154,7 +154,7 @@ GAUGE_FLOWS = {
 }
 SCALAR_FLOWS = {
     "neighbour affine": _neighbour_affine,
-    "affine 1d": _affine((6,), 1),
+    "affine 1d": _affine((16,), 1),
     "affine 2d, bounded": _affine((4, 4), 0, 1.5),
     "affine 3d, folded": _affine((2, 4, 2), 1, fold=(1, 2, 1)),
     "affine chain": _affine_chain,

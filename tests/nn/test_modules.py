@@ -19,7 +19,7 @@ def parameters(module, seed=5):
 @pytest.mark.parametrize("name", MODULES)
 def test_contract(name, rng):
     module, lattice = MODULES[name]()
-    errors = check.check_module(module, lattice, parameters(module), features(lattice, 3, rng), rng)
+    errors = check.check_module(module, lattice, parameters(module), features(lattice, 16, rng), rng)
     assert max(errors.values()) < 1e-9
 
 
@@ -27,7 +27,7 @@ def test_contract(name, rng):
 def test_translations(name, rng):
     """f(shifted x) = shifted f(x), for one-site shifts in every direction."""
     module, lattice = EQUIVARIANT_MODULES[name]()
-    params, x = parameters(module), features(lattice, 2, rng)
+    params, x = parameters(module), features(lattice, 16, rng)
     y = lattice.unpack(module.forward(params, x), 1)
     for mu in range(lattice.ndim):
         shifted = lattice.pack(np.roll(lattice.unpack(x, 1), 1, axis=2 + mu), 1)
@@ -38,7 +38,7 @@ def test_translations(name, rng):
 def test_dense_breaks_translations(rng):
     """So the test above can fail."""
     module, lattice = MODULES["dense"]()
-    params, x = parameters(module), features(lattice, 2, rng)
+    params, x = parameters(module), features(lattice, 16, rng)
     y = lattice.unpack(module.forward(params, x), 1)
     found = lattice.unpack(module.forward(params, lattice.pack(np.roll(lattice.unpack(x, 1), 1, axis=2), 1)), 1)
     assert abs(found - np.roll(y, 1, axis=2)).max() > 0.1
@@ -49,9 +49,9 @@ def test_convolution_is_the_sum_it_says(shape, kernel, dilation, rng):
     """Against a sum of shifted arrays written down anew."""
     lattice = Lattice(shape)
     module = nn.Convolution(lattice, 2, 3, kernel, dilation)
-    params, x = parameters(module), features(lattice, 2, rng, 2)
+    params, x = parameters(module), features(lattice, 16, rng, 2)
     field = lattice.unpack(x, 1)
-    expected = np.zeros((2, 3, *shape)) + params["bias"].reshape(3, *(1,) * len(shape))
+    expected = np.zeros((16, 3, *shape)) + params["bias"].reshape(3, *(1,) * len(shape))
     extents = module.extents
     for weight, tap in zip(params["weight"], np.ndindex(extents), strict=True):
         shift = [-dilation * (i - k // 2) for i, k in zip(tap, extents, strict=True)]
@@ -63,7 +63,7 @@ def test_convolution_is_the_sum_it_says(shape, kernel, dilation, rng):
 @pytest.mark.parametrize("fold", [(2, 1), (2, 2)])
 def test_folds_change_nothing(fold, rng):
     found = []
-    arrays = rng.standard_normal((3, 2, 4, 8)), rng.standard_normal((3, 2, 4, 8))
+    arrays = rng.standard_normal((16, 2, 4, 8)), rng.standard_normal((16, 2, 4, 8))
     for lattice in (Lattice((4, 8)), Lattice((4, 8), fold)):
         module = nn.convolutional(lattice, (2, 5, 2), dilations=(1, 3), final_gain=1.0)
         params = parameters(module)
@@ -79,7 +79,7 @@ def test_folds_change_nothing(fold, rng):
 def test_array_api_strict(name, rng):
     """The same numbers and cotangents from a library that knows nothing but the standard."""
     module, lattice = MODULES[name]()
-    params, x = parameters(module), features(lattice, 2, rng)
+    params, x = parameters(module), features(lattice, 16, rng)
     y, pull_back = nn.forward_and_pull_back(module, params, x)
     y_bar = rng.standard_normal(y.shape)
     strict_params = tree.map(array_api_strict.asarray, params)
@@ -95,7 +95,7 @@ def test_array_api_strict(name, rng):
 def test_single_precision(name, rng):
     """Types follow the features, cotangents too; numbers agree to 1e-4."""
     module, lattice = MODULES[name]()
-    params, x = parameters(module), features(lattice, 2, rng)
+    params, x = parameters(module), features(lattice, 16, rng)
     y, pull_back = nn.forward_and_pull_back(module, params, x)
     y_bar = rng.standard_normal(y.shape)
     single = nn.SinglePrecision(module)
@@ -123,7 +123,7 @@ def test_initial_weights():
     assert not np.array_equal(weight, module.init(Rng(2))["weight"] * np.sqrt(16 * 9))
     net = nn.convolutional(lattice, (1, 4, 2))
     params = net.init(Rng(3))
-    assert not net.forward(params, np.ones((1, 16, 2))).any()
+    assert not net.forward(params, np.ones((1, 16, 16))).any()
     assert params["0"]["weight"].any()
 
 

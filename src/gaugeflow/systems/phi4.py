@@ -61,20 +61,20 @@ class Settings:
     """Parameters of the run; couplings are those of arXiv:1904.12072, table I."""
 
     points: tuple[Point, ...] = (
-        Point(6, 6.975, 1500),
-        Point(8, 6.008, 800, rate=2e-3),
-        Point(10, 5.550, 600, rate=2e-3),
-        Point(12, 5.276, 500, rate=2e-3),
-        Point(14, 5.113, 500, rate=2e-3),
+        Point(6, 6.975, 800),
+        Point(8, 6.008, 400, rate=3e-3),
+        Point(10, 5.550, 300, rate=3e-3),
+        Point(12, 5.276, 300, rate=3e-3),
+        Point(14, 5.113, 300, rate=3e-3),
     )
-    broken: Point = Point(8, 4.0, 600)
+    broken: Point = Point(8, 3.5, 500)
     layers: int = 8
     hidden: tuple[int, ...] = (8, 8)
-    batch: int = 256
+    batch: int = 128
     chains: int = 64
-    proposals: int = 600
-    sweeps: int = 4000
-    trajectories: int = 1000
+    proposals: int = 400
+    sweeps: int = 2000
+    trajectories: int = 500
     metropolis_width: float = 0.6
     hmc_steps: int = 8
     trained: bool = False
