@@ -9,8 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from cases.fields import links, scalars
-from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep, Smearing
+from gaugeflow import nn, tree
+from gaugeflow.flows import (
+    AffineCoupling,
+    Chain,
+    Convolution,
+    ResidualSweep,
+    SinhArcsinh,
+    SmearedSweep,
+    Smearing,
+    affine_chain,
+)
 from gaugeflow.lattice import Lattice
+from gaugeflow.random import Rng
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,35 @@ def _neighbour_affine():
     lattice = Lattice((2, 4))
     params = {"scale": {"a": np.array([0.2])}, "b": np.array([[-0.3]])}
     return NeighbourAffine(lattice), lattice, params, scalars(lattice, 3)
+
+
+def shaken(flow, size=0.1):
+    """Parameters away from the identity: every array of the initial ones moved by a wave."""
+    return tree.map(lambda p: p + size * np.cos(1.0 + np.arange(p.size)).reshape(p.shape), flow.init(Rng(17)))
+
+
+def _affine(shape, parity, bound=np.inf, fold=None):
+    """A coupling whose network has two layers; 16 dimensions and lanes, so that rows share compiled kernels."""
+
+    def factory():
+        lattice = Lattice(shape, fold)
+        net = nn.convolutional(lattice, (1, 3, 2), activation=nn.Tanh())
+        flow = AffineCoupling(lattice, net, parity, bound)
+        return flow, lattice, shaken(flow), scalars(lattice, 16)
+
+    return factory
+
+
+def _affine_chain():
+    lattice = Lattice((4, 4))
+    flow = affine_chain(lattice, 3, (4,), activation=nn.Silu(), bound=2.0, single_precision=False, pointwise=True)
+    return flow, lattice, shaken(flow), scalars(lattice, 16)
+
+
+def _pointwise():
+    lattice = Lattice((4, 2), (2, 1))
+    params = {"log_power": np.asarray(-0.4), "log_scale": np.asarray(0.3)}
+    return SinhArcsinh(lattice), lattice, params, scalars(lattice, 2)
 
 
 def _residual(n, shape, convolutions, planes="isotropic", learn=False):
@@ -114,4 +154,12 @@ GAUGE_FLOWS = {
     "smeared SU(3)": _smeared(3, (2, 2), Smearing((0.06, 0.08), 1, (0, 2))),
     "chain SU(3)": _chain,
 }
-FLOWS = {"neighbour affine": _neighbour_affine, **GAUGE_FLOWS}
+SCALAR_FLOWS = {
+    "neighbour affine": _neighbour_affine,
+    "affine 1d": _affine((16,), 1),
+    "affine 2d, bounded": _affine((4, 4), 0, 1.5),
+    "affine 3d, folded": _affine((2, 4, 2), 1, fold=(1, 2, 1)),
+    "affine chain": _affine_chain,
+    "sinh-arcsinh": _pointwise,
+}
+FLOWS = {**SCALAR_FLOWS, **GAUGE_FLOWS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from array_api_compat import array_namespace
 
@@ -47,6 +47,15 @@ class ScalarAction:
             )
         if not self.normalisation > 0.0:
             raise ValueError(f"ScalarAction: expected normalisation > 0, got {self.normalisation}")
+
+    def with_normalisation(self, normalisation: float) -> ScalarAction:
+        """The same theory of the field ``sqrt(self.normalisation / normalisation) phi``.
+
+        From 1, the papers' convention, to 1/2, the textbooks': the field grows by sqrt 2 and lambda falls to lambda / 4
+        (lambda phi^4 is g phi^4 / 4! with g = 6 times the lambda of the papers).
+        """
+        scale = normalisation / self.normalisation
+        return replace(self, coupling=self.coupling * scale**2, normalisation=normalisation)
 
     @property
     def _square(self) -> float:

@@ -6,6 +6,7 @@ The log-weight of a flow f is log w = -S_target(f(x)) + log_det + S_source(x). I
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,6 +60,32 @@ def effective_configurations(*log_weights: SeriesLike) -> float:
     """Effective number of configurations, ESS times n, the smallest of several sets of weights; see :data:`FEW`."""
     given = [as_series(log_weight, "log_weight") for log_weight in log_weights]
     return min(ess(series).value * series.n for series in given)
+
+
+def ess_from_target(log_weight: SeriesLike) -> Estimate:
+    """Effective sample size from configurations of the *target*: 1 / (<w> <1/w>) with means over the target.
+
+    With w = p / q, <1/w>_p = 1 up to normalisation and <w>_p = <w^2>_q: the same number as :func:`ess`.  But where
+    q leaves out a mode of p, weights sampled from q look good, while here configurations of that mode have enormous
+    weights: a ratio of the two far from one is mode collapse (arXiv:2107.00734).
+
+    Parameters
+    ----------
+    log_weight : Series, array (n,) or list of arrays
+        log p - log q of configurations distributed as p, any additive constant; autocorrelation is in the error.
+
+    Raises
+    ------
+    ValueError
+        A log-weight is not finite.
+    """
+    series = as_series(log_weight, "log_weight")
+    direct = _relative_weights(series)
+    inverse = _relative_weights(Series(tuple(-values for values in series.values), series.ids))
+    value = math.exp(-_log_mean(series.values) - _log_mean([-values for values in series.values]))
+    # To first order the logarithm moves by minus the deviations of both relative weights from one.
+    linear = tuple(value * (3.0 - a - b) for a, b in zip(direct, inverse, strict=True))
+    return gamma_method(Series(linear, series.ids, "ess from target"))
 
 
 def variance_per_site(log_weight: SeriesLike, volume: int) -> VariancePerSite:
@@ -132,6 +159,13 @@ def _variance(s: float) -> float:
     if not (s >= 0 and math.isfinite(s)):
         raise ValueError(f"expected a finite variance of at least 0, got {s}")
     return s
+
+
+def _log_mean(log_weights: Sequence[FloatArray]) -> float:
+    """Logarithm of the mean weight."""
+    every = np.concatenate(log_weights)
+    largest = every.max()
+    return float(largest + np.log(np.mean(np.exp(every - largest))))
 
 
 def _relative_weights(log_weight: Series) -> list[FloatArray]:

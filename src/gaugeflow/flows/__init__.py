@@ -1,9 +1,23 @@
 """Invertible maps of fields with tractable Jacobians."""
 
+from gaugeflow.flows.affine import AffineCoupling, affine_chain
 from gaugeflow.flows.chain import Chain
 from gaugeflow.flows.convolution import Convolution
+from gaugeflow.flows.evaluation import Evaluation, evaluate
+from gaugeflow.flows.pointwise import SinhArcsinh
 from gaugeflow.flows.residual import ResidualSweep
 from gaugeflow.flows.smeared import SmearedSweep
 from gaugeflow.flows.smearing import Smearing
 
-__all__ = ["Chain", "Convolution", "ResidualSweep", "SmearedSweep", "Smearing"]
+__all__ = [
+    "AffineCoupling",
+    "Chain",
+    "Convolution",
+    "Evaluation",
+    "ResidualSweep",
+    "SinhArcsinh",
+    "SmearedSweep",
+    "Smearing",
+    "affine_chain",
+    "evaluate",
+]

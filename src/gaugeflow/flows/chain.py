@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from gaugeflow.flows.evaluation import Evaluation, evaluate
 from gaugeflow.typing import Array, Flow, Params
 
 
@@ -19,8 +20,8 @@ class Chain:
             raise ValueError("Chain: expected at least one flow, got ()")
 
     def init(self, rng: Any = None) -> Params:
-        """Parameters of the identity."""
-        return {str(i): flow.init(rng) for i, flow in enumerate(self.flows)}
+        """Parameters of the identity; with an ``rng``, each flow draws from a stream of its own."""
+        return {str(i): flow.init(None if rng is None else rng.stream(i)) for i, flow in enumerate(self.flows)}
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         """``(y, log_det)``."""
@@ -38,6 +39,28 @@ class Chain:
             x, part = self.flows[i].inverse(params[str(i)], x)
             log_det = log_det + part
         return x, log_det
+
+    def evaluate(self, params: Params, x: Array) -> Evaluation:
+        """As :func:`gaugeflow.flows.evaluate`; every flow keeps what its cotangents need."""
+        stages = []
+        log_det: Any = 0.0
+        y = x
+        for i, flow in enumerate(self.flows):
+            stages.append(evaluate(flow, params[str(i)], y))
+            y, log_det = stages[-1].y, log_det + stages[-1].log_det
+
+        def pull_back(y_bar: Array, log_det_bar: Any) -> tuple[Params, Array]:
+            bars: dict[str, Any] = {}
+            for i in range(len(stages) - 1, -1, -1):
+                bars[str(i)], y_bar = stages[i].pull_back(y_bar, log_det_bar)
+            return bars, y_bar
+
+        def push_score(score: Array) -> Array:
+            for stage in stages:
+                score = stage.push_score(score)
+            return score
+
+        return Evaluation(y, log_det, pull_back, push_score)
 
     def _stages(self, params: Params, x: Array, y: Array) -> list[Array]:
         stages = [x]

@@ -20,6 +20,7 @@ from gaugeflow.observables.loops import (
     rectangle,
 )
 from gaugeflow.observables.measure import measure
+from gaugeflow.observables.scalar import ising_energy, magnetisation, two_point_susceptibility
 from gaugeflow.observables.smearing import ape, stout
 from gaugeflow.observables.topology import clover_charge, integer_charge
 from gaugeflow.observables.wilson_loops import creutz_ratios, static_potential, wilson_loop, wilson_loops
@@ -40,7 +41,9 @@ __all__ = [
     "flow_time_where",
     "glueball_correlator",
     "integer_charge",
+    "ising_energy",
     "link_trace",
+    "magnetisation",
     "measure",
     "plaquette",
     "plaquette_slices",
@@ -51,6 +54,7 @@ __all__ = [
     "slice_correlator",
     "static_potential",
     "stout",
+    "two_point_susceptibility",
     "w_0",
     "wilson_loop",
     "wilson_loops",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
@@ -41,17 +41,19 @@ class IndependenceMetropolis:
     prior
         Distribution of z.
     flow, params
-        f and its parameters.
+        f and its parameters; without a flow the prior itself makes the proposals.
     """
 
     lattice: Lattice
     action: Action
     prior: Prior
-    flow: Flow
-    params: Params
+    flow: Flow | None = None
+    params: Params = field(default_factory=dict)
 
     def init(self, x: Array) -> IndependenceState:
         """State that starts from any configuration, whose log-weight needs the inverse flow."""
+        if self.flow is None:
+            return IndependenceState(x, -self.action.value(x) - self.prior.log_prob(x), 0)
         z, inverse_log_det = self.flow.inverse(self.params, x)
         log_weight = -self.action.value(x) - self.prior.log_prob(z) - inverse_log_det
         return IndependenceState(x, log_weight, 0)
@@ -60,6 +62,8 @@ class IndependenceMetropolis:
         """Independent configurations and their log-weights ``(batch,)``."""
         options = {} if xp is None else {"xp": xp}
         z = self.prior.sample(rng, batch, **options)
+        if self.flow is None:
+            return z, -self.action.value(z) - self.prior.log_prob(z)
         x, log_det = self.flow.forward(self.params, z)
         return x, -self.action.value(x) - self.prior.log_prob(z) + log_det
 

@@ -39,5 +39,10 @@ def systems() -> dict[str, System]:
             "4D SU(3) 12^4 at beta 5.95, 6.00, 6.05: replica exchange with flows (T-REX), about an hour; --quick: 8^4",
             "gaugeflow.systems.trex",
         ),
+        System(
+            "phi4",
+            "2D phi^4, L = 6 ... 14 at fixed L / xi: affine flows beside Metropolis and HMC, broken phase; --quick: L <= 10",
+            "gaugeflow.systems.phi4",
+        ),
     )
     return {system.name: system for system in known}

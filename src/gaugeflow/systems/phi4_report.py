@@ -1,0 +1,142 @@
+"""Tables, notes and figures of :mod:`gaugeflow.systems.phi4`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gaugeflow.analysis import format_error
+from gaugeflow.plots import panels
+from gaugeflow.systems.report import Table
+
+
+def _text(number: Mapping[str, float] | None) -> str:
+    return "" if number is None else format_error(number["value"], number["error"])
+
+
+def tables(result: Mapping[str, Any]) -> tuple[Table, ...]:
+    """What the command prints."""
+    volumes = result["volumes"]
+    quality = tuple(
+        (
+            f"{row['extent']}^2",
+            f"{row['mass_squared']:g}, {row['coupling']:g}",
+            f"{row['coupling_with_halves']:g}",
+            _text(row["ess"]),
+            _text(row["ess_from_hmc"]),
+            f"{row['variance_per_site']['value']:.3g}",
+            f"{row['acceptance']:.2f}",
+        )
+        for row in volumes
+    )
+    means = tuple(
+        (f"{row['extent']}^2", name, _text(row[name]["flow"]), _text(row[name]["HMC"]), f"{row[f'{name} pull']:+.1f}")
+        for row in volumes
+        for name in ("chi_2", "E")
+    )
+    times = tuple(
+        (
+            f"{row['extent']}^2",
+            row["algorithm"],
+            row["observable"],
+            format_error(row["tau_int"], row["tau_int_error"]),
+            f"{row['seconds_per_independent']:.2g}",
+        )
+        for row in result["autocorrelations"]
+    )
+    broken = result["broken"]
+    modes = tuple(
+        (
+            row["sampler"],
+            _text(row["positive"]),
+            _text(row["abs_M"]),
+            _text(row["E"]),
+            f"{row['acceptance']:.2f}",
+            _text(row["ess"]),
+            _text(row["ess_from_hmc"]),
+        )
+        for row in broken["rows"]
+    )
+    return (
+        Table(
+            f"flows from free fields to phi^4 ({result['parameters']} parameters)",
+            ("lattice", "m^2, lambda", "lambda with 1/2's", "ESS", "ESS from HMC", "variance / site", "acceptance"),
+            quality,
+        ),
+        Table("means", ("lattice", "observable", "flow", "HMC", "pull"), means),
+        Table(
+            "integrated autocorrelation times, in proposals, sweeps and trajectories",
+            ("lattice", "algorithm", "observable", "tau_int", "seconds per independent configuration"),
+            times,
+        ),
+        Table(
+            f"broken phase, {broken['extent']}^2, m^2 = {broken['mass_squared']:g}, lambda = {broken['coupling']:g}: "
+            "M is positive for one half",
+            ("sampler", "share of M > 0", "|M|", "E", "acceptance", "ESS", "ESS from HMC"),
+            modes,
+        ),
+    )
+
+
+def notes(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """Cost of training in words."""
+    said = [
+        "actions without factors 1/2: S = sum [phi (-Laplace) phi + m^2 phi^2 + lambda phi^4]; "
+        "with 1/2's the field is larger by sqrt 2, lambda smaller by 4, chi_2 and E larger by 2"
+    ]
+    for row in result["volumes"]:
+        if row["training_seconds"] is not None:
+            said.append(
+                f"{row['extent']}^2: trained for {row['training_seconds']:.0f} s, {row['training_steps']} updates"
+            )
+    return tuple(said)
+
+
+def slowing_down(path: Path, volumes: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Autocorrelation times against the extent, one panel for each observable, and quality of the flows."""
+    names = list(dict.fromkeys(row["observable"] for row in rows))
+    labels = list(dict.fromkeys(row["algorithm"] for row in rows))
+    figure, axes = panels(1, len(names) + 1)
+    for axis, name in zip(axes[0], names, strict=False):
+        for label in labels:
+            chosen = [row for row in rows if row["observable"] == name and row["algorithm"] == label]
+            axis.errorbar(
+                [row["extent"] for row in chosen],
+                [row["tau_int"] for row in chosen],
+                yerr=[row["tau_int_error"] for row in chosen],
+                marker="o",
+                ms=4,
+                capsize=2,
+                label=label,
+            )
+        axis.set(title=name, xlabel="L", ylabel=r"$\tau_{int}$", yscale="log")
+    axes[0, 0].legend(fontsize=8)
+    extents = [row["extent"] for row in volumes]
+    for key, label in (("ess", "ESS"), ("ess_from_hmc", "ESS from HMC")):
+        values, errors = ([row[key][part] for row in volumes] for part in ("value", "error"))
+        axes[0, -1].errorbar(extents, values, yerr=errors, marker="o", ms=4, capsize=2, label=label)
+    axes[0, -1].plot(extents, [row["acceptance"] for row in volumes], "s-", ms=4, label="acceptance")
+    axes[0, -1].set(title="flow", xlabel="L", ylim=(0.0, 1.0))
+    axes[0, -1].legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def modes(path: Path, columns: Mapping[str, Any]) -> Path:
+    """Distribution of the magnetisation in the broken phase, for each sampler."""
+    figure, axes = panels()
+    chosen = {key.split("|")[1]: values[:, 0].ravel() for key, values in columns.items() if _is_mode(key)}
+    edge = max(float(np.abs(values).max()) for values in chosen.values())
+    for label, values in chosen.items():
+        axes[0, 0].hist(values, bins=60, range=(-edge, edge), histtype="step", density=True, label=label)
+    axes[0, 0].set(xlabel="M", ylabel="density")
+    axes[0, 0].legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def _is_mode(key: str) -> bool:
+    return key.startswith("broken|") and key.endswith("|measured")
