@@ -10,7 +10,7 @@ import numpy as np
 
 from cases.fields import links, scalars
 from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep, Smearing
-from gaugeflow.lattice import Lattice
+from gaugeflow.lattice import Box, Lattice
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ def _neighbour_affine():
     return NeighbourAffine(lattice), lattice, params, scalars(lattice, 3)
 
 
-def _residual(n, shape, convolutions, planes="isotropic", deltas=None):
+def _residual(n, shape, convolutions, planes="isotropic", deltas=None, region=None):
     """A residual sweep at random coefficients, on links near and far from the identity."""
 
     def factory():
         lattice = Lattice(shape)
-        flow = ResidualSweep(lattice, n, convolutions, planes)
+        flow = ResidualSweep(lattice, n, convolutions, planes, region=region)
         size = flow.shape[0] * flow.shape[1]
         delta = np.linspace(-0.03, 0.04, size).reshape(flow.shape) if deltas is None else deltas
         return flow, lattice, {"delta": delta[: flow.shape[0]]}, links(lattice, n, 2)
@@ -76,12 +76,12 @@ def _residual(n, shape, convolutions, planes="isotropic", deltas=None):
     return factory
 
 
-def _smeared(n, shape, smearing, planes="isotropic", masks="auto", fold=None, size=1.0):
+def _smeared(n, shape, smearing, planes="isotropic", masks="auto", fold=None, size=1.0, region=None):
     """A smeared sweep, all fields of similar size."""
 
     def factory():
         lattice = Lattice(shape, fold)
-        flow = SmearedSweep(lattice, n, smearing, planes, masks)
+        flow = SmearedSweep(lattice, n, smearing, planes, masks, region=region)
         delta = (
             size
             * np.array([[-0.03], [0.01], [0.04], [-0.05], [0.03]])[: flow.shape[0]]
@@ -106,6 +106,8 @@ GAUGE_FLOWS = {
     "residual SU(3)": _residual(3, (2, 2), (PLAIN, SMEARED)),
     "residual SU(3), frozen planes": _residual(3, (2, 2), (Convolution(1, 0.2, 0.0, fill=False),)),
     "residual U(1) 4D, anisotropic": _residual(1, (2, 2, 2, 2), (PLAIN, Convolution(1, 0.05)), "anisotropic"),
+    "residual SU(2), region": _residual(2, (2, 4), (PLAIN, SMEARED), region=Box((1, 3), (1, 2))),
+    "smeared U(1), region": _smeared(1, (4, 4), Smearing((0.0625,), 1, (1,)), region=Box((3, 1), (2, 3))),
     "smeared U(1), four colours": _smeared(1, (4, 4), Smearing((0.0625, 0.1), 1, (1, 2))),
     "smeared U(1) 4D, anisotropic": _smeared(1, (2, 2, 2, 2), Smearing((0.0625,), 1, (1,)), "anisotropic", size=0.2),
     "smeared SU(2), folded": _smeared(2, (2, 4), Smearing((0.1,), 1, (0,), 0.0), masks="parity", fold=(1, 2)),
