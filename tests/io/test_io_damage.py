@@ -81,6 +81,24 @@ def test_any_corrupted_byte_of_the_data_is_caught(tmp_path, stored, name):
             read(path)
 
 
+def test_the_plaquette_of_openqcd_sees_small_changes(tmp_path, stored):
+    """Entries off by 1e-5 of themselves or less, which leave links in the group: the average is good to 1e-10.
+
+    A change at right angles to the staples has no effect to first order; a few of the forty may pass.
+    """
+    content, _, data = stored("openqcd")
+    path, rng, refused = tmp_path / "damaged", random.Random(2), 0
+    for position in rng.sample(data[::8], 40):
+        damaged = bytearray(content)
+        damaged[position + 4] ^= 0x08
+        path.write_bytes(damaged)
+        try:
+            read(path)
+        except FormatError as error:
+            refused += "average plaquette / 3" in str(error)
+    assert refused >= 36
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_truncation_and_trailing_bytes(tmp_path, stored, name):
     content, links, data = stored(name)
@@ -403,9 +421,9 @@ def run_fuzz(path, target, cases, seed, tolerance):
 
 
 def fuzz_tolerance(name):
-    """The plain sum of NERSC does not see two changes that cancel, and openQCD has none: changes that leave links in
-    the group remain."""
-    return 1e-5 if name.startswith("nersc") or name == "openqcd" else 0
+    """The plain sum of NERSC does not see two changes that cancel, and openQCD has none: what remains are changes that
+    leave links in the group within 1e-5, which for a small entry is a change of twice as much."""
+    return 3e-5 if name.startswith("nersc") or name == "openqcd" else 0
 
 
 TARGETS = [*WRITERS, "openqcd", "table", "params", "ensemble"]
