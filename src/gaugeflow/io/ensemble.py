@@ -311,7 +311,7 @@ def _reserve(path: StrPath, file: h5py.File, start: int, stop: int) -> None:
         try:
             allocate(file.id.get_vfd_handle(), dataset.id.get_offset() + first, last - first)
         except OSError as error:
-            raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def _allocate(file: h5py.File, capacity: int, item: tuple[int, ...], dtype: np.dtype[Any]) -> None:
