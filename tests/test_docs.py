@@ -58,6 +58,16 @@ def test_trex_of_u1(script, tmp_path):
     assert (tmp_path / "trex-u1" / "history.png").stat().st_size > 1000
 
 
+def test_trex_in_a_defect(script, tmp_path):
+    """4^4 at beta = 6, weak links made whole: flows around the cube raise swap rates; <P> is 0.597 on this lattice."""
+    options = ("--strengths", 0.7, 1.0, "--steps", 16, "--burn-in", 8, "--fit", 2)
+    plain, flow, local = script("trex_defect.py", *options).splitlines()
+    assert numbers(flow.split("swaps")[1])[0] > 1.2 * numbers(plain.split("swaps")[1])[0]
+    for line in (plain, flow, local):
+        assert numbers(line.split("<P>")[1])[0] == pytest.approx(0.597, abs=0.01)
+    assert (tmp_path / "trex-defect" / "swaps.png").stat().st_size > 1000
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
 def test_links_of_pages(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):

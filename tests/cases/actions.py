@@ -1,8 +1,18 @@
 """Every action by name: a factory of (action, lattice, fields).  A row puts the action through its whole contract."""
 
 from cases.fields import links, scalars
-from gaugeflow.actions import DBW2, IWASAKI, ImprovedAction, ScalarAction, Scaled, Sum, WilsonAction
-from gaugeflow.lattice import Lattice
+from gaugeflow.actions import (
+    DBW2,
+    IWASAKI,
+    Defect,
+    DefectAction,
+    ImprovedAction,
+    ScalarAction,
+    Scaled,
+    Sum,
+    WilsonAction,
+)
+from gaugeflow.lattice import Box, Lattice
 
 
 def _gauge(shape, n, make, fold=None, batch=8):
@@ -25,6 +35,13 @@ GAUGE_ACTIONS = {
         (4, 2, 2, 4), 3, lambda lattice: ImprovedAction(lattice, 2.2, IWASAKI), (2, 1, 1, 2), 5
     ),
     "dbw2 u1 2d": _gauge((3, 4), 1, lambda lattice: ImprovedAction(lattice, 0.7, DBW2)),
+    "defect su2 2d": _gauge((4, 4), 2, lambda lattice: DefectAction(lattice, 2.2, Defect(0, Box((3, 1), (2, 2))), 0.4)),
+    "defect su3 4d folded": _gauge(
+        (2, 4, 2, 4),
+        3,
+        lambda lattice: DefectAction(lattice, 6.0, Defect(1, Box((0, 3, 0, 1), (2, 1, 1, 2))), 0.0),
+        (1, 1, 1, 2),
+    ),
     "sum and multiple su3 2d": _gauge(
         (4, 4),
         3,

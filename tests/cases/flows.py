@@ -20,7 +20,7 @@ from gaugeflow.flows import (
     Smearing,
     affine_chain,
 )
-from gaugeflow.lattice import Lattice
+from gaugeflow.lattice import Box, Lattice
 from gaugeflow.random import Rng
 
 
@@ -103,24 +103,24 @@ def _pointwise():
     return SinhArcsinh(lattice), lattice, params, scalars(lattice, 2)
 
 
-def _residual(n, shape, convolutions, planes="isotropic", learn=False):
+def _residual(n, shape, convolutions, planes="isotropic", learn=False, region=None):
     """A residual sweep at random coefficients, on links near and far from the identity."""
 
     def factory():
         lattice = Lattice(shape)
-        flow = ResidualSweep(lattice, n, convolutions, planes, learn_convolutions=learn)
+        flow = ResidualSweep(lattice, n, convolutions, planes, region=region, learn_convolutions=learn)
         delta = np.linspace(-0.03, 0.04, flow.shape[0] * flow.shape[1]).reshape(flow.shape)
         return flow, lattice, {**flow.init(), "delta": delta}, links(lattice, n, 2)
 
     return factory
 
 
-def _smeared(n, shape, smearing, planes="isotropic", masks="auto", fold=None, size=1.0):
+def _smeared(n, shape, smearing, planes="isotropic", masks="auto", fold=None, size=1.0, region=None):
     """A smeared sweep, all fields of similar size."""
 
     def factory():
         lattice = Lattice(shape, fold)
-        flow = SmearedSweep(lattice, n, smearing, planes, masks)
+        flow = SmearedSweep(lattice, n, smearing, planes, masks, region=region)
         delta = (
             size
             * np.array([[-0.03], [0.01], [0.04], [-0.05], [0.03]])[: flow.shape[0]]
@@ -147,6 +147,8 @@ GAUGE_FLOWS = {
     "residual SU(3), learned convolutions": _residual(3, (2, 2), (PLAIN, SMEARED, FROZEN_PLANES), learn=True),
     "residual SU(3) 4D": _residual(3, (2, 2, 2, 2), (PLAIN, Convolution(1, 0.03))),
     "residual U(1) 4D, anisotropic": _residual(1, (2, 2, 2, 2), (PLAIN, Convolution(1, 0.05)), "anisotropic"),
+    "residual SU(2), region": _residual(2, (2, 4), (PLAIN, SMEARED), region=Box((1, 3), (1, 2))),
+    "smeared U(1), region": _smeared(1, (4, 4), Smearing((0.0625,), 1, (1,)), region=Box((3, 1), (2, 3))),
     "smeared U(1), four colours": _smeared(1, (4, 4), Smearing((0.0625, 0.1), 1, (1, 2))),
     "smeared U(1) 4D, anisotropic": _smeared(1, (2, 2, 2, 2), Smearing((0.0625,), 1, (1,)), "anisotropic", size=0.2),
     "smeared SU(2)": _smeared(2, (2, 2), Smearing((0.06, 0.08), 1, (0, 1))),

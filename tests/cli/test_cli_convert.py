@@ -1,6 +1,9 @@
 """``gaugeflow convert`` between all formats, and what ``--force`` lets through."""
 
+import os
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -246,3 +249,55 @@ def test_formats_of_other_packages(gaugeflow, tmp_path, monkeypatch):
     gaugeflow("convert", tmp_path / "b.toy", tmp_path / "c.ildg", "--force")
     np.testing.assert_array_equal(read(tmp_path / "c.ildg").links, field().links.astype("c8"))
     assert "toy" in gaugeflow("info", "--json")["formats"]
+
+
+TOY = """
+import numpy as np
+from gaugeflow.errors import FormatError
+from gaugeflow.io import Config, Format
+
+
+def read(path, *, shape, n_colours, verify):
+    try:
+        return Config(np.load(path)["links"], {"format": "toy"})
+    except (ValueError, KeyError) as error:
+        raise FormatError(f"{path}: {error}") from error
+
+
+def write(path, config, *, precision):
+    with open(path, "wb") as handle:
+        np.savez(handle, links=config.links)
+
+
+FORMAT = Format("toy", (".toy",), lambda start, size: start.startswith(b"PK"), read, write, (64,))
+"""
+
+
+def test_installed_package_with_a_format(tmp_path):
+    """What pip leaves of another package: a module, and metadata with an entry point in the group gaugeflow.formats."""
+    (tmp_path / "toy_format.py").write_text(TOY)
+    installed = tmp_path / "toy_format-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-format\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[gaugeflow.formats]\ntoy = toy_format:FORMAT\n")
+    store(tmp_path / "a.nersc", "nersc")
+    program = (
+        "from gaugeflow.cli import main\n"
+        "from gaugeflow.io import available_formats, read\n"
+        "main(['convert', 'a.nersc', 'b.toy'], standalone_mode=False)\n"
+        "main(['convert', 'b.toy', 'c.h5'], standalone_mode=False)\n"
+        "main(['info', '--json'], standalone_mode=False)\n"
+        "assert 'toy' in available_formats() and read('b.toy').metadata['format'] == 'toy'\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"toy"' in done.stdout
+    np.testing.assert_array_equal(read(tmp_path / "c.h5").links, field().links)

@@ -1,5 +1,7 @@
 """Files written by other programs: every value that they, or their authors, state."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,30 @@ def test_milc_spatial_and_temporal_plaquettes(reference):
         found = 3 * np.mean([plaquette(time_slice) for time_slice in space])
         assert found == pytest.approx(spatial, abs=2e-6)
         assert 6 * plaquette(links) - found == pytest.approx(temporal, abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("field", "log"),
+    [
+        ("chroma/t_nersc.cfg", "chroma/t_asqtad_prop.XMLDAT.reference"),
+        ("pyquda/weak_field.lime", "chroma/unprec_wilson.out.xml"),
+        ("pyquda/weak_field.lime", "chroma/prec_wilson.out.xml"),
+        ("pyquda/weak_field.lime", "chroma/unprec_clover.out.xml"),
+    ],
+)
+def test_observables_of_chroma(reference, field, log):
+    """Every average of the links that Chroma logged, in single precision: plaquettes of all, spatial and temporal planes."""
+    text = (reference / log).read_text()
+    stated = {name: float(re.search(f"<{name}>([^<]+)<", text)[1]) for name in ("w_plaq", "s_plaq", "t_plaq", "link")}
+    links = read(reference / field).links
+    spatial = np.mean([plaquette(np.ascontiguousarray(links[1:, t])) for t in range(links.shape[1])])
+    found = {
+        "w_plaq": plaquette(links),
+        "s_plaq": spatial,
+        "t_plaq": 2 * plaquette(links) - spatial,
+        "link": link_trace(links),
+    }
+    assert found == pytest.approx(stated, abs=4e-7)
 
 
 @pytest.mark.parametrize(

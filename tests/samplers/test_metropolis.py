@@ -19,6 +19,7 @@ from gaugeflow.observables import plaquette
 from gaugeflow.priors import Haar, Normal
 from gaugeflow.random import Rng
 from gaugeflow.samplers import (
+    Composite,
     HeatBath,
     IndependenceMetropolis,
     LinkMetropolis,
@@ -177,6 +178,23 @@ def test_flow_and_independence_metropolis_are_exact():
     chain = run(sampler, RNG.stream("independence"), sampler.start(RNG, 64), 200, observe=[Plaquette(lattice)])
     weights = chain.records["log_weight"]
     assert chain.records["accepted"].mean() == pytest.approx(acceptance_gaussian(float(np.var(weights))), abs=0.05)
+    result = estimate(chain.records["P"])
+    assert abs(result.value - ive(2, 0.4) / ive(1, 0.4)) < SIGMAS * result.error
+    assert result.error < 3e-3
+
+
+def test_flow_and_local_updates_in_turn():
+    """Proposals of a flow between Metropolis sweeps: weights follow the field, and the plaquette is exact."""
+    lattice = Lattice((4, 4))
+    proposals = gauge_sampler(lattice, 0.4, -0.05)
+    sampler = Composite((LinkMetropolis(lattice, 0.4, width=1.0), proposals))
+    check.check_sampler(sampler, links(lattice, 2, 3), lambda: Rng(4))
+    start = HeatBath(lattice, 0.4).hot(RNG.stream("start"), 2, 64)
+    chain = run(sampler, RNG.stream("turn"), sampler.init(start.x), 100, burn_in=10, observe=[Plaquette(lattice)])
+    kept = chain.state.parts[1].log_weight
+    np.testing.assert_allclose(proposals.init(chain.state.x).log_weight, kept, atol=1e-10)
+    assert 0.3 < chain.records["0/acceptance"].mean() < 0.95
+    assert 0.3 < chain.records["1/accepted"].mean() < 0.99
     result = estimate(chain.records["P"])
     assert abs(result.value - ive(2, 0.4) / ive(1, 0.4)) < SIGMAS * result.error
     assert result.error < 3e-3

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy.special import ive
 
-from cases.fields import links
+from cases.fields import links, scalars
+from cases.flows import FLOWS
 from gaugeflow import check
-from gaugeflow.actions import Defect, DefectAction, WilsonAction
+from gaugeflow.actions import Defect, DefectAction, ScalarAction, WilsonAction
 from gaugeflow.analysis import gamma_method, positions, round_trip_times
 from gaugeflow.flows import Convolution, ResidualSweep, SmearedSweep
 from gaugeflow.lattice import Box, Lattice
@@ -26,6 +27,7 @@ from gaugeflow.samplers import (
     OnReplicas,
     Replica,
     ReplicaExchange,
+    ScalarMetropolis,
     configurations,
     run,
 )
@@ -118,6 +120,41 @@ def test_a_swap_undone_is_accepted_with_the_inverse_ratio():
     _, _, accepted, probability = sampler.swap(0, RNG, first, second)
     np.testing.assert_allclose(probability, np.minimum(1.0, np.exp(ratio)), rtol=1e-9)
     assert accepted.dtype == bool
+
+
+def test_scalars_with_different_samplers():
+    """Free fields of two masses, HMC on one replica and Metropolis on the other, a flow of scalars between them."""
+    flow, lattice, _, _ = FLOWS["neighbour affine"]()
+    params = {"scale": {"a": np.array([-0.02])}, "b": np.array([[-0.05]])}
+    masses = (1.0, 2.0)
+    actions = [ScalarAction(lattice, mass) for mass in masses]
+    replicas = (
+        Replica(actions[0], HMC(lattice, Level(actions[0], 5), length=0.6)),
+        Replica(actions[1], ScalarMetropolis(actions[1], width=0.7)),
+    )
+    sampler = ReplicaExchange(lattice, replicas, (Exchange(flow, params),))
+    check.check_sampler(sampler, scalars(lattice, 3), lambda: Rng(4), steps=2)
+
+    class Square:
+        name = "phi2"
+
+        def __call__(self, x):
+            return np.mean(x**2, axis=0)
+
+    chain = run(
+        sampler,
+        RNG.stream("scalars"),
+        sampler.init(0.3 * scalars(lattice, 64)),
+        400,
+        burn_in=30,
+        observe=[OnReplicas(Square())],
+    )
+    assert 0.3 < chain.records["accepted"].mean() < 0.99
+    p2 = sum(np.meshgrid(*(4.0 * np.sin(np.pi * np.arange(n) / n) ** 2 for n in lattice.shape)))
+    for replica, mass in enumerate(masses):
+        result = estimate(chain.records["phi2"][:, replica])
+        assert abs(result.value - np.mean(1.0 / (2.0 * (p2 + mass)))) < SIGMAS * result.error
+        assert result.error < 0.004
 
 
 def test_contract_and_bookkeeping():

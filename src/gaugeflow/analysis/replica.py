@@ -41,7 +41,7 @@ def _labels(walker: AnyArray) -> IntArray:
 def round_trip_times(walker: AnyArray) -> IntArray:
     """Durations in steps of all completed journeys from the first replica to the last and back.
 
-    A journey begins when a walker leaves the first replica for the last time before it reaches the last one.
+    A journey lasts from the arrival of a walker at the first replica to the next one after a visit to the last replica.
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ from gaugeflow.cli.output import as_stored, print_json, print_table
 
 if TYPE_CHECKING:
     from gaugeflow.runfile import RunFile, SamplerSection
+    from gaugeflow.samplers import Checkpoint
 
 CHECKPOINT, HISTORY = "sampler.h5", "history.h5"
 """Names of files in the folder of results."""
@@ -32,14 +33,17 @@ def sample(runfile: Path, as_json: bool) -> None:
     """Sample the source of RUN.toml with heat bath and overrelaxation.
 
     Configurations and the history of the plaquette go to the folder [output] dir. A run that was interrupted or killed
-    continues when the same command is given again, to the same numbers; a longer one extends it.
+    continues when the same command is given again, to the same numbers; a longer one extends it. Two runs in one
+    folder refuse each other.
     """
     from gaugeflow.runfile import SamplerSection, read_runfile
+    from gaugeflow.samplers import Checkpoint
 
     run = read_runfile(runfile)
     settings = run.require(SamplerSection)
     run.folder.mkdir(parents=True, exist_ok=True)
-    result = _sample(run, settings)
+    with Checkpoint(run.folder / CHECKPOINT) as checkpoint:
+        result = _sample(run, settings, checkpoint)
     if as_json:
         print_json(result)
         return
@@ -48,7 +52,7 @@ def sample(runfile: Path, as_json: bool) -> None:
     print_table("ensemble", ("what", "value"), rows)
 
 
-def _sample(run: RunFile, settings: SamplerSection) -> dict[str, Any]:
+def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> dict[str, Any]:
     from gaugeflow.cli.assembly import make_lattice, source_action
     from gaugeflow.io import provenance
     from gaugeflow.io.hdf5 import write_table
@@ -81,7 +85,7 @@ def _sample(run: RunFile, settings: SamplerSection) -> dict[str, Any]:
                 burn_in=settings.burn_in,
                 thin=settings.separation,
                 callback=keep,
-                checkpoint=run.folder / CHECKPOINT,
+                checkpoint=checkpoint,
             )
         except KeyboardInterrupt:
             done = f"{count} of {settings.configurations} configurations a chain"

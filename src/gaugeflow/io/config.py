@@ -74,11 +74,12 @@ class Defect(NamedTuple):
 
 
 class Stated(NamedTuple):
-    """An average that a file states: field name, value, and the function of the links that it should equal."""
+    """An average that a file states: field name, value, the function of the links that it should equal, and how well."""
 
     field: str
     value: float
     average: Callable[[ComplexArray], float]
+    tolerance: float = TOLERANCE
 
 
 def plaquette(links: ComplexArray) -> float:
@@ -143,7 +144,7 @@ def verify_links(path: StrPath, links: ComplexArray, stated: Iterable[Stated], v
         Named in errors.
     links : ndarray, shape (d, \\*shape, N, N), complex
     stated : iterable of Stated
-        Averages that must agree within 1e-5 with what the links give.
+        Averages that must agree with what the links give, within 1e-5 unless they say otherwise.
     verify : bool
         When false, only NaN and infinity are errors.
 
@@ -158,9 +159,9 @@ def verify_links(path: StrPath, links: ComplexArray, stated: Iterable[Stated], v
     if defect is not None:
         raise mismatch(path, *defect)
     if verify:
-        for name, value, average in stated:
+        for name, value, average, tolerance in stated:
             computed = average(links)
-            if not abs(value - computed) <= TOLERANCE:
+            if not abs(value - computed) <= tolerance:
                 raise mismatch(path, name, f"{computed:.10g} (computed from the links)", value)
 
 

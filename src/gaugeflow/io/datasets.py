@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gaugeflow.errors import FormatError
-from gaugeflow.io.files import StrPath, atomic_path, mismatch, require_equal
+from gaugeflow.io.files import SparseImage, StrPath, atomic_path, mismatch, require_equal
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_LAYOUT = ("v108", "v108")
+LAYOUT = ("v108", "v108")
 _NUMBERS = frozenset(np.dtype(code).name for code in "?bhilBHILfdFD")
 
 
@@ -34,11 +34,20 @@ def new_file(path: StrPath, kind: str, attributes: Mapping[str, object] | None) 
     ------
     TypeError
         If an attribute is nothing that JSON can hold.
+    OSError
+        If the file cannot be written, for instance because the disk is full.
+
+    Notes
+    -----
+    The file is built in memory, where space that is allocated and not written costs nothing.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "x", libver=_LAYOUT) as file:
+    image = SparseImage()
+    with h5py.File(image, "w", libver=LAYOUT) as file:
         _write_text(file, "format", kind)
         _write_text(file, "attributes", json.dumps(dict(attributes or {}), default=_json_value, indent=1))
         yield file
+    with atomic_path(path) as temporary:
+        image.save(temporary)
 
 
 @contextmanager
@@ -46,7 +55,7 @@ def opened(path: StrPath, kind: str, mode: str = "r") -> Iterator[h5py.File]:
     """Open a file of the given kind; whatever HDF5 raises in the block becomes a `FormatError`."""
     with open(path, "rb") as handle:
         require_equal(path, "signature", SIGNATURE, handle.read(len(SIGNATURE)))
-    with errors_named(path), h5py.File(path, mode, libver=_LAYOUT) as file:
+    with errors_named(path), h5py.File(path, mode, libver=LAYOUT) as file:
         require_equal(path, "format", kind, _read_text(path, file, "format"))
         yield file
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gaugeflow.io.config import ComplexArray, require_storable, verify_links
 from gaugeflow.io.datasets import (
+    LAYOUT,
     crc32,
     errors_named,
     new_file,
@@ -23,11 +24,12 @@ from gaugeflow.io.datasets import (
     require_fitting,
     stored_dataset,
 )
-from gaugeflow.io.files import StrPath, mismatch, require_equal
+from gaugeflow.io.files import StrPath, atomic_path, mismatch, require_equal
 from gaugeflow.io.hdf5 import link_dtype, require_link_shape
 
 _KIND = "gaugeflow ensemble 1"
 _COPY_BYTES = 1 << 26
+_SIEVE_BYTES = 1 << 16  # HDF5 writes that much beyond what it is told to, with what it found there
 _INDEX = {"id": "<i8", "chain": "<i8", "log_weight": "<f8", "crc32": "<u4"}
 _SIGNED = ("id", "chain", "log_weight")  # the columns that the checksum covers, before the links
 
@@ -62,8 +64,9 @@ class EnsembleFile:
     -----
     The datasets ``links`` (capacity, d, \\*shape, N, N), ``id``, ``chain``, ``log_weight`` and ``crc32`` (capacity,)
     are contiguous and allocated in advance (as a hole, which takes no space on disk), and ``count`` says how many
-    entries are filled: appending overwrites bytes in place and changes no structure of the file. A full file is copied
-    to twice the capacity and replaced atomically. HDF5's extensible datasets will not do here: killed while it updates
+    entries are filled: appending reserves the space on disk, so that a full one is met before HDF5 writes, overwrites
+    bytes in place and changes no structure of the file. A full file is copied to twice the capacity and replaced
+    atomically. HDF5's extensible datasets will not do here: killed while it updates
     their index, the library leaves files in which even old entries are lost (seen twice in 250 kills).
     """
 
@@ -147,6 +150,8 @@ class EnsembleFile:
         ------
         ValueError
             If a shape does not fit, a number is not finite, a link is not in the group, or (chain, id) is taken.
+        OSError
+            If the disk is full; the file is as it was.
         """
         item = self._links.shape[1:]
         if links.shape[1:] != item:
@@ -167,6 +172,7 @@ class EnsembleFile:
             self._grow(max(stop, 2 * len(self._links)))
         data = np.ascontiguousarray(links, dtype=self._links.dtype)
         rows["crc32"] = _checksums(data, rows)
+        _reserve(self._path, self._file, start, stop)
         self._links[start:stop] = data
         for name, row in rows.items():
             self._index[name][start:stop] = row
@@ -273,21 +279,39 @@ class EnsembleFile:
 
     def _grow(self, capacity: int) -> None:
         """Replace the file by a copy of the given capacity."""
-        with new_file(self._path, _KIND, self.attributes) as file:
-            _allocate(file, capacity, self._links.shape[1:], self._links.dtype)
-            block = max(1, _COPY_BYTES // self._item_bytes)
-            for start in range(0, self._size, block):
-                stop = min(start + block, self._size)
-                file["links"][start:stop] = self._links[start:stop]
-            for name in _INDEX:
-                file[name][: self._size] = self._index[name][: self._size]
-            file["count"][()] = self._size
+        with atomic_path(self._path) as temporary:
+            with new_file(temporary, _KIND, self.attributes) as file:
+                _allocate(file, capacity, self._links.shape[1:], self._links.dtype)
+            with h5py.File(temporary, "r+", libver=LAYOUT) as file:
+                _reserve(self._path, file, 0, self._size)
+                block = max(1, _COPY_BYTES // self._item_bytes)
+                for start in range(0, self._size, block):
+                    stop = min(start + block, self._size)
+                    file["links"][start:stop] = self._links[start:stop]
+                for name in _INDEX:
+                    file[name][: self._size] = self._index[name][: self._size]
+                file["count"][()] = self._size
         self.close()
         self._open()
 
     def _sync(self) -> None:
         self._file.flush()
         os.fsync(self._file.id.get_vfd_handle())
+
+
+def _reserve(path: StrPath, file: h5py.File, start: int, stop: int) -> None:
+    """Have the file system find space for the entries ``start <= i < stop``, where it offers that (macOS does not)."""
+    allocate = getattr(os, "posix_fallocate", None)
+    if allocate is None or start == stop:
+        return
+    for name in ("links", *_INDEX):
+        dataset = file[name]
+        size = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
+        first, last = start * size, min(stop * size + _SIEVE_BYTES, len(dataset) * size)
+        try:
+            allocate(file.id.get_vfd_handle(), dataset.id.get_offset() + first, last - first)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def _allocate(file: h5py.File, capacity: int, item: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -56,6 +56,78 @@ def require_equal(path: StrPath, field: str, expected: object, found: object) ->
         raise mismatch(path, field, expected, found)
 
 
+class SparseImage:
+    """The content of a file in memory, as written piece by piece: holes take no space.
+
+    Offers what HDF5 needs of a file object.  HDF5 does not survive a disk that fills up while it writes: closing fails,
+    and the process crashes when it ends.  What this collects is written by `save`, whose errors are those of Python.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[tuple[int, bytes]] = []
+        self._size = 0
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to an offset from the start, the position or the end."""
+        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        return self._position
+
+    def tell(self) -> int:
+        """Position."""
+        return self._position
+
+    def write(self, data: Any) -> int:
+        """Keep a copy of a piece."""
+        piece = bytes(data)
+        self._pieces.append((self._position, piece))
+        self._position += len(piece)
+        self._size = max(self._size, self._position)
+        return len(piece)
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer with what was written last at each place, and zeros in holes."""
+        view = memoryview(buffer).cast("B")
+        start = self._position
+        count = max(0, min(len(view), self._size - start))
+        view[:count] = bytes(count)
+        for offset, piece in self._pieces:
+            low, high = max(offset, start), min(offset + len(piece), start + count)
+            if low < high:
+                view[low - start : high - start] = piece[low - offset : high - offset]
+        self._position += count
+        return count
+
+    def read(self, size: int = -1) -> bytes:
+        """Bytes from the position on, as `readinto`."""
+        buffer = bytearray(max(0, self._size - self._position) if size < 0 else size)
+        return bytes(buffer[: self.readinto(buffer)])
+
+    def truncate(self, size: int) -> int:
+        """Set the size; HDF5 does not shrink files."""
+        self._size = size
+        return size
+
+    def flush(self) -> None:
+        """Nothing waits to be written."""
+
+    def save(self, path: StrPath) -> None:
+        """Write the file; its holes are holes of the file system.
+
+        Raises
+        ------
+        FileExistsError
+            If ``path`` exists.
+        OSError
+            If it cannot be written.
+        """
+        with open(path, "xb") as handle:
+            handle.truncate(self._size)
+            for offset, piece in self._pieces:
+                handle.seek(offset)
+                handle.write(piece)
+
+
 def file_size(handle: BinaryIO) -> int:
     """Size in bytes of an open file."""
     return os.fstat(handle.fileno()).st_size
@@ -90,7 +162,8 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
     """Yield a temporary path in the same folder that replaces ``path`` when the block succeeds.
 
     The temporary file is flushed to disk before the rename, so that ``path`` holds either the complete old or the
-    complete new content whatever happens. When the block raises, the temporary file is removed and ``path`` stays.
+    complete new content whatever happens. When the block raises, the temporary file is removed and ``path`` stays; an
+    ``OSError`` of the temporary file, for instance of a full disk, names ``path``.
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
@@ -99,6 +172,10 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, target)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, temporary, os.fspath(temporary)):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(target.parent, os.O_RDONLY)

@@ -21,6 +21,7 @@ from gaugeflow.io.files import StrPath, atomic_path, file_size, mismatch, read_a
 from gaugeflow.io.formats import Format
 
 _HEADER = struct.Struct("<4id")
+_TOLERANCE = 1e-10  # the average is stored in double precision, and takes the place of a checksum
 _SITE_BYTES = 4 * 9 * 16
 _SITE_AXES = (0, 3, 2, 1)  # (t, z, y, x) from (t, x, y, z), and back
 _AXES = (*_SITE_AXES, 4, 5)
@@ -73,7 +74,7 @@ def read(
         field[odd] = pairs[:, mu, 0]
         links[axis] = field.transpose(_AXES)
     value = stated / 3
-    verify_links(path, links, [Stated("average plaquette / 3", value, plaquette)], verify)
+    verify_links(path, links, [Stated("average plaquette / 3", value, plaquette, _TOLERANCE)], verify)
     metadata = {"format": "openqcd", "precision": 64, "byte_order": "little", "plaquette": value}
     return Config(links, metadata)
 

@@ -1,5 +1,6 @@
 """Markov chains."""
 
+from gaugeflow.samplers.checkpoint import Checkpoint
 from gaugeflow.samplers.composite import Composite, CompositeState
 from gaugeflow.samplers.heatbath import HeatBath, HeatBathInfo, HeatBathState
 from gaugeflow.samplers.hmc import HMC, HMCInfo, HMCState
@@ -38,6 +39,7 @@ __all__ = [
     "OMELYAN2",
     "OMELYAN4",
     "Chain",
+    "Checkpoint",
     "Composite",
     "CompositeState",
     "Exchange",

@@ -7,7 +7,9 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -90,8 +92,9 @@ class Checkpoint:
                 self._lock = lock
             else:  # the previous owner removed the file between open and flock
                 os.close(lock)
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         return self
 
     def __exit__(
@@ -103,18 +106,35 @@ class Checkpoint:
         self._lock = -1
 
     def save(self, run: Mapping[str, Any], step: int, trees: Mapping[str, Tree]) -> None:
-        """Replace the file: written to ``<path>.tmp``, synchronised, renamed; a crash leaves the old or the new one."""
+        """Replace the file: written to ``<path>.tmp``, synchronised, renamed; a crash leaves the old or the new one.
+
+        HDF5 builds the file in memory: the library does not survive a disk that fills up while it writes.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written, for instance because the disk is full; the old one stays.
+        """
         import h5py
 
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        with h5py.File(temporary, "w") as file:
+        image = BytesIO()
+        with h5py.File(image, "w") as file:
             file.attrs["run"] = json.dumps(run)
             file.attrs["step"] = step
             for name, value in leaves(trees):
                 file[name] = to_device(value, "cpu") if is_array_api_obj(value) else value
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, self.path)
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        try:
+            with open(temporary, "wb") as written:
+                written.write(image.getbuffer())
+                written.flush()
+                os.fsync(written.fileno())
+            os.replace(temporary, self.path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            if error.errno is None:
+                raise
+            raise OSError(error.errno, os.strerror(error.errno), str(self.path)) from error
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

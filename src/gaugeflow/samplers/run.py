@@ -81,7 +81,7 @@ def run(
     observe: Sequence[Observable] = (),
     callback: Callable[[Sample], None] | None = None,
     progress: bool = True,
-    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     checkpoint_every: int = 100,
 ) -> Chain:
     """Run a Markov chain and record what it measures.
@@ -99,7 +99,7 @@ def run(
         Show a bar on standard error if that is a terminal.
     checkpoint
         File to continue from if it exists, and to save to.  The continued chain equals the uninterrupted one bit for
-        bit; ``n_steps`` may grow.
+        bit; ``n_steps`` may grow.  A :class:`Checkpoint` must be locked already.
     checkpoint_every
         Steps between checkpoints; one more is written at the end and on ``KeyboardInterrupt``.
 
@@ -109,6 +109,8 @@ def run(
         If another run uses the checkpoint.
     FormatError
         If the checkpoint cannot be read.
+    OSError
+        If a checkpoint cannot be written, for instance because the disk is full; the last one stays.
     ValueError
         If the checkpoint belongs to another sampler, stream, burn-in or thinning, or is ahead of ``n_steps``.
     """
@@ -127,7 +129,9 @@ def run(
         "observe": [o.name for o in observe],
     }
     with ExitStack() as stack:
-        file = None if checkpoint is None else stack.enter_context(Checkpoint(checkpoint))
+        file = checkpoint
+        if file is not None and not isinstance(file, Checkpoint):
+            file = stack.enter_context(Checkpoint(file))
         if file is not None and file.path.exists():
             step, now, columns = file.load(identity, state, "records")
             if step > total:

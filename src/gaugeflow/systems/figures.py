@@ -79,20 +79,23 @@ def replicas(path: Path, betas: Sequence[float], charge: Any, local: Any, walker
     figure, grid = panels(1, 3)
     axes = grid[0]
     time = steps * np.arange(1, len(charge) + 1)
-    for i, beta in enumerate(betas):
-        axes[0].plot(time, charge[:, i, 0], lw=1, label=f"{beta:g}")
-    axes[0].set(title="exchange", xlabel="heat-bath steps", ylabel="Q")
+    last = len(betas) - 1
+    shown = range(last + 1) if last < 4 else (0, last // 2, last)  # more lines hide each other
+    for i in shown:
+        axes[0].plot(time, charge[:, i, 0], lw=1, label=f"{betas[i]:g}")
+    axes[0].set(title="exchange", ylabel="Q")
     axes[0].legend(title=r"$\beta$", fontsize=8)
     axes[1].plot(time, charge[:, -1, 0], lw=1, label="exchange")
     axes[1].plot(time, local[:, 0], lw=1, label="local")
-    axes[1].set(title=rf"$\beta$ = {betas[-1]:g}", xlabel="heat-bath steps", ylabel="Q")
+    axes[1].set(title=rf"$\beta$ = {betas[-1]:g}", ylabel="Q")
     axes[1].legend(fontsize=8)
     place = np.argsort(walker[:, :, 0], axis=1)
-    for i in range(len(betas)):
-        axes[2].step(time, place[:, i] + 0.06 * (i - 1), where="mid", lw=1, label=f"started at {betas[i]:g}")
-    axes[2].set(title="walkers", xlabel="heat-bath steps", yticks=range(len(betas)))
+    for i in shown:
+        axes[2].step(time, place[:, i] + 0.06 * (i / max(last, 1) - 0.5), where="mid", lw=1, label=f"{betas[i]:g}")
+    axes[2].set(title="walkers", ylabel=r"at $\beta$", yticks=range(last + 1), ylim=(-0.4, 1.25 * last + 0.4))
     axes[2].set_yticklabels([f"{beta:g}" for beta in betas])
-    axes[2].set_ylim(-0.4, len(betas) - 0.2)
-    axes[2].legend(fontsize=7, ncols=len(betas), loc="upper center")
+    axes[2].legend(title="started at", fontsize=7, title_fontsize=7, ncols=len(shown), loc="upper center")
+    for axis in axes:
+        axis.set_xlabel("local steps")
     figure.savefig(path, dpi=150)
     return path
