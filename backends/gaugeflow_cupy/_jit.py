@@ -47,12 +47,12 @@ def teach(function, inline=True):
     options = {"forceinline": True} if inline else {}
     for_size = getattr(function, "for_size", None)
     if for_size is None:
-        _jitable(function, options)
+        jitable(function, options)
         return
 
     @compiled(function, inline)
     def _(*args):
-        chosen = _jitable(for_size(math.isqrt(args[-1].count)), options)
+        chosen = jitable(for_size(math.isqrt(args[-1].count)), options)
         names = ", ".join(f"a{i}" for i in range(len(args)))
         scope = {"chosen": chosen}
         exec(f"def call({names}):\n    return chosen({names})\n", scope)
@@ -62,7 +62,8 @@ def teach(function, inline=True):
 _known = set()
 
 
-def _jitable(function, options):
+def jitable(function, options):
+    """Declare once that a Python function may be compiled as it stands."""
     if function not in _known:
         _known.add(function)
         register_jitable(**options)(function) if options else register_jitable(function)

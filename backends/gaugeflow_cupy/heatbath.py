@@ -71,7 +71,5 @@ def heatbath(lattice, links, coupling, key):
 def overrelax(lattice, links, coupling):
     geometry, weight, out = _start(lattice, links, coupling)
     for mu, active in _sweep(lattice):
-        launch(
-            _overrelax, active.size * geometry.lanes, out, weight, mu, active, active.size, *geometry.arguments
-        )
+        launch(_overrelax, active.size * geometry.lanes, out, weight, mu, active, active.size, *geometry.arguments)
     return out

@@ -210,9 +210,7 @@ def _imag(tx, z):
 @intrinsic
 def _cplx(tx, x, y):
     r = ComplexType(next(t.bits for t in (x, y) if isinstance(t, RealType)))
-    return r(x, y), lambda ctx, b, sig, a: join(
-        ctx, b, r, parts(ctx, b, x, a[0], r)[0], parts(ctx, b, y, a[1], r)[0]
-    )
+    return r(x, y), lambda ctx, b, sig, a: join(ctx, b, r, parts(ctx, b, x, a[0], r)[0], parts(ctx, b, y, a[1], r)[0])
 
 
 @intrinsic
@@ -272,7 +270,9 @@ def _from_float(tx, x):
 
 @intrinsic
 def _exact(tx, k):
-    return RealType(64, exact=True)(k), lambda ctx, b, sig, a: b.sitofp(ctx.cast(b, a[0], k, types.int64), ir.DoubleType())
+    return RealType(64, exact=True)(k), lambda ctx, b, sig, a: b.sitofp(
+        ctx.cast(b, a[0], k, types.int64), ir.DoubleType()
+    )
 
 
 @overload(random.to_real, jit_options=INLINE)

@@ -41,9 +41,7 @@ def newton_schulz(lattice, matrices):
     geometry = Geometry(lattice, matrices)
     out = xp.empty(matrices.shape, matrices.dtype)
     count = len(matrices)
-    launch(
-        _newton_schulz, count * geometry.lanes, contiguous(matrices, "matrices"), count, out, *geometry.arguments
-    )
+    launch(_newton_schulz, count * geometry.lanes, contiguous(matrices, "matrices"), count, out, *geometry.arguments)
     return out
 
 
