@@ -49,8 +49,14 @@ class _Backend:
     def to_host(self, array):
         return importlib.import_module("gaugeflow_cupy.device").to_host(array)
 
+    def synchronize(self):
+        cupy.cuda.get_current_stream().synchronize()
+
     def status(self):
         return importlib.import_module("gaugeflow_cupy.device").status()
+
+    def peak(self):
+        return importlib.import_module("gaugeflow_cupy.peak").peak()
 
 
 backend = _Backend()

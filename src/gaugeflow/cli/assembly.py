@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gaugeflow.actions import WilsonAction
+from gaugeflow.devices import to_device, to_host
 from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep
 from gaugeflow.flows.smeared import Masks
 from gaugeflow.io.ensemble import EnsembleFile
@@ -124,7 +125,7 @@ class StoredEnsemble:
         with EnsembleFile.open(self.path) as file:
             for start in range(self.start, self.stop, size):
                 part = file.read(start, min(start + size, self.stop))
-                yield Batch(self.lattice.pack(part.links, 1), part.log_weight, part.id, part.chain)
+                yield Batch(to_device(self.lattice.pack(part.links, 1)), part.log_weight, part.id, part.chain)
 
 
 def source_size(run: RunFile) -> int:
@@ -181,6 +182,6 @@ def make_observables(run: RunFile, lattice: Lattice) -> Callable[[Array], Mappin
         for name in section.names:
             if name not in flowed:
                 values[name] = getattr(loops, name)(lattice, x)
-        return {name: np.asarray(values[name]) for name in section.names}
+        return {name: to_host(values[name]) for name in section.names}
 
     return measure

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.devices import follow, to_host
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.flows.convolution import Convolution
 from gaugeflow.lattice import Array, Box, Lattice
@@ -81,7 +82,7 @@ class ResidualSweep:
         return 0 if self.planes == "isotropic" or 0 in (mu, nu) else 1
 
     def _weight(self, params: Params, level: int, mu: int) -> list[float]:
-        delta = params["delta"]
+        delta = to_host(params["delta"])
         if tuple(delta.shape) != self.shape:
             raise ValueError(f"delta: expected shape {self.shape}, got {tuple(delta.shape)}")
         return [float(delta[level, self._plane_class(mu, nu)]) if nu != mu else 0.0 for nu in range(self.lattice.ndim)]
@@ -193,7 +194,7 @@ class ResidualSweep:
         """Pull cotangents back through the sweep; see :class:`gaugeflow.typing.Flow`."""
         bars, x_bar = self.vjp_by_configuration(params, x, y, y_bar, log_det_bar)
         xp = array_namespace(x)
-        return {"delta": xp.sum(bars["delta"], axis=-1)}, x_bar
+        return {"delta": follow(xp.sum(bars["delta"], axis=-1), params["delta"])}, x_bar
 
     def vjp_by_configuration(
         self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any
