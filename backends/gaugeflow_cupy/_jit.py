@@ -22,6 +22,7 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 THREADS = 128
 """Threads of a block: a multiple of a warp, few enough for kernels that need all registers."""
 
+
 @cache
 def cache_directory():
     """Directory of compiled kernels, named by the sources of site functions and of this back end.

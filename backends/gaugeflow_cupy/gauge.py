@@ -9,8 +9,18 @@ from numba import cuda
 
 from gaugeflow.sites.clover import leaves, wide_charge, wide_energy
 from gaugeflow.sites.exponential import exp
-from gaugeflow.sites.gauge import re_trace_plaquette, re_trace_rectangle, rectangle_staples, staple_pair
-from gaugeflow.sites.matrix import add_scaled, mul, mul_dag, re_trace_mul, scale
+from gaugeflow.sites.gauge import (
+    around_ahead,
+    around_ahead_below,
+    around_behind,
+    around_behind_below,
+    re_trace_plaquette,
+    re_trace_rectangle,
+    staple_pair,
+    tall_down,
+    tall_up,
+)
+from gaugeflow.sites.matrix import add, add_scaled, mul, mul_dag, re_trace_mul, scale
 from gaugeflow.sites.matrix import project as project_site
 from gaugeflow.sites.numbers import wide
 from gaugeflow.sites.unitary import reunitarise as reunitarise_site
@@ -154,45 +164,57 @@ def _rectangle_force(links, weight, out, table, d, sites, lanes, g):
             continue
         up, dn = hop(table, x, nu, 0, sites), hop(table, x, nu, 1, sites)
         f_up, f_dn = hop(table, f, nu, 0, sites), hop(table, f, nu, 1, sites)
-        b_dn, ff = hop(table, b, nu, 1, sites), hop(table, f, mu, 0, sites)
-        dn2, f_dn2 = hop(table, dn, nu, 1, sites), hop(table, f_dn, nu, 1, sites)
+        ff, dn2 = hop(table, f, mu, 0, sites), hop(table, dn, nu, 1, sites)
         n_x, n_f = link(links, table, nu, x, sites, lanes, lane, g), link(links, table, nu, f, sites, lanes, lane, g)
         n_dn = link(links, table, nu, dn, sites, lanes, lane, g)
         n_f_dn = link(links, table, nu, f_dn, sites, lanes, lane, g)
-        m_up = link(links, table, mu, up, sites, lanes, lane, g)
-        m_dn = link(links, table, mu, dn, sites, lanes, lane, g)
-        above = (
+        above = tall_up(
             n_x,
             link(links, table, nu, up, sites, lanes, lane, g),
             link(links, table, mu, hop(table, up, nu, 0, sites), sites, lanes, lane, g),
             link(links, table, nu, f_up, sites, lanes, lane, g),
             n_f,
         )
-        below = (
+        below = tall_down(
             n_dn,
             link(links, table, nu, dn2, sites, lanes, lane, g),
             link(links, table, mu, dn2, sites, lanes, lane, g),
-            link(links, table, nu, f_dn2, sites, lanes, lane, g),
+            link(links, table, nu, hop(table, f_dn, nu, 1, sites), sites, lanes, lane, g),
             n_f_dn,
         )
-        n_ff = link(links, table, nu, ff, sites, lanes, lane, g)
-        n_ff_dn = link(links, table, nu, hop(table, ff, nu, 1, sites), sites, lanes, lane, g)
-        m_f_up = link(links, table, mu, f_up, sites, lanes, lane, g)
-        m_f_dn = link(links, table, mu, f_dn, sites, lanes, lane, g)
-        n_b = link(links, table, nu, b, sites, lanes, lane, g)
-        n_b_dn = link(links, table, nu, b_dn, sites, lanes, lane, g)
-        m_b_up = link(links, table, mu, hop(table, b, nu, 0, sites), sites, lanes, lane, g)
-        m_b_dn = link(links, table, mu, b_dn, sites, lanes, lane, g)
-        tall, broad = rectangle_staples(
-            above,
-            below,
-            (u_f, n_ff, m_f_up, m_up, n_x),
-            (u_f, n_ff_dn, m_f_dn, m_dn, n_dn),
-            (u_b, n_b, m_b_up, m_up, n_f),
-            (u_b, n_b_dn, m_b_dn, m_dn, n_f_dn),
+        a = add_scaled(a, load_real(weight, (nu * d + mu) * lanes + lane), add(above, below))
+        ahead = around_ahead(
+            u_f,
+            link(links, table, nu, ff, sites, lanes, lane, g),
+            link(links, table, mu, f_up, sites, lanes, lane, g),
+            link(links, table, mu, up, sites, lanes, lane, g),
+            n_x,
         )
-        a = add_scaled(a, load_real(weight, (nu * d + mu) * lanes + lane), tall)
-        a = add_scaled(a, load_real(weight, (mu * d + nu) * lanes + lane), broad)
+        behind = around_behind(
+            u_b,
+            link(links, table, nu, b, sites, lanes, lane, g),
+            link(links, table, mu, hop(table, b, nu, 0, sites), sites, lanes, lane, g),
+            link(links, table, mu, up, sites, lanes, lane, g),
+            n_f,
+        )
+        c = load_real(weight, (mu * d + nu) * lanes + lane)
+        a = add_scaled(a, c, add(ahead, behind))
+        b_dn = hop(table, b, nu, 1, sites)
+        ahead = around_ahead_below(
+            u_f,
+            link(links, table, nu, hop(table, ff, nu, 1, sites), sites, lanes, lane, g),
+            link(links, table, mu, f_dn, sites, lanes, lane, g),
+            link(links, table, mu, dn, sites, lanes, lane, g),
+            n_dn,
+        )
+        behind = around_behind_below(
+            u_b,
+            link(links, table, nu, b_dn, sites, lanes, lane, g),
+            link(links, table, mu, b_dn, sites, lanes, lane, g),
+            link(links, table, mu, dn, sites, lanes, lane, g),
+            n_f_dn,
+        )
+        a = add_scaled(a, c, add(ahead, behind))
     u = row(links, mu, sites, site, lanes, lane, g)
     put(out, mu, sites, site, lanes, lane, g, project_site(mul_dag(u, a)))
 

@@ -69,16 +69,4 @@ def store_pair(field, place, x, y):
 
 
 if not SIMULATED:
-    from gaugeflow_cupy.intrinsics import (  # noqa: F811
-        gaussians,
-        haar,
-        load,
-        load_real,
-        momentum,
-        scratch,
-        store,
-        store_pair,
-        store_real,
-        zero,
-        zero_matrix,
-    )
+    pass

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from array_api_compat import array_namespace
+from numpy.typing import NDArray
 
 from gaugeflow import kernels, random
 from gaugeflow.backend import kernels as registry

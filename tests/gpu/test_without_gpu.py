@@ -47,9 +47,24 @@ def _environment(**options):
 
 def _session(folder, *options, **environment):
     """Run the tests of a folder with the stand-in for CuPy; what they print is shown if they fail."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(HERE / folder), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        str(HERE / folder),
+        *options,
+    ]
     found = subprocess.run(
-        command, env=_environment(GAUGEFLOW_STANDIN="1", **environment), capture_output=True, text=True, cwd=HERE.parents[1]
+        command,
+        env=_environment(GAUGEFLOW_STANDIN="1", **environment),
+        capture_output=True,
+        text=True,
+        cwd=HERE.parents[1],
     )
     assert found.returncode == 0, found.stdout[-8000:] + found.stderr[-2000:]
     assert " passed" in found.stdout

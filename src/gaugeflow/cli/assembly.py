@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from gaugeflow.actions import WilsonAction
 from gaugeflow.devices import to_device, to_host
 from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from array_api_compat import array_namespace
 
 from gaugeflow import io

@@ -6,6 +6,7 @@ They refuse to meet NumPy arrays and to become one implicitly, as CuPy's do, and
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import sys
 from collections import Counter
@@ -72,7 +73,21 @@ def _forward(name):
     return method
 
 
-for _name in ("all", "any", "argmax", "astype", "copy", "max", "mean", "min", "ravel", "reshape", "sum", "transpose", "view"):
+for _name in (
+    "all",
+    "any",
+    "argmax",
+    "astype",
+    "copy",
+    "max",
+    "mean",
+    "min",
+    "ravel",
+    "reshape",
+    "sum",
+    "transpose",
+    "view",
+):
     setattr(ndarray, _name, _forward(_name))
 for _name in ("T", "imag", "real"):
     setattr(ndarray, _name, property(lambda self, name=_name: _wrap(getattr(self._host, name))))
@@ -101,7 +116,8 @@ def _wrap(x):
     if isinstance(x, (np.ndarray, np.generic)):
         return ndarray(x)
     if isinstance(x, (list, tuple)):
-        return type(x)(_wrap(y) for y in x)
+        parts = [_wrap(y) for y in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
     return x
 
 
@@ -110,7 +126,7 @@ def _call(function, args, options):
 
 
 def _holds_arrays(x):
-    return isinstance(x, ndarray) or (isinstance(x, (list, tuple)) and any(_holds_arrays(y) for y in x))
+    return isinstance(x, ndarray) or (isinstance(x, (list, tuple)) and builtins.any(_holds_arrays(y) for y in x))
 
 
 def array(obj, dtype=None, copy=True, **options):
@@ -151,11 +167,13 @@ def _namespace(target, source):
         value = getattr(source, name)
         if name.startswith("_") or name in target or isinstance(value, ModuleType):
             continue
-        target[name] = _function(name, value) if callable(value) and not isinstance(value, type) and name not in _PLAIN else value
+        target[name] = (
+            _function(name, value) if callable(value) and not isinstance(value, type) and name not in _PLAIN else value
+        )
 
 
 _namespace(globals(), np)
-__all__ = [name for name in globals() if not name.startswith("_") and name not in ("annotations", "crossings")]  # noqa: PLE0605
+__all__ = [name for name in globals() if not name.startswith("_") and name not in ("annotations", "crossings")]
 for _part in ("linalg", "fft"):
     _module = ModuleType(f"cupy.{_part}")
     _namespace(vars(_module), getattr(np, _part))
