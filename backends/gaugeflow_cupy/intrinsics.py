@@ -20,6 +20,20 @@ from gaugeflow.sites.random import haar_of_size, momentum_of_size
 from gaugeflow_cupy._jit import compiled, jitable
 from gaugeflow_cupy.numbers import ComplexType, RealType, join, parts
 
+__all__ = [
+    "gaussians",
+    "haar",
+    "load",
+    "load_real",
+    "momentum",
+    "scratch",
+    "store",
+    "store_pair",
+    "store_real",
+    "zero",
+    "zero_matrix",
+]
+
 _INDEX = ir.IntType(64)
 
 

@@ -79,7 +79,7 @@ def test_random_numbers_are_those_of_the_reference_bit_for_bit(name):
 def test_arrays_of_host_and_device_do_not_meet():
     lattice, n, batch, dtype = LAYOUTS["SU(2) plain"]
     case, host = Case(lattice, n, batch, dtype, cupy.asarray), Case(lattice, n, batch, dtype)
-    with pytest.raises(TypeError, match="momentum is a <class 'numpy.ndarray'>"):
+    with pytest.raises(TypeError, match=r"momentum is a <class 'numpy\.ndarray'>"):
         kernels["evolve"](lattice, case.links, host.algebra, 0.1)
     with pytest.raises(TypeError, match="paths: expected a CuPy array like the other fields"):
         kernels["residual_update"](lattice, case.links, 1, case.sites, host.active)
