@@ -29,6 +29,7 @@ _check_device()
 class _Backend:
     name = "cupy"
     namespace = cupy
+    device = "cuda"
     _modules = ("gauge", "scalar", "residual", "smear", "smeared", "random", "heatbath")
 
     def accepts(self, array):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gaugeflow import kernels, random
 from gaugeflow.backend import kernels as registry
 from gaugeflow.backend import offered, use_backend
+from gaugeflow.devices import device
 from gaugeflow.lattice import Array, Lattice
 
 DEFAULT_BACKEND = "numba"
@@ -215,9 +216,9 @@ def time_kernel(
         that are not known are None.
     """
     wait = offered(backend, "synchronize") or (lambda: None)
-    lattice = Lattice(shape, Lattice(shape).suggest_fold("cpu" if backend != "cupy" else "cuda", batch))
     case = CASES[kernel]
     with use_backend(backend):
+        lattice = Lattice(shape, Lattice(shape).suggest_fold(device(), batch))
         arguments = case.arguments(lattice, *fields(lattice, n, batch))
         call = registry[kernel]
         results = call(lattice, *arguments)

@@ -1,7 +1,7 @@
 """Crossings between the memory of the host and that of a device: the only ones, and always explicit.
 
-Kernels compute where their arrays live and never move them.  A back end for a device offers ``namespace`` (its array
-library), ``to_device`` and ``to_host``; for others everything here hands arrays through unchanged.
+Kernels compute where their arrays live and never move them.  A back end for a device offers ``device`` (``"cuda"``),
+``namespace`` (its array library), ``to_device`` and ``to_host``; for others everything here hands arrays through unchanged.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ def namespace() -> Any:
     chosen = chosen_backend()
     found = None if chosen is None else _offer(chosen, "namespace")
     return import_module("numpy") if found is None else found
+
+
+def device() -> str:
+    """Kind of device of the chosen back end, as :meth:`gaugeflow.lattice.Lattice.suggest_fold` takes it."""
+    chosen = chosen_backend()
+    return (None if chosen is None else _offer(chosen, "device")) or "cpu"
 
 
 def to_device(arrays: Any) -> Any:

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -70,9 +70,12 @@ def _session(folder, *options, **environment):
     assert " passed" in found.stdout
 
 
-needs_compiler = pytest.mark.skipif(
-    find_spec("numba_cuda") is None or find_spec("nvidia") is None, reason="needs numba-cuda and nvidia-cuda-nvcc-cu12"
-)
+def _missing():
+    wanted = ("numba-cuda", "nvidia-cuda-nvcc-cu12", "nvidia-cuda-nvrtc-cu12")
+    return [name for name in wanted if not list(distributions(name=name))]
+
+
+needs_compiler = pytest.mark.skipif(bool(_missing()), reason=f"not installed: {_missing()}")
 
 
 def test_in_the_simulator():
