@@ -18,14 +18,14 @@ REPEATS = 20
 
 
 @kernel
-def _multiply_add(data, steps):
+def _multiply_add(out, data, steps):
     i = cuda.grid(1)
     if i < data.size:
         x = load_real(data, i)
         a, b, c, d = x, x + 1.0, x + 2.0, x + 3.0
         for _ in range(steps):
             a, b, c, d = a * x + 0.5, b * x + 0.5, c * x + 0.5, d * x + 0.5
-        store_real(data, i, a + b + c + d)
+        store_real(out, i, a + b + c + d)
 
 
 @kernel
@@ -55,7 +55,7 @@ def peak(steps=4096, triad_bytes=TRIAD_BYTES, threads=THREADS):
         ``fma_gflops``: double-precision multiply-adds (two operations each); ``triad_gbytes_per_second``: a = b + s c
         on arrays in device memory, 24 bytes an element.
     """
-    seconds = _best(_multiply_add, threads, xp.full((threads,), 0.5), steps)
+    seconds = _best(_multiply_add, threads, xp.empty((threads,)), xp.full((threads,), 0.5), steps)
     elements = triad_bytes // 8
     arrays = [xp.full((elements,), 1.0) for _ in range(3)]
     triad = _best(_triad, elements, *arrays, 0.5)

@@ -171,3 +171,23 @@ def test_demo(tmp_path):
             reports[backend] = correlated_su3.run(out=tmp_path / backend, settings=settings)
     values = [[row["value"] for row in reports[b].json[0]["derivatives"]] for b in ("reference", "cupy")]
     np.testing.assert_allclose(values[1], values[0], rtol=1e-8)
+
+
+def test_bench_and_peak_rates():
+    from gaugeflow import bench
+    from gaugeflow_cupy.peak import peak
+
+    peaks = {"threads": None, **peak(steps=2, triad_bytes=64, threads=8)}
+    assert peaks["fma_gflops"] > 0
+    assert peaks["triad_gbytes_per_second"] > 0
+    for kernel in ("evolve", "heatbath", "residual_update", "smeared_update"):
+        row = bench.time_kernel(kernel, (2, 2), 1, 2, "cupy", peaks, budget=0.0)
+        assert row["seconds"] > 0
+        assert row["gbytes_per_second"] > 0
+
+
+def test_folds_of_the_command_fill_a_warp():
+    assert devices.device() == "cpu"
+    with use_backend("cupy"):
+        assert devices.device() == "cuda"
+        assert Lattice((8, 8)).suggest_fold(devices.device()) == (4, 4)

@@ -189,7 +189,7 @@ class _Device(contextlib.nullcontext):
 
 cuda = ModuleType("cupy.cuda")
 cuda.Device = _Device
-cuda.get_current_stream = lambda: SimpleNamespace(ptr=0)
+cuda.get_current_stream = lambda: SimpleNamespace(ptr=0, synchronize=lambda: None)
 cuda.runtime = SimpleNamespace(
     CUDARuntimeError=RuntimeError,
     getDeviceCount=lambda: 1,
