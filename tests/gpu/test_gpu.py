@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from cases.actions import ACTIONS
-from cases.flows import FLOWS
+from cases.flows import GAUGE_FLOWS
 from cases.kernels import KERNELS, Case
 from gaugeflow import check, devices, random
 from gaugeflow.backend import available_backends, kernels, use_backend
@@ -76,9 +76,9 @@ def test_action(name, rng, cupy):
     check.check_action(action, lattice, cupy.asarray(x), rng)
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", GAUGE_FLOWS)
 def test_flow(name, rng, cupy):
-    flow, lattice, params, x = FLOWS[name]()
+    flow, lattice, params, x = GAUGE_FLOWS[name]()
     check.check_flow(flow, lattice, params, cupy.asarray(x), rng)
 
 

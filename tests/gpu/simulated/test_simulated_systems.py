@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from cases.actions import ACTIONS
-from cases.flows import FLOWS
+from cases.flows import GAUGE_FLOWS
 from gaugeflow import check, devices, random
 from gaugeflow.actions import WilsonAction
 from gaugeflow.backend import use_backend
@@ -31,10 +31,10 @@ def test_action(name, rng):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n == "residual SU(2)" else [pytest.mark.slow]) for n in FLOWS]
+    "name", [pytest.param(n, marks=[] if n == "residual SU(2)" else [pytest.mark.slow]) for n in GAUGE_FLOWS]
 )
 def test_flow(name, rng):
-    flow, lattice, params, x = FLOWS[name]()
+    flow, lattice, params, x = GAUGE_FLOWS[name]()
     check.check_flow(flow, lattice, params, cupy.asarray(x), rng)
 
 
