@@ -21,6 +21,7 @@ RANK = {
     "backend": 1,
     "lattice": 1,
     "tree": 1,
+    "devices": 2,
     "sites": 2,
     "kernels": 3,
     "random": 4,

@@ -193,3 +193,15 @@ def test_errors_of_fields():
 def test_suggested_folds(shape, width, fold):
     assert suggest_fold(shape, width) == fold
     assert all(n % (2 * f) == 0 or f == 1 for n, f in zip(shape, fold, strict=True))
+
+
+def test_suggested_fold_fills_registers_or_a_warp():
+    lattice = Lattice((16, 16, 16, 16))
+    assert lattice.suggest_fold() == (2, 2, 2, 1)
+    assert lattice.suggest_fold("cuda") == (4, 2, 2, 2)
+    assert lattice.suggest_fold("cuda", batch=8) == (2, 2, 1, 1)
+    assert lattice.suggest_fold("cuda", batch=33) == (1, 1, 1, 1)
+    with pytest.raises(ValueError, match=r"device: expected one of \['cpu', 'cuda'\], got 'tpu'"):
+        lattice.suggest_fold("tpu")
+    with pytest.raises(ValueError, match="batch: expected a positive number, got 0"):
+        lattice.suggest_fold(batch=0)

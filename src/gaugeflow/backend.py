@@ -100,6 +100,11 @@ def _backend_for(kind: type) -> str:
     return preferred if preferred in _default_names() else REFERENCE
 
 
+def chosen_backend() -> str | None:
+    """Name of the back end that :func:`use_backend` chose here, None where arrays decide."""
+    return _chosen.get()
+
+
 def backend_of(array: Any) -> str:
     """Name of the back end that serves kernels on this array here and now."""
     return _chosen.get() or _backend_for(type(array))

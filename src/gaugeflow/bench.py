@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from gaugeflow import kernels, random
 from gaugeflow.backend import kernels as registry
 from gaugeflow.backend import offered, use_backend
-from gaugeflow.lattice import Array, Lattice, suggest_fold
+from gaugeflow.devices import device
+from gaugeflow.lattice import Array, Lattice
 
 DEFAULT_BACKEND = "numba"
 """Back end that serves NumPy arrays where none is chosen."""
@@ -83,7 +85,8 @@ def fields(lattice: Lattice, n: int, batch: int) -> tuple[Array, Array]:
     """Links and an algebra field to time kernels on: near unity, so that every layer is invertible."""
     rng = random.Rng(7)
     momenta = random.momenta(rng, lattice, n, batch)
-    unit = np.zeros_like(momenta) + np.eye(n)[:, :, None]
+    xp = array_namespace(momenta)
+    unit = xp.zeros_like(momenta) + xp.eye(n, dtype=momenta.dtype)[:, :, None]
     return kernels.evolve(lattice, unit, momenta, 0.3), momenta
 
 
@@ -159,7 +162,7 @@ def operations_per_site(kernel: str, ndim: int, n: int) -> float | None:
 # ---- timing ------------------------------------------------------------------------------------------------------
 def _arrays(values: Iterable[Any]) -> Iterator[NDArray[Any]]:
     for value in values:
-        if isinstance(value, np.ndarray):
+        if hasattr(value, "nbytes"):
             yield value
         elif isinstance(value, tuple):
             yield from _arrays(value)
@@ -181,7 +184,7 @@ def machine(backend: str = DEFAULT_BACKEND) -> dict[str, float | int | None]:
     status, peak = offered(backend, "status"), offered(backend, "peak")
     rates: dict[str, float] = peak() if peak else {}
     return {
-        "threads": int(status()["threads"]) if status else None,
+        "threads": status().get("threads") if status else None,
         "fma_gflops": rates.get("fma_gflops"),
         "triad_gbytes_per_second": rates.get("triad_gbytes_per_second"),
     }
@@ -197,9 +200,9 @@ def time_kernel(
     kernel
         A name in `CASES`.
     shape, batch, n
-        Extents, configurations, number of colours; the lattice is folded to `LANES` lanes where its extents allow it.
+        Extents, configurations, number of colours; the lattice is folded as :meth:`Lattice.suggest_fold` says.
     backend
-        Name of a back end that computes on NumPy arrays.
+        Name of a back end; fields are made where it computes.
     peaks
         What `machine` returned.
     budget
@@ -212,13 +215,14 @@ def time_kernel(
         is that of the nearer limit, arithmetic or main memory; it may exceed one where fields fit in a cache.  Rates
         that are not known are None.
     """
-    lattice = Lattice(shape, suggest_fold(shape, -(-LANES // batch)))
+    wait = offered(backend, "synchronize") or (lambda: None)
     case = CASES[kernel]
     with use_backend(backend):
+        lattice = Lattice(shape, Lattice(shape).suggest_fold(device(), batch))
         arguments = case.arguments(lattice, *fields(lattice, n, batch))
         call = registry[kernel]
         results = call(lattice, *arguments)
-        seconds = best_time(lambda: call(lattice, *arguments), budget)
+        seconds = best_time(lambda: (call(lattice, *arguments), wait()), budget)
     traffic = sum(array.nbytes for array in _arrays((*arguments, results)))
     operations = operations_per_site(kernel, lattice.ndim, n)
     gflops = None if operations is None else operations * lattice.volume * batch / seconds / 1e9

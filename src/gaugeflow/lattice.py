@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+LANES = {"cpu": 8, "cuda": 32}
+"""Lanes that fill the widest vector registers (double precision), or a warp of threads."""
+
 Array = Any
 IntArray = npt.NDArray[np.int32]
 
@@ -324,6 +327,28 @@ class Lattice:
         tail = range(components + self.ndim, components + self.ndim + len(trail))
         x = xp.permute_dims(x, (len(x.shape) - 1, *range(components), *pairs, *tail))
         return xp.reshape(x, (batch, *found[:components], *self.shape, *trail))
+
+    def suggest_fold(self, device: str = "cpu", batch: int = 1) -> tuple[int, ...]:
+        """Fold of this shape that fills the device with ``batch`` configurations; sub-lattice extents stay even.
+
+        Parameters
+        ----------
+        device
+            ``"cpu"``: the widest vector registers, 8 lanes.  ``"cuda"``: a warp, 32 lanes, so that its threads read
+            consecutive numbers.
+        batch
+            Configurations that share the lanes.
+
+        Returns
+        -------
+        tuple of int
+            See :func:`suggest_fold`; give it to ``Lattice(shape, fold)``.
+        """
+        if device not in LANES:
+            raise ValueError(f"device: expected one of {sorted(LANES)}, got {device!r}")
+        if batch < 1:
+            raise ValueError(f"batch: expected a positive number, got {batch}")
+        return suggest_fold(self.shape, -(-LANES[device] // batch))
 
     def sum_folds(self, values: Array) -> Array:
         """Sum per-lane values ``(..., n_folds * batch)`` over the sub-lattices: ``(..., batch)``."""

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from gaugeflow.devices import namespace
 from gaugeflow.kernels.random import haar_field, momentum_field, normal_field, uniform_field
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.random import WORD, philox
@@ -88,8 +89,12 @@ class Rng:
             state = philox(value & WORD, value >> 32, kind, 0, *state)[:2]
         return philox(0, 0, _KEY, 0, *state)[:2]
 
-    def words(self, xp: Any = np) -> Array:
-        """``(k0, k1, draw)`` as an int64 vector of an array namespace: what kernels take."""
+    def words(self, xp: Any = None) -> Array:
+        """``(k0, k1, draw)`` as an int64 vector of an array namespace: what kernels take.
+
+        The default is the library of the chosen back end, NumPy where none is chosen.
+        """
+        xp = namespace() if xp is None else xp
         return xp.asarray([*self.key, int(self.draw)], dtype=xp.int64)
 
 
@@ -100,7 +105,7 @@ def _check_word(name: str, value: Any, bits: int) -> None:
         raise ValueError(f"Rng: {name} must be non-negative and below 2^{bits}, got {value}")
 
 
-def uniform(rng: Rng, lattice: Lattice, components: int = 1, batch: int = 1, *, xp: Any = np) -> Array:
+def uniform(rng: Rng, lattice: Lattice, components: int = 1, batch: int = 1, *, xp: Any = None) -> Array:
     """Independent numbers in [0, 1) with 53 bits.
 
     Parameters
@@ -114,7 +119,7 @@ def uniform(rng: Rng, lattice: Lattice, components: int = 1, batch: int = 1, *, 
     batch
         Configurations.
     xp
-        Array namespace of the result.
+        Array namespace of the result (default: that of the chosen back end, else NumPy).
 
     Returns
     -------
@@ -124,7 +129,7 @@ def uniform(rng: Rng, lattice: Lattice, components: int = 1, batch: int = 1, *, 
     return uniform_field(lattice, rng.stream("uniform").words(xp), components, batch)
 
 
-def normal(rng: Rng, lattice: Lattice, components: int = 1, batch: int = 1, *, xp: Any = np) -> Array:
+def normal(rng: Rng, lattice: Lattice, components: int = 1, batch: int = 1, *, xp: Any = None) -> Array:
     """Independent numbers of the normal distribution of mean 0 and variance 1; arguments as for :func:`uniform`.
 
     The largest possible value is 8.6.
@@ -132,17 +137,17 @@ def normal(rng: Rng, lattice: Lattice, components: int = 1, batch: int = 1, *, x
     return normal_field(lattice, rng.stream("normal").words(xp), components, batch)
 
 
-def haar_links(rng: Rng, lattice: Lattice, n: int, batch: int = 1, *, xp: Any = np) -> Array:
+def haar_links(rng: Rng, lattice: Lattice, n: int, batch: int = 1, *, xp: Any = None) -> Array:
     """Haar-distributed links ``(ndim, n_blocks, n, n, n_folds * batch)`` complex128; n = 1 is U(1), else SU(n)."""
     return haar_field(lattice, rng.stream("haar links").words(xp), lattice.ndim, n, batch)
 
 
-def gauge_rotation(rng: Rng, lattice: Lattice, n: int, batch: int = 1, *, xp: Any = np) -> Array:
+def gauge_rotation(rng: Rng, lattice: Lattice, n: int, batch: int = 1, *, xp: Any = None) -> Array:
     """Haar-distributed matrices on sites, ``(n_blocks, n, n, n_folds * batch)`` complex128, for ``gauge_transform``."""
     return haar_field(lattice, rng.stream("gauge rotation").words(xp), 1, n, batch)[0, ...]
 
 
-def momenta(rng: Rng, lattice: Lattice, n: int, batch: int = 1, *, xp: Any = np) -> Array:
+def momenta(rng: Rng, lattice: Lattice, n: int, batch: int = 1, *, xp: Any = None) -> Array:
     """Algebra field ``(ndim, n_blocks, n, n, n_folds * batch)`` complex128 with density exp(-<p, p> / 2).
 
     <A, B> = -2 Re tr A B: the coordinates in a basis with tr T^a T^b = -delta / 2 are normal with variance 1.

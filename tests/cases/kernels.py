@@ -3,7 +3,7 @@
 A row puts the kernel's back ends through the whole comparison with the reference.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,11 @@ class Case:
     batch: int
     dtype: Any = np.complex128
     asarray: Any = np.asarray
+
+    @property
+    def _host(self):
+        """The same case on NumPy arrays."""
+        return replace(self, asarray=np.asarray)
 
     @property
     def links(self):
@@ -52,12 +57,12 @@ class Case:
     @property
     def active(self):
         """Active rows of :attr:`matrices`, of norm below 1 as a residual update needs it."""
-        return self.asarray(np.asarray(self.matrices)[MU, self.sites] * np.asarray(0.02, dtype=self.dtype))
+        return self.asarray(self._host.matrices[MU, self.sites] * np.asarray(0.02, dtype=self.dtype))
 
     @property
     def loops(self):
         """Seven active matrices of different kinds, as a smeared update needs them."""
-        return self.asarray(np.stack([(0.5 + 0.1 * k) * np.roll(np.asarray(self.active), k, axis=0) for k in range(7)]))
+        return self.asarray(np.stack([(0.5 + 0.1 * k) * np.roll(self._host.active, k, axis=0) for k in range(7)]))
 
     @property
     def scalars(self):

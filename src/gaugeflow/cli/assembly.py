@@ -7,31 +7,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from gaugeflow.actions import WilsonAction
+from gaugeflow.devices import device, to_device, to_host
 from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep
 from gaugeflow.flows.smeared import Masks
 from gaugeflow.io.ensemble import EnsembleFile
-from gaugeflow.lattice import Array, Lattice, suggest_fold
+from gaugeflow.lattice import LANES, Array, Lattice, suggest_fold
 from gaugeflow.observables import flow_history, loops
 from gaugeflow.runfile import FlowSection, ObservablesSection, RunFile, TargetSection
 from gaugeflow.typing import Batch
 
 ENSEMBLE = "ensemble.h5"
 """Name of the file of sampled configurations in the folder of results."""
-LANES = 8
-"""Lanes that fill the widest vector registers."""
 
 
 def make_lattice(run: RunFile, batch: int) -> Lattice:
-    """The lattice, folded so that ``batch`` configurations fill the vector registers.
+    """The lattice, folded so that ``batch`` configurations fill the vector registers, or a warp of a GPU.
 
     Where the smeared flow has four colours of sites, sub-lattices keep extents that are multiples of 4.
     """
     shape = run.lattice.shape
     halves = tuple(n // 2 for n in shape)  # a fold of these that leaves even extents leaves multiples of 4 of the whole
-    return Lattice(shape, run.lattice.fold or suggest_fold(halves if _four_colours(run) else shape, -(-LANES // batch)))
+    lanes = -(-LANES[device()] // batch)
+    return Lattice(shape, run.lattice.fold or suggest_fold(halves if _four_colours(run) else shape, lanes))
 
 
 def _four_colours(run: RunFile) -> bool:
@@ -124,7 +122,7 @@ class StoredEnsemble:
         with EnsembleFile.open(self.path) as file:
             for start in range(self.start, self.stop, size):
                 part = file.read(start, min(start + size, self.stop))
-                yield Batch(self.lattice.pack(part.links, 1), part.log_weight, part.id, part.chain)
+                yield Batch(to_device(self.lattice.pack(part.links, 1)), part.log_weight, part.id, part.chain)
 
 
 def source_size(run: RunFile) -> int:
@@ -181,6 +179,6 @@ def make_observables(run: RunFile, lattice: Lattice) -> Callable[[Array], Mappin
         for name in section.names:
             if name not in flowed:
                 values[name] = getattr(loops, name)(lattice, x)
-        return {name: np.asarray(values[name]) for name in section.names}
+        return {name: to_host(values[name]) for name in section.names}
 
     return measure

@@ -61,12 +61,14 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
     """Observables on source configurations and their images; goes on where an interrupted run stopped."""
     from gaugeflow import io
     from gaugeflow.cli import assembly
+    from gaugeflow.devices import device
     from gaugeflow.ensembles import CorrelatedEnsemble, Measurements, measure_images
     from gaugeflow.io.hdf5 import read_table, write_table
     from gaugeflow.io.params import read_params
+    from gaugeflow.lattice import LANES
 
     lattice = assembly.make_lattice(run, 1)
-    batch = -(-assembly.LANES // lattice.n_folds)
+    batch = -(-LANES[device()] // lattice.n_folds)
     source = assembly.source_action(run, lattice)
     flow = assembly.make_flow(run, lattice)
     observables = assembly.make_observables(run, lattice)

@@ -39,13 +39,14 @@ def measure(
     being temporal. With --flow-time, E (clover, spatial and temporal planes), t^2 E and the charge Q follow at every
     step of a third-order Runge-Kutta integration.
     """
+    from gaugeflow.devices import to_device
     from gaugeflow.observables import measure as measure_links
 
     times = _times(flow_time, step)
     results = []
     with progress_bars() as progress:
         for file in files:
-            links = read_configuration(file, shape, colours, force)[0].links
+            links = to_device(read_configuration(file, shape, colours, force)[0].links)
             results.append(measure_links(file, links, flow_times=times, step=step, flow=flow))
             progress("files", len(results), len(files))
     if as_json:

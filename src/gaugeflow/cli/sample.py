@@ -54,6 +54,7 @@ def sample(runfile: Path, as_json: bool) -> None:
 
 def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> dict[str, Any]:
     from gaugeflow.cli.assembly import make_lattice, source_action
+    from gaugeflow.devices import to_host
     from gaugeflow.io import provenance
     from gaugeflow.io.hdf5 import write_table
     from gaugeflow.random import Rng
@@ -74,7 +75,7 @@ def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> d
         def keep(sample: Any) -> None:
             nonlocal count
             count = (sample.step - settings.burn_in) // settings.separation
-            store(lattice.unpack(sample.state.x, components=1), count - 1)
+            store(lattice.unpack(to_host(sample.state.x), components=1), count - 1)
 
         try:
             chain = run_chain(
@@ -90,7 +91,7 @@ def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> d
         except KeyboardInterrupt:
             done = f"{count} of {settings.configurations} configurations a chain"
             raise KeyboardInterrupt(f"{done} are stored; give the same command again to go on") from None
-    plaquette = chain.records["plaquette"]
+    plaquette = to_host(chain.records["plaquette"])
     write_table(run.folder / HISTORY, {"step": chain.steps, "plaquette": plaquette}, attributes=described)
     return {
         "dir": str(run.folder),

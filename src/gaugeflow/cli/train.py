@@ -132,14 +132,15 @@ def _fit(run: RunFile, target: Target, ensemble: Any, source: Any) -> dict[str, 
     import numpy as np
 
     from gaugeflow.cli import assembly
+    from gaugeflow.devices import to_host
     from gaugeflow.runfile import FlowSection, TrainingSection
     from gaugeflow.training import fit_linear
 
     sweep, batch = assembly.make_sweep(run, source.lattice), run.require(TrainingSection).batch
     tangents, operators = [], []
     for part in ensemble.batches(batch):
-        tangents.append(sweep.tangent(part.fields, source.grad(part.fields)))
-        operators.append(target.operator(source, part.fields))
+        tangents.append(to_host(sweep.tangent(part.fields, source.grad(part.fields))))
+        operators.append(to_host(target.operator(source, part.fields)))
     h = np.concatenate(tangents, axis=-1)
     fit = fit_linear(h.reshape(-1, h.shape[-1]), np.concatenate(operators))
     count = run.require(FlowSection).sweeps

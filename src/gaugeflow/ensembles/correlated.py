@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gaugeflow.analysis import Series
+from gaugeflow.devices import to_host
 from gaugeflow.lattice import Array
 from gaugeflow.training.loss import log_weight
 from gaugeflow.typing import Action, Ensemble, Flow, Params
@@ -83,7 +84,7 @@ class Measurements:
         """
         if self._columns and set(values) != set(self._columns):
             raise ValueError(f"measurements: expected {sorted(self._columns)}, got {sorted(values)}")
-        row = {name: np.asarray(value, dtype=np.float64) for name, value in values.items()}
+        row = {name: np.asarray(to_host(value), dtype=np.float64) for name, value in values.items()}
         numbers = np.asarray(ids)
         for name, column in row.items():
             if column.shape != numbers.shape or not np.isfinite(column).all():

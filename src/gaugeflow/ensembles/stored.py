@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from gaugeflow import io
+from gaugeflow.devices import to_device
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.typing import Batch
 
@@ -66,7 +68,8 @@ def _take(lattice: Lattice, field: Array, chosen: Any) -> Array:
     """Some configurations of a field."""
     batch = lattice.batch(field.shape[-1])
     lanes = (np.arange(lattice.n_folds)[:, None] * batch + chosen[None, :]).ravel()
-    return np.ascontiguousarray(field[..., lanes])
+    xp = array_namespace(field)
+    return xp.take(field, xp.asarray(lanes), axis=-1)
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,6 @@ class FileEnsemble:
             for path, config in zip(chosen, configs, strict=True):
                 if config.shape != self.lattice.shape:
                     raise ValueError(f"{path}: expected a lattice {self.lattice.shape}, got {config.shape}")
-            fields = self.lattice.pack(np.stack([config.links for config in configs]), 1)
+            fields = to_device(self.lattice.pack(np.stack([config.links for config in configs]), 1))
             count = len(chosen)
             yield Batch(fields, np.zeros(count), np.arange(start, start + count), np.zeros(count, dtype=np.int64))

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.devices import follow, to_host
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.flows.convolution import Convolution
 from gaugeflow.lattice import Array, Box, Lattice
@@ -89,7 +90,7 @@ class ResidualSweep:
         """The convolutions, with eta and kappa from the parameters where they are learned."""
         if not self.learn_convolutions:
             return self.convolutions
-        eta, kappa = params["eta"], params["kappa"]
+        eta, kappa = to_host(params["eta"]), to_host(params["kappa"])
         expected = (len(self.convolutions),)
         for name, values in (("eta", eta), ("kappa", kappa)):
             if tuple(values.shape) != expected:
@@ -100,7 +101,7 @@ class ResidualSweep:
         return 0 if self.planes == "isotropic" or 0 in (mu, nu) else 1
 
     def _weight(self, params: Params, level: int, mu: int) -> list[float]:
-        delta = params["delta"]
+        delta = to_host(params["delta"])
         if tuple(delta.shape) != self.shape:
             raise ValueError(f"delta: expected shape {self.shape}, got {tuple(delta.shape)}")
         return [float(delta[level, self._plane_class(mu, nu)]) if nu != mu else 0.0 for nu in range(self.lattice.ndim)]
@@ -215,7 +216,7 @@ class ResidualSweep:
         """Pull cotangents back through the sweep; see :class:`gaugeflow.typing.Flow`."""
         bars, x_bar = self.vjp_by_configuration(params, x, y, y_bar, log_det_bar)
         xp = array_namespace(x)
-        return {name: xp.sum(bar, axis=-1) for name, bar in bars.items()}, x_bar
+        return {name: follow(xp.sum(bar, axis=-1), params[name]) for name, bar in bars.items()}, x_bar
 
     def vjp_by_configuration(
         self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any

@@ -25,6 +25,7 @@ from typing import Any, Literal, NamedTuple
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.devices import follow, to_host
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.flows.residual import PlaneClasses, _check_norm, _finite
 from gaugeflow.flows.smearing import Active, Gradient, Smearing, Stages, Weights, active_rows
@@ -127,7 +128,7 @@ class SmearedSweep:
         return 0 if self.planes == "isotropic" or 0 in (mu, nu) else 1
 
     def _delta(self, params: Params) -> list[list[float]]:
-        delta = params["delta"]
+        delta = to_host(params["delta"])
         if tuple(delta.shape) != self.shape:
             raise ValueError(f"delta: expected shape {self.shape}, got {tuple(delta.shape)}")
         return [[float(delta[i, k]) for k in range(self.shape[1])] for i in range(self.shape[0])]
@@ -288,7 +289,7 @@ class SmearedSweep:
         """Pull cotangents back through the sweep; see :class:`gaugeflow.typing.Flow`."""
         bars, x_bar = self.vjp_by_configuration(params, x, y, y_bar, log_det_bar)
         xp = array_namespace(x)
-        return {"delta": xp.sum(bars["delta"], axis=-1)}, x_bar
+        return {"delta": follow(xp.sum(bars["delta"], axis=-1), params["delta"])}, x_bar
 
     def vjp_by_configuration(
         self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any

@@ -15,6 +15,7 @@ import numpy as np
 
 from gaugeflow import io, kernels
 from gaugeflow.actions import WilsonAction
+from gaugeflow.devices import to_host
 from gaugeflow.ensembles import CorrelatedEnsemble, Measurements, MemoryEnsemble, measure_images
 from gaugeflow.flows import SmearedSweep
 from gaugeflow.lattice import Array, Lattice
@@ -163,7 +164,7 @@ def _smear(n_colours: int, shape: tuple[int, ...], chains: int) -> None:
 def _update(n_colours: int, shape: tuple[int, ...], chains: int) -> None:
     lattice, x = Lattice(shape), _links(n_colours, shape, chains)
     sites = lattice.active_sites(0, 0)
-    paths = np.zeros((7, len(sites), *x.shape[2:]), x.dtype)
+    paths = np.zeros_like(x, shape=(7, len(sites), *x.shape[2:]))
     kernels.smeared_update(lattice, x, 0, sites, paths)
     kernels.smeared_tangent(lattice, x, 0, sites, paths, np.zeros_like(x))
 
@@ -171,7 +172,7 @@ def _update(n_colours: int, shape: tuple[int, ...], chains: int) -> None:
 def _update_vjp(n_colours: int, shape: tuple[int, ...], chains: int) -> None:
     lattice, x = Lattice(shape), _links(n_colours, shape, chains)
     sites = lattice.active_sites(0, 0)
-    paths = np.zeros((7, len(sites), *x.shape[2:]), x.dtype)
+    paths = np.zeros_like(x, shape=(7, len(sites), *x.shape[2:]))
     kernels.smeared_update_vjp(lattice, x, 0, sites, paths, 1.0, np.zeros_like(x))
 
 
@@ -227,8 +228,8 @@ def learn(settings: Settings, rng: Rng, clock: Clock, progress: Progress) -> tup
         ensemble = generate(lattice, small, settings.beta, rng, lambda i, n: progress("training ensemble", i, n))
         flow = make_flow(lattice, settings.n_colours)
         source = WilsonAction(lattice, settings.beta)
-        h = [flow.tangent(x, source.grad(x)) for x in ensemble.blocks]
-        operator = np.concatenate([source.d_beta(x) for x in ensemble.blocks])
+        h = [to_host(flow.tangent(x, source.grad(x))) for x in ensemble.blocks]
+        operator = np.concatenate([to_host(source.d_beta(x)) for x in ensemble.blocks])
         tangents = np.concatenate(h, axis=-1)
         fit = fit_linear(tangents.reshape(-1, tangents.shape[-1]), operator)
         coefficients = {"delta": fit.coefficients.reshape(flow.shape)}
@@ -296,7 +297,7 @@ def measure(
             images[sign] = clock.time("measurement", "linear", partial(one, y))
         row = {f"linear|{name}": (images[1][name] - images[-1][name]) / (2.0 * LINEAR_STEP) for name in images[1]}
         h = clock.time("flow", "linear", lambda: flow.tangent(x, source.grad(x)))
-        row["linear|residual"] = np.einsum("ij,ijb->b", coefficients["delta"], h) - source.d_beta(x)
+        row["linear|residual"] = np.einsum("ij,ijb->b", coefficients["delta"], to_host(h)) - to_host(source.d_beta(x))
         return row
 
     return measure_images(

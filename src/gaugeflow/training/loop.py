@@ -14,6 +14,7 @@ import numpy as np
 
 from gaugeflow import io, tree
 from gaugeflow.analysis import ess
+from gaugeflow.devices import to_host
 from gaugeflow.errors import FormatError
 from gaugeflow.random import Rng
 from gaugeflow.training.adam import Adam, AdamState
@@ -50,7 +51,7 @@ def held_out_ess(
 ) -> tuple[float, float]:
     """Effective sample size per configuration over an ensemble, with its error."""
     weights = [log_weight(flow, params, source, target, b.fields)[1] for b in ensemble.batches(batch)]
-    estimate = ess(np.concatenate([np.asarray(w) for w in weights]))
+    estimate = ess(np.concatenate([to_host(w) for w in weights]))
     return estimate.value, estimate.error
 
 

@@ -1,0 +1,75 @@
+"""GPU drivers of :mod:`gaugeflow.kernels.heatbath`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cupy as xp
+from numba import cuda
+
+from gaugeflow.kernels.heatbath import failure, first_block, masks
+from gaugeflow.sites.heatbath import heat_bath
+from gaugeflow.sites.heatbath import overrelax as overrelax_site
+from gaugeflow_cupy._jit import kernel
+from gaugeflow_cupy.device import Geometry, contiguous, launch, sites_on_device
+from gaugeflow_cupy.gauge import plane_weights, staple_sum
+from gaugeflow_cupy.geometry import put, row
+from gaugeflow_cupy.memory import load_real, store_real
+from gaugeflow_cupy.random import lane_numbers
+
+
+@kernel
+def _heatbath(out, weight, mu, active, count, base, offset, number, key, block, failed, table, d, sites, lanes, g):
+    i = cuda.grid(1)
+    if i < count * lanes:
+        site, lane = active[i // lanes], i % lanes
+        a = staple_sum(out, weight, table, mu, site, d, sites, lanes, lane, g)
+        old = row(out, mu, sites, site, lanes, lane, g)
+        place = base[site] + offset[lane]
+        u, bad = heat_bath(place, number[lane], key[2], block, key[0], key[1], a, old)
+        put(out, mu, sites, site, lanes, lane, g, u)
+        store_real(failed, site * lanes + lane, load_real(failed, site * lanes + lane) + bad)
+
+
+@kernel
+def _overrelax(out, weight, mu, active, count, table, d, sites, lanes, g):
+    i = cuda.grid(1)
+    if i < count * lanes:
+        site, lane = active[i // lanes], i % lanes
+        a = staple_sum(out, weight, table, mu, site, d, sites, lanes, lane, g)
+        u = overrelax_site(a, row(out, mu, sites, site, lanes, lane, g))
+        put(out, mu, sites, site, lanes, lane, g, u)
+
+
+def _sweep(lattice):
+    """Directions and active sites, on the device, in the order of a sweep."""
+    return [(mu, sites_on_device(active)) for mu, active in _masks(lattice)]
+
+
+_masks = lru_cache(maxsize=64)(lambda lattice: tuple(masks(lattice)))
+
+
+def _start(lattice, links, coupling):
+    geometry = Geometry(lattice, links)
+    weight = plane_weights(lattice, coupling, links, 1.0 / geometry.n)
+    return geometry, weight, contiguous(links, "links").copy()
+
+
+def heatbath(lattice, links, coupling, key):
+    geometry, weight, out = _start(lattice, links, coupling)
+    numbers = (*lane_numbers(lattice, lattice.batch(geometry.lanes)), contiguous(key, "key"))
+    failed = xp.zeros((geometry.sites, geometry.lanes))
+    for mu, active in _sweep(lattice):
+        given = (out, weight, mu, active, active.size, *numbers, first_block(mu, geometry.n), failed)
+        launch(_heatbath, active.size * geometry.lanes, *given, *geometry.arguments)
+    count = float(failed.sum())  # the sweep's only word to the host
+    if count:
+        raise failure(count)
+    return out
+
+
+def overrelax(lattice, links, coupling):
+    geometry, weight, out = _start(lattice, links, coupling)
+    for mu, active in _sweep(lattice):
+        launch(_overrelax, active.size * geometry.lanes, out, weight, mu, active, active.size, *geometry.arguments)
+    return out

@@ -1,0 +1,125 @@
+"""GPU drivers of :mod:`gaugeflow.kernels.smear`."""
+
+from __future__ import annotations
+
+import cupy as xp
+from numba import cuda
+
+from gaugeflow.sites.gauge import (
+    convolve,
+    convolve_bar_link,
+    convolve_bar_sum,
+    staple_down_along,
+    staple_up_along,
+)
+from gaugeflow.sites.matrix import add, add_scaled, dag, re_trace_mul_dag, scale
+from gaugeflow.sites.numbers import wide
+from gaugeflow_cupy._jit import device, kernel
+from gaugeflow_cupy.device import Geometry, contiguous, launch, rows, sites_on_device
+from gaugeflow_cupy.gauge import _each_link, staple_sum
+from gaugeflow_cupy.geometry import hop, link, link_of, put, row
+from gaugeflow_cupy.memory import load_real, store_real, zero_matrix
+
+
+@kernel
+def _smear(links, weight, kappa, out, table, d, sites, lanes, g):
+    i = cuda.grid(1)
+    if i < d * sites * lanes:
+        nu, site, lane = link_of(i, d, lanes)
+        s = staple_sum(links, weight, table, nu, site, d, sites, lanes, lane, g)
+        put(out, nu, sites, site, lanes, lane, g, convolve(kappa, row(links, nu, sites, site, lanes, lane, g), s))
+
+
+def smear(lattice, links, eta, kappa):
+    return _each_link(_smear, lattice, links, rows(lattice, eta, lattice.ndim**2, links, "eta"), float(kappa))
+
+
+@kernel
+def _plaquette_gradient(links, weight, out, table, d, sites, lanes, g):
+    i = cuda.grid(1)
+    if i < d * sites * lanes:
+        nu, site, lane = link_of(i, d, lanes)
+        s = staple_sum(links, weight, table, nu, site, d, sites, lanes, lane, g)
+        put(out, nu, sites, site, lanes, lane, g, dag(s))
+
+
+def plaquette_gradient(lattice, links, weight):
+    return _each_link(_plaquette_gradient, lattice, links, rows(lattice, weight, lattice.ndim**2, links, "weight"))
+
+
+@kernel
+def _along(links, kappa, bar, out, table, d, sites, lanes, g):
+    i = cuda.grid(1)
+    if i < d * sites * lanes:
+        nu, site, lane = link_of(i, d, lanes)
+        u = row(links, nu, sites, site, lanes, lane, g)
+        v_bar = row(bar, nu, sites, site, lanes, lane, g)
+        put(out, nu, sites, site, lanes, lane, g, dag(convolve_bar_sum(kappa, u, v_bar)))
+
+
+@device
+def _moved(along, weight, k, table, mu, x, sites, lanes, lane, g):
+    return scale(load_real(weight, k * lanes + lane), link(along, table, mu, x, sites, lanes, lane, g))
+
+
+@kernel
+def _links_bar(links, weight, kappa, bar, along, nus, active, count, out, weight_bar, table, d, sites, lanes, g):
+    i = cuda.grid(1)
+    if i >= nus.size * count * lanes:
+        return
+    k, position, lane = link_of(i, nus.size, lanes)
+    nu, x = nus[k], (active[position], 0)
+    f = hop(table, x, nu, 0, sites)
+    along_here = row(along, nu, sites, x[0], lanes, lane, g)
+    s, moved = zero_matrix(links, g), zero_matrix(links, g)
+    for rho in range(d):
+        if rho == nu:
+            continue
+        own, other = nu * d + rho, rho * d + nu
+        up, dn = hop(table, x, rho, 0, sites), hop(table, x, rho, 1, sites)
+        f_dn = hop(table, f, rho, 1, sites)
+        upper, upper_moved = staple_up_along(
+            link(links, table, rho, x, sites, lanes, lane, g),
+            link(links, table, nu, up, sites, lanes, lane, g),
+            link(links, table, rho, f, sites, lanes, lane, g),
+            _moved(along, weight, other, table, rho, x, sites, lanes, lane, g),
+            _moved(along, weight, own, table, nu, up, sites, lanes, lane, g),
+            _moved(along, weight, other, table, rho, f, sites, lanes, lane, g),
+        )
+        lower, lower_moved = staple_down_along(
+            link(links, table, rho, dn, sites, lanes, lane, g),
+            link(links, table, nu, dn, sites, lanes, lane, g),
+            link(links, table, rho, f_dn, sites, lanes, lane, g),
+            _moved(along, weight, other, table, rho, dn, sites, lanes, lane, g),
+            _moved(along, weight, own, table, nu, dn, sites, lanes, lane, g),
+            _moved(along, weight, other, table, rho, f_dn, sites, lanes, lane, g),
+        )
+        both = add(upper, lower)
+        s = add_scaled(s, load_real(weight, own * lanes + lane), both)
+        moved = add(moved, add(upper_moved, lower_moved))
+        store_real(weight_bar, (own * count + position) * lanes + lane, wide(re_trace_mul_dag(both, along_here)))
+    u, v_bar = row(links, nu, sites, x[0], lanes, lane, g), row(bar, nu, sites, x[0], lanes, lane, g)
+    put(out, k, count, position, lanes, lane, g, add(convolve_bar_link(kappa, u, s, v_bar), dag(moved)))
+
+
+def _bars(lattice, links, eta, kappa, bar, nus, active):
+    geometry = Geometry(lattice, links)
+    weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
+    out = xp.empty((len(nus), active.size, *links.shape[2:]), links.dtype)
+    along = xp.empty(links.shape, links.dtype)
+    fields = (contiguous(links, "links"), float(kappa), contiguous(bar, "bar"))
+    launch(_along, along.size // geometry.n**2, *fields, along, *geometry.arguments)
+    weight_bar = xp.zeros((lattice.ndim**2, active.size, geometry.lanes))
+    given = (fields[0], weight, *fields[1:], along, sites_on_device(nus), active, active.size, out, weight_bar)
+    launch(_links_bar, out.size // geometry.n**2, *given, *geometry.arguments)
+    return out, weight_bar
+
+
+def smear_vjp(lattice, links, eta, kappa, bar):
+    everywhere = sites_on_device(range(lattice.n_blocks))
+    out, weight_bar = _bars(lattice, links, eta, kappa, bar, range(lattice.ndim), everywhere)
+    return out, lattice.sum_folds(weight_bar.sum(axis=1))
+
+
+def smear_vjp_active(lattice, links, eta, kappa, bar, mu, sites):
+    return _bars(lattice, links, eta, kappa, bar, [mu], sites_on_device(sites))[0][0]

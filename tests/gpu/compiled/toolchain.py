@@ -1,0 +1,213 @@
+"""Compiles the kernels of the GPU back end without a GPU: to cubin, and to code that this machine's processor runs.
+
+``python tests/gpu/compiled/toolchain.py`` (see ``docs/gpu.md``) rewrites the table of registers, spills and local memory.
+"""
+
+import ctypes
+import importlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+
+import cupy
+import llvmlite.binding as llvm
+import numpy as np
+import nvidia
+from numba.cuda import codegen, compiler, dispatcher, types
+from numba.cuda.np.numpy_support import from_dtype
+
+from cases.kernels import KERNELS, Case
+from gaugeflow.backend import kernels
+from gaugeflow.lattice import Lattice
+from gaugeflow_cupy import device
+
+TABLE = Path(__file__).with_name("registers.json")
+MODULES = [
+    importlib.import_module(f"gaugeflow_cupy.{name}")
+    for name in ("gauge", "heatbath", "random", "residual", "scalar", "smear", "smeared")
+]
+VARIANTS = {
+    "double": (Lattice((4, 4, 2, 2)), np.complex128),
+    "double, folded": (Lattice((4, 4, 2, 2), (2, 2, 1, 1)), np.complex128),
+    "single": (Lattice((4, 4, 2, 2)), np.complex64),
+}
+ARCHITECTURES = {"sm_80": (8, 0), "sm_90": (9, 0)}
+_capability = (9, 0)
+
+
+def _pretend(capability):
+    """Let numba-cuda compile for a device of this compute capability."""
+    global _capability
+    _capability = capability
+    found = SimpleNamespace(compute_capability=capability)
+    dispatcher.get_current_device = lambda: found
+    codegen.devices = SimpleNamespace(get_context=lambda: SimpleNamespace(device=found))
+
+
+_pretend(_capability)
+
+
+# ---- what drivers launch ---------------------------------------------------------------------------------------------
+def with_launcher(launch, name, case):
+    """Result of a kernel whose drivers hand their launches to ``launch(kernel, threads, *arguments)``."""
+    originals = [module.launch for module in (*MODULES, device)]
+    try:
+        for module in (*MODULES, device):
+            module.launch = launch
+        return kernels[name](case.lattice, *KERNELS[name](case))
+    finally:
+        for module, original in zip((*MODULES, device), originals, strict=True):
+            module.launch = original
+
+
+def drivers(n, lattice, dtype):
+    """Every compiled function of the back end with the types of its arguments, by ``module.function``."""
+    found = {}
+
+    def record(kernel, threads, *arguments):
+        function = kernel.py_func
+        found.setdefault(
+            f"{function.__module__.partition('.')[2]}.{function.__name__}", (function, signature(arguments))
+        )
+
+    for name in sorted(KERNELS):
+        with_launcher(record, name, Case(lattice, n, 2, dtype, cupy.asarray))
+    return found
+
+
+def signature(arguments):
+    """Types under which numba-cuda compiles for these arguments."""
+    return tuple(_type(a) for a in arguments)
+
+
+def _type(argument):
+    if isinstance(argument, cupy.ndarray):
+        return types.Array(from_dtype(argument.dtype), 1, "C")
+    if isinstance(argument, tuple):
+        parts = [_type(a) for a in argument]
+        return types.UniTuple(parts[0], len(parts)) if len(set(parts)) == 1 else types.Tuple(parts)
+    return types.float64 if isinstance(argument, float) else types.int64
+
+
+# ---- cubin -----------------------------------------------------------------------------------------------------------
+def resources(function, argument_types, architecture):
+    """Registers, bytes of spills and of the stack frame (local memory) of a thread, as ptxas reports them."""
+    _pretend(ARCHITECTURES[architecture])
+    code, _ = compiler.compile(
+        function, argument_types, device=False, cc=ARCHITECTURES[architecture], abi="numba", output="ptx"
+    )
+    ptxas = next(Path(p) / "cuda_nvcc/bin/ptxas" for p in nvidia.__path__ if (Path(p) / "cuda_nvcc/bin/ptxas").exists())
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "kernel.ptx")
+        source.write_text(code)
+        command = [str(ptxas), "-v", f"-arch={architecture}", str(source), "-o", str(source.with_suffix(".cubin"))]
+        report = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+        assert source.with_suffix(".cubin").stat().st_size > 0
+    # functions that were not inlined have frames of their own; the kernel is the last one with registers
+    frames = [
+        tuple(map(int, f)) for f in re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+)", report)
+    ]
+    return {
+        "registers": int(re.search(r"Used (\d+) registers", report)[1]),
+        "spill_bytes": sum(stores + loads for _, stores, loads in frames),
+        "local_bytes": max(
+            [frame for frame, _, _ in frames] + [int(b) for b in re.findall(r"(\d+) bytes cumulative", report)]
+        ),
+    }
+
+
+# ---- the same code on the host ---------------------------------------------------------------------------------------
+_registers = {name: ctypes.c_int32(0) for name in ("tid", "ntid", "ctaid")}
+_HOST_NAMES = {"llvm.nvvm.add.rn.d": "rounded_add", "llvm.nvvm.mul.rn.d": "rounded_mul", "__nv_log": "log"}
+_ROUNDED = """
+define linkonce_odr double @rounded_add(double %a, double %b) {
+  %c = fadd double %a, %b
+  ret double %c
+}
+define linkonce_odr double @rounded_mul(double %a, double %b) {
+  %c = fmul double %a, %b
+  ret double %c
+}
+"""
+
+
+class HostKernels:
+    """Launches that run numba-cuda's code, before NVVM sees it, on the host: one call for each thread."""
+
+    def __init__(self):
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        llvm.load_library_permanently("libm.so.6")
+        self._known = {}
+
+    def __call__(self, kernel, threads, *arguments):
+        key = kernel.py_func, signature(arguments)
+        if key not in self._known:
+            self._known[key] = self._build(*key)
+        address = self._known[key][0]
+        values = list(_values(arguments))
+        function = ctypes.CFUNCTYPE(None, *(type(v) for v in values))(address)
+        _registers["ntid"].value = block = 32
+        for thread in range(-(-threads // block) * block):
+            _registers["ctaid"].value, _registers["tid"].value = divmod(thread, block)
+            function(*values)
+
+    @staticmethod
+    def _build(function, argument_types):
+        library, _ = compiler._compile_pyfunc_with_fixup(
+            function, argument_types, device=False, abi="numba", cc=_capability
+        )
+        module = llvm.parse_assembly(_ROUNDED)
+        for part in library.modules:
+            module.link_in(llvm.parse_assembly(_for_host(str(part))))
+        machine = llvm.Target.from_default_triple().create_target_machine(opt=1)
+        engine = llvm.create_mcjit_compiler(module, machine)
+        engine.finalize_object()
+        return engine.get_function_address(library._entry_name), engine
+
+
+def _for_host(code):
+    def special_register(found):
+        return f"load i32, i32* inttoptr (i64 {ctypes.addressof(_registers[found[1]])} to i32*)"
+
+    code = re.sub(r"target (triple|datalayout) = .*|!nvvm\..*|declare .*llvm\.nvvm\.read.*", "", code)
+    code = re.sub(r'call i32 @"?llvm\.nvvm\.read\.ptx\.sreg\.(n?tid|ctaid)\.x"?\(\)', special_register, code)
+    for device_name, host_name in _HOST_NAMES.items():
+        code = code.replace(device_name, host_name)
+    return code
+
+
+def _values(arguments):
+    """Arguments as kernels take them: seven words for an array, its elements for a tuple."""
+    for argument in arguments:
+        if isinstance(argument, cupy.ndarray):
+            address, size, step = argument.data.ptr, argument.size, argument.itemsize
+            yield from (ctypes.c_void_p(0), ctypes.c_void_p(0), ctypes.c_int64(size), ctypes.c_int64(step))
+            yield from (ctypes.c_void_p(address), ctypes.c_int64(size), ctypes.c_int64(step))
+        elif isinstance(argument, tuple):
+            yield from _values(argument)
+        else:
+            yield ctypes.c_double(argument) if isinstance(argument, float) else ctypes.c_int64(int(argument))
+
+
+def write_table(n=3):
+    """Compile everything for every architecture, and write the table."""
+    table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    table["toolchain"] = {name: version(name) for name in ("numba-cuda", "nvidia-cuda-nvcc-cu12")}
+    rows = table.setdefault(f"SU({n})", {})
+    for architecture in ARCHITECTURES:
+        for variant, (lattice, dtype) in VARIANTS.items():
+            for name, (function, argument_types) in drivers(n, lattice, dtype).items():
+                found = resources(function, argument_types, architecture)
+                rows.setdefault(name, {}).setdefault(variant, {})[architecture] = found
+                print(architecture, variant, name, found, flush=True)
+    TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    write_table(int(sys.argv[1]) if len(sys.argv) > 1 else 3)

@@ -1,0 +1,107 @@
+"""On a GPU: every kernel, contract and system of the suite on CuPy arrays.  Run with ``-m gpu``; skipped without a device."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cases.actions import ACTIONS
+from cases.flows import GAUGE_FLOWS
+from cases.kernels import KERNELS, Case
+from gaugeflow import check, devices, random
+from gaugeflow.backend import available_backends, kernels, use_backend
+from gaugeflow.cli import main
+from gaugeflow.lattice import Lattice
+from gaugeflow.samplers import HeatBath
+
+pytestmark = pytest.mark.gpu
+
+SHAPE, FOLD = (4, 4, 4, 4), (2, 2, 1, 1)
+LAYOUTS = {"plain": (None, 19), "folded": (FOLD, 5), "warp": ((2, 2, 2, 2), 2)}
+
+
+@pytest.fixture(scope="module")
+def cupy():
+    state = available_backends()["cupy"]
+    if state != "ready":
+        pytest.skip(state)
+    import cupy
+
+    return cupy
+
+
+def _results(result):
+    return result if isinstance(result, tuple) else (result,)
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "dtype", "layout"),
+    list(itertools.product(sorted(KERNELS), (1, 2, 3, 4), (np.complex128, np.complex64), LAYOUTS)),
+)
+def test_kernel_equals_reference(name, n, dtype, layout, cupy):
+    fold, batch = LAYOUTS[layout]
+    lattice = Lattice(SHAPE, fold)
+    found = _results(kernels[name](lattice, *KERNELS[name](Case(lattice, n, batch, dtype, cupy.asarray))))
+    with use_backend("reference"):
+        expected = _results(kernels[name](lattice, *KERNELS[name](Case(lattice, n, batch, dtype))))
+    tolerance = 1e-4 if dtype == np.complex64 else 1e-12
+    for a, b in zip(found, expected, strict=True):
+        assert type(a) is cupy.ndarray
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        if name.endswith("_field"):
+            np.testing.assert_array_equal(a.get(), b)
+        np.testing.assert_allclose(a.get(), b, rtol=0, atol=tolerance * max(1.0, abs(b).max()))
+
+
+@pytest.mark.parametrize("name", sorted(KERNELS))
+def test_calls_repeat_bit_for_bit_on_any_stream(name, cupy):
+    lattice = Lattice(SHAPE, FOLD)
+
+    def call():
+        arguments = KERNELS[name](Case(lattice, 3, 5, np.complex128, cupy.asarray))
+        return [a.get() for a in _results(kernels[name](lattice, *arguments))]
+
+    first = call()
+    with cupy.cuda.Stream(non_blocking=True):
+        second = call()
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_action(name, rng, cupy):
+    action, lattice, x = ACTIONS[name]()
+    check.check_action(action, lattice, cupy.asarray(x), rng)
+
+
+@pytest.mark.parametrize("name", GAUGE_FLOWS)
+def test_flow(name, rng, cupy):
+    flow, lattice, params, x = GAUGE_FLOWS[name]()
+    check.check_flow(flow, lattice, params, cupy.asarray(x), rng)
+
+
+def test_chain_equals_that_of_the_host(cupy):
+    sampler = HeatBath(Lattice(SHAPE, FOLD), 5.7, n_overrelax=2, reunitarise_every=3)
+    start = random.haar_links(random.Rng(3), sampler.lattice, 3, 2)
+    states = [sampler.init(start), sampler.init(cupy.asarray(start))]
+    for _ in range(4):
+        states = [sampler.step(random.Rng(4), state)[0] for state in states]
+    np.testing.assert_allclose(devices.to_host(states[1].x), states[0].x, atol=1e-9)
+
+
+def test_demo(tmp_path, cupy):
+    """The whole system on the device, SU(3) in four dimensions: the flow is worth its name."""
+    command = ["demo", "--quick", "--out", str(tmp_path), "--backend", "cupy"]
+    result = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    rows = json.loads((tmp_path / "report.json").read_text())
+    assert len(rows) == 2
+    assert (tmp_path / "derivatives.png").exists()
+
+
+def test_bench(cupy):
+    result = CliRunner().invoke(main, ["bench", "4x4x4x4", "--backend", "cupy", "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert all(row["gbytes_per_second"] > 0 for row in json.loads(result.stdout)["kernels"])

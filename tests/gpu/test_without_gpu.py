@@ -1,0 +1,114 @@
+"""What can be said of the GPU back end without a GPU: sessions of their own in the simulator and with the compiler."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+WITHOUT_CUPY = """
+import sys
+from importlib.abc import MetaPathFinder
+class Blocked(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "cupy":
+            raise ModuleNotFoundError("No module named 'cupy'")
+sys.meta_path.insert(0, Blocked())
+"""
+WITHOUT_DEVICE = """
+import cupy
+def fails():
+    raise cupy.cuda.runtime.CUDARuntimeError("driver version is insufficient")
+cupy.cuda.runtime.getDeviceCount = {}
+"""
+TRY = """
+import numpy as np
+from gaugeflow.backend import available_backends, use_backend
+from gaugeflow.errors import BackendError
+print(available_backends()["cupy"])
+try:
+    with use_backend("cupy"):
+        pass
+except BackendError:
+    print("BackendError")
+from gaugeflow import random
+from gaugeflow.lattice import Lattice
+print(random.uniform(random.Rng(1), Lattice((2, 2))).shape)
+"""
+
+
+def _environment(**options):
+    path = [str(HERE / "standin"), os.environ.get("PYTHONPATH", ""), *sys.path]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path)), **options}
+
+
+def _session(folder, *options, **environment):
+    """Run the tests of a folder with the stand-in for CuPy; what they print is shown if they fail."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        str(HERE / folder),
+        *options,
+    ]
+    found = subprocess.run(
+        command,
+        env=_environment(GAUGEFLOW_STANDIN="1", **environment),
+        capture_output=True,
+        text=True,
+        cwd=HERE.parents[1],
+    )
+    assert found.returncode == 0, found.stdout[-8000:] + found.stderr[-2000:]
+    assert " passed" in found.stdout
+
+
+def _missing():
+    wanted = ("numba-cuda", "nvidia-cuda-nvcc-cu12", "nvidia-cuda-nvrtc-cu12")
+    return [name for name in wanted if not list(distributions(name=name))]
+
+
+needs_compiler = pytest.mark.skipif(bool(_missing()), reason=f"not installed: {_missing()}")
+
+
+def test_in_the_simulator():
+    _session("simulated", NUMBA_ENABLE_CUDASIM="1")
+
+
+@pytest.mark.slow
+def test_whole_systems_in_the_simulator():
+    _session("simulated", "-m", "slow", NUMBA_ENABLE_CUDASIM="1")
+
+
+@needs_compiler
+def test_compiled():
+    _session("compiled")
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_everything_compiled():
+    _session("compiled", "-m", "slow")
+
+
+@pytest.mark.parametrize(
+    ("before", "reason"),
+    [
+        (WITHOUT_CUPY, "CuPy is not installed (No module named 'cupy'): pip install 'gaugeflow[gpu]'"),
+        (WITHOUT_DEVICE.format("fails"), "no CUDA device can be used: driver version is insufficient"),
+        (WITHOUT_DEVICE.format("lambda: 0"), "no CUDA device can be used: none is visible"),
+    ],
+    ids=["no cupy", "no driver", "no device"],
+)
+def test_what_is_missing_is_said_and_the_rest_works(before, reason):
+    found = subprocess.run(
+        [sys.executable, "-c", before + TRY], env=_environment(), capture_output=True, text=True, check=True
+    )
+    assert found.stdout.splitlines() == [f"back end 'cupy' cannot be loaded: {reason}", "BackendError", "(1, 4, 1)"]
