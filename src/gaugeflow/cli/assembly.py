@@ -1,9 +1,9 @@
-"""The objects that a run file describes: lattice, actions, flow, ensemble, observables."""
+"""The objects that a run file describes: lattice, actions, flow, observables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,16 +12,17 @@ import numpy as np
 from gaugeflow.actions import WilsonAction
 from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep
 from gaugeflow.flows.smeared import Masks
-from gaugeflow.io.ensemble import EnsembleFile
 from gaugeflow.lattice import Array, Lattice, suggest_fold
 from gaugeflow.observables import flow_history, loops
 from gaugeflow.runfile import FlowSection, ObservablesSection, RunFile, TargetSection
-from gaugeflow.typing import Batch
 
-ENSEMBLE = "ensemble.h5"
-"""Name of the file of sampled configurations in the folder of results."""
 LANES = 8
 """Lanes that fill the widest vector registers."""
+
+
+def batch_size(run: RunFile) -> int:
+    """Configurations to work on at a time."""
+    return -(-LANES // make_lattice(run, 1).n_folds)
 
 
 def make_lattice(run: RunFile, batch: int) -> Lattice:
@@ -103,66 +104,6 @@ def make_flow(run: RunFile, lattice: Lattice) -> Chain:
 def flow_file(run: RunFile, target: Target) -> Path:
     """Where the parameters of a trained flow are kept."""
     return run.folder / f"flow-{target.name}.h5"
-
-
-# ---- source configurations ---------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class StoredEnsemble:
-    """Configurations ``start <= i < stop`` of an ensemble file, in the order of appending."""
-
-    lattice: Lattice
-    path: Path
-    start: int
-    stop: int
-
-    def __len__(self) -> int:
-        """Number of configurations."""
-        return self.stop - self.start
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Consecutive batches of at most ``size`` configurations."""
-        with EnsembleFile.open(self.path) as file:
-            for start in range(self.start, self.stop, size):
-                part = file.read(start, min(start + size, self.stop))
-                yield Batch(self.lattice.pack(part.links, 1), part.log_weight, part.id, part.chain)
-
-
-def source_size(run: RunFile) -> int:
-    """Number of source configurations; ``ValueError`` where there are none."""
-    if run.source.files:
-        return len(_files(run))
-    with EnsembleFile.open(_sampled(run)) as file:
-        if file.shape != run.lattice.shape or file.n_colours != run.group.n:
-            raise ValueError(
-                f"{run.folder / ENSEMBLE}: expected {run.lattice.shape} and n = {run.group.n} as in {run.path}, "
-                f"got {file.shape} and n = {file.n_colours}"
-            )
-        return len(file)
-
-
-def source_ensemble(run: RunFile, lattice: Lattice, start: int, stop: int) -> Any:
-    """Source configurations ``start <= i < stop``: files that match [source] files, or what ``sample`` made."""
-    if run.source.files:
-        from gaugeflow.ensembles import FileEnsemble
-
-        return FileEnsemble(lattice, tuple(_files(run)[start:stop]))
-    return StoredEnsemble(lattice, _sampled(run), start, stop)
-
-
-def _files(run: RunFile) -> list[Path]:
-    pattern = Path(run.source.files)
-    root = Path(pattern.anchor) if pattern.is_absolute() else run.path.parent
-    found = sorted(root.glob(str(pattern.relative_to(root) if pattern.is_absolute() else pattern)))
-    if not found:
-        raise ValueError(f"{run.path}: [source] files: nothing matches {run.source.files!r} in {root.resolve()}")
-    return found
-
-
-def _sampled(run: RunFile) -> Path:
-    path = run.folder / ENSEMBLE
-    if not path.exists():
-        raise ValueError(f"{path} does not exist: run `gaugeflow sample {run.path}` first, or name [source] files")
-    return path
 
 
 # ---- observables -------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from gaugeflow.cli.output import as_stored, print_json, print_table, progress_ba
 
 if TYPE_CHECKING:
     from gaugeflow.cli.output import Progress
+    from gaugeflow.cli.source import Source
     from gaugeflow.ensembles import Measurements
     from gaugeflow.runfile import RunFile
 
@@ -61,15 +62,17 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
     """Observables on source configurations and their images; goes on where an interrupted run stopped."""
     from gaugeflow import io
     from gaugeflow.cli import assembly
+    from gaugeflow.cli.source import find_source
     from gaugeflow.ensembles import CorrelatedEnsemble, Measurements, measure_images
     from gaugeflow.io.hdf5 import read_table, write_table
     from gaugeflow.io.params import read_params
 
-    lattice = assembly.make_lattice(run, 1)
-    batch = -(-assembly.LANES // lattice.n_folds)
+    batch = assembly.batch_size(run)
+    lattice = assembly.make_lattice(run, batch)
     source = assembly.source_action(run, lattice)
     flow = assembly.make_flow(run, lattice)
     observables = assembly.make_observables(run, lattice)
+    given = find_source(run)
     learned = {}
     for target in assembly.targets(run):
         path = assembly.flow_file(run, target)
@@ -82,18 +85,18 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
             )
         learned[target] = params, attributes["created"]
     described = io.provenance(parameters=_physics(run, {t.name: created for t, (_, created) in learned.items()}))
-    path, total = run.folder / MEASUREMENTS, assembly.source_size(run)
+    path, total = run.folder / MEASUREMENTS, len(given)
     data = Measurements()
     done = 0
     if path.exists():
         columns, attributes = read_table(path)
         if attributes.get("parameters") != described["parameters"]:
             raise ValueError(f"{path} belongs to other parameters or flows: remove it to measure again")
-        done = len(columns["id"])
+        done = _require_beginning(path, columns.pop("checksum"), given)
         data.add(columns.pop("id"), columns.pop("chain"), columns)
     while done < total:
         stop = min(done + _CHUNK * batch, total)
-        ensemble = assembly.source_ensemble(run, lattice, done, stop)
+        ensemble = given.part(lattice, range(done, stop))
         maps = {}
         for target, (params, _) in learned.items():
             goal = target.action(source)
@@ -105,9 +108,21 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
 
         part = measure_images(ensemble, maps, observables, batch, progress=show).columns()
         data.add(part.pop("id"), part.pop("chain"), part)
-        write_table(path, data.columns(), attributes=described)
         done = stop
+        write_table(path, {**data.columns(), "checksum": given.checksum[:done]}, attributes=described)
     return data
+
+
+def _require_beginning(path: Path, measured: Any, given: Source) -> int:
+    """Number of configurations that are measured; ``ValueError`` unless they are the first ones of the source."""
+    done = len(measured)
+    differ = measured[: len(given)] != given.checksum[:done]
+    if differ.any():
+        where = given.name(int(differ.argmax()))
+        raise ValueError(f"{path} holds measurements of another ensemble: {where}, differs; remove it to measure again")
+    if done > len(given):
+        raise ValueError(f"{path} holds {done} configurations, the source {len(given)}: remove it to measure again")
+    return done
 
 
 def _physics(run: RunFile, trained: dict[str, str]) -> Any:

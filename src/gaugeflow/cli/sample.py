@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT, HISTORY = "sampler.h5", "history.h5"
 """Names of files in the folder of results."""
-_SUFFIXES = {"nersc": "nersc", "ildg": "ildg", "scidac": "scidac", "hdf5": "h5"}
 
 Store = Callable[[Any, int], None]
 """Keeps the links ``(chains, d, *shape, N, N)`` of one number."""
@@ -121,6 +120,7 @@ def _estimate(chains: list[Any]) -> dict[str, float | None]:
 @contextmanager
 def _storage(run: RunFile, settings: SamplerSection, described: dict[str, object]) -> Iterator[Store]:
     """The function that keeps configurations; it skips those that an interrupted run has stored already."""
+    from gaugeflow.cli.source import written_file
     from gaugeflow.io import Config, write
 
     if run.output.format == "ensemble":
@@ -131,9 +131,9 @@ def _storage(run: RunFile, settings: SamplerSection, described: dict[str, object
 
     def keep(links: Any, number: int) -> None:
         for chain, configuration in enumerate(links):
-            name = f"{run.path.stem}-{chain}-{number:06d}.{_SUFFIXES[run.output.format]}"
+            path = written_file(run, chain, number)
             config = Config(configuration, {**metadata, "sequence_number": number})
-            write(run.folder / name, config, format=run.output.format, precision=run.output.precision)
+            write(path, config, format=run.output.format, precision=run.output.precision)
 
     yield keep
 
@@ -142,7 +142,7 @@ def _storage(run: RunFile, settings: SamplerSection, described: dict[str, object
 def _ensemble(run: RunFile, settings: SamplerSection, described: dict[str, object]) -> Iterator[Store]:
     import numpy as np
 
-    from gaugeflow.cli.assembly import ENSEMBLE
+    from gaugeflow.cli.source import ENSEMBLE
     from gaugeflow.io.ensemble import EnsembleFile
 
     path = run.folder / ENSEMBLE

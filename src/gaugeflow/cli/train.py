@@ -62,6 +62,7 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     """Fit, refine, evaluate and store one flow."""
     from gaugeflow import io
     from gaugeflow.cli import assembly
+    from gaugeflow.cli.source import find_source
     from gaugeflow.io.params import write_params
     from gaugeflow.runfile import TrainingSection
     from gaugeflow.training import Adam, cosine, held_out_ess, log_variance, reverse_kl, reverse_kl_path
@@ -73,10 +74,11 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     source = assembly.source_action(run, lattice)
     goal = target.action(source)
     flow = assembly.make_flow(run, lattice)
-    count = min(settings.configurations, assembly.source_size(run))
+    given = find_source(run)
+    count = min(settings.configurations, len(given))
     split = count - count // 4
-    fitted = assembly.source_ensemble(run, lattice, 0, split)
-    held_out = assembly.source_ensemble(run, lattice, split, count)
+    fitted = given.part(lattice, range(split))
+    held_out = given.part(lattice, range(split, count))
     params: Any = _fit(run, target, fitted, source)
     if settings.method == "adam":
         losses = {"log-variance": log_variance, "reverse-kl": reverse_kl, "path-gradient": reverse_kl_path}

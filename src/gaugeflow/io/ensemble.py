@@ -194,6 +194,11 @@ class EnsembleFile:
         """Logarithms of the reweighting factors of all configurations, shape (n,)."""
         return self._read_index("log_weight", 0, self._size)
 
+    @property
+    def checksum(self) -> NDArray[np.uint32]:
+        """Checksums of all configurations, shape (n,); they cover links, number, chain and log-weight."""
+        return self._read_index("crc32", 0, self._size)
+
     def read(self, start: int, stop: int) -> EnsembleSlice:
         """Read and verify the configurations ``start <= i < stop`` in the order of appending.
 
