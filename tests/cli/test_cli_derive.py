@@ -1,5 +1,6 @@
 """``gaugeflow sample``, ``train`` and ``derive`` in a row, on 2D SU(3), where the answer is known exactly."""
 
+import numpy as np
 import pytest
 
 from gaugeflow import ensembles
@@ -47,7 +48,7 @@ def test_pipeline(gaugeflow, sampled, tmp_path, monkeypatch):
         assert row["ess_flow"] > row["ess_plain"]
         assert (row["training_configurations"], row["held_out_configurations"]) == (72, 24)
     # killed once on the way: the second call goes on from what is on disk
-    monkeypatch.setattr("gaugeflow.cli.derive._CHUNK", 10)
+    monkeypatch.setattr("gaugeflow.cli.derive._CHUNK", 1)
     measure_images = ensembles.measure_images
     calls = []
 
@@ -73,11 +74,16 @@ def test_pipeline(gaugeflow, sampled, tmp_path, monkeypatch):
         (0.2, "flow, central"),
         (-0.2, "plain"),
         (-0.2, "flow"),
+        (0.2, "linearised flow"),
     }
+    linear = rows[0.2, "linearised flow"]
+    assert abs(linear["value"] - SLOPE) < 5 * linear["error"]
+    assert linear["error"] < 0.6 * rows[0.2, "plain, central"]["error"]
+    assert linear["n_effective"] is None
     central = rows[0.2, "flow, central"]
     assert abs(central["value"] - SLOPE) < 5 * central["error"]
     assert central["error"] < 0.6 * rows[0.2, "plain, central"]["error"]
-    for name in ("measurements.h5", "derivatives.json", "derivatives.png"):
+    for name in ("measurements.h5", "derivatives.json", "derivatives.png", "log_weights.png"):
         assert (tmp_path / "out" / name).stat().st_size > 0
 
 
@@ -135,3 +141,60 @@ def test_smeared_flow(gaugeflow, sampled, tmp_path):
     sampled.write_text(RUN.format(training="", flow=RESIDUAL))
     (tmp_path / "out/measurements.h5").unlink()
     assert "flow-beta+0.2.h5 is another flow" in gaugeflow("derive", sampled, status=2)
+
+
+CHARGE = """
+[lattice]
+shape = [6, 6]
+[group]
+n = 1
+[source]
+beta = 1.0
+[sampler]
+chains = 16
+burn_in = 20
+configurations = 60
+separation = 3
+overrelaxation = 2
+[target]
+beta = 1.2
+[flow]
+kind = "residual"
+convolutions = [0]
+[training]
+method = "least-squares"
+[observables]
+names = ["q_squared"]
+[output]
+dir = "out"
+"""
+
+
+def test_charge_of_u1(gaugeflow, tmp_path):
+    """d<Q^2>/dbeta in 2D U(1) on 6^2 from 1.0 to 1.2: the difference of exact values, 4 sigma; seed 1.
+
+    Z(theta) = sum_n int (d phi / 2 pi) exp(beta cos phi + i phi (n + theta / 2 pi)) ^ V gives <Q^2> = -(ln Z)'' at 0.
+    """
+    path = tmp_path / "run.toml"
+    path.write_text(CHARGE)
+    for command in ("sample", "train"):
+        gaugeflow(command, path, "--json", "--backend", "reference")
+    rows = gaugeflow("derive", path, "--json", "--backend", "reference")["derivatives"]
+    assert [row["estimator"] for row in rows] == ["plain", "flow"]  # the charge has no smooth change
+    exact = (charge_squared(1.2, 36) - charge_squared(1.0, 36)) / 0.2
+    for row in rows:
+        assert row["error"] < 0.3 * abs(exact)
+        assert abs(row["value"] - exact) < 4 * row["error"], row
+
+
+def charge_squared(beta, volume):
+    """<Q^2> of 2D U(1) on a torus from the characters at angle theta: quadrature, and a difference in theta."""
+    phi = 2 * np.pi * (np.arange(4001) - 2000) / 4001
+    theta = 1e-3
+
+    def log_z(t):
+        n = np.arange(-12, 13)
+        characters = np.mean(np.exp(beta * np.cos(phi)) * np.cos(np.outer(n + t / (2 * np.pi), phi)), axis=1)
+        return np.log(np.sum(characters**volume))
+
+    return -(log_z(theta) - 2 * log_z(0.0) + log_z(-theta)) / theta**2

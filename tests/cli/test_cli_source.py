@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gaugeflow import ensembles, random
+from gaugeflow.cli import assembly
 from gaugeflow.cli.source import find_source
 from gaugeflow.io import Config, read_table, write
 from gaugeflow.lattice import Lattice
@@ -85,7 +86,7 @@ def test_derive_from_files(runfile, command, killed, tmp_path, form):
     path = runfile((2, 2, 2, 2), 2, f"*.{form}")
     (trained,) = command("train", path)
     assert trained["held_out_configurations"] == 6
-    command("derive", path, status=130)
+    assert f"`gaugeflow derive {path}` goes on from what is in" in command("derive", path, status=130)
     result = command("derive", path)
     assert killed == [10, 10, 10, 4]
     assert result["n_configurations"] == 24
@@ -125,6 +126,64 @@ def test_measurements_of_another_ensemble_are_refused(runfile, command, tmp_path
     path = runfile(sampler=SAMPLER.format(2))
     command("sample", path)
     assert "measurements of another ensemble: chain 0, number 0 of " in command("derive", path, status=2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch", "fold"),
+    [
+        ((8, 8), 64, (1, 1)),
+        ((4, 4, 4, 4), 8, (1, 1, 1, 1)),
+        ((8, 8, 8, 8), 1, (2, 2, 2, 1)),
+        ((6, 6, 6, 6), 8, (1, 1, 1, 1)),
+    ],
+)
+def test_small_lattices_are_worked_on_many_at_a_time(runfile, shape, batch, fold):
+    run = read_runfile(runfile(shape, files="x"))
+    assert assembly.batch_size(run) == batch
+    assert assembly.make_lattice(run, batch).fold == fold
+
+
+def test_training_configurations_come_from_everywhere(runfile, command, tmp_path):
+    """Chains equally often; held out are others than those that are fitted, and chains of their own where possible."""
+    path = runfile(sampler=SAMPLER.format(1))
+    command("sample", path)
+    given = find_source(read_runfile(path))
+    fitted, held_out = given.spread(16)
+    assert np.bincount(given.chain[fitted + held_out]).tolist() == [4, 4, 4, 4]
+    assert set(given.id[fitted]) == {0, 2, 4, 6}
+    assert set(given.chain[held_out]) == {3}
+    assert not set(fitted) & set(held_out)
+
+
+def test_too_few_configurations_fail_before_any_work(runfile, command, tmp_path, monkeypatch):
+    store(tmp_path, range(19))
+    monkeypatch.setattr("gaugeflow.cli.train._fit", None)
+    text = command("train", runfile(files="c.*.h5"), status=2)
+    assert "expected at least 5 in the held-out quarter and 3 for the 1 coefficients of the fit, found 4 and 15" in text
+    assert "(of 19 in the source)" in text
+
+
+ADAM = 'beta = [2.1]\n[flow]\nkind = "residual"\nconvolutions = [0]\n[training]\nmethod = "adam"\nsteps = 12\n'
+
+
+def test_adam_leaves_history_and_figure_and_continues_its_own_ensemble_only(runfile, command, tmp_path, monkeypatch):
+    store(tmp_path, range(24))
+    path = runfile(files="c.*.h5")
+    head, tail = path.read_text().split("[target]")
+    path.write_text(f"{head}[target]\n{ADAM}{tail.split('[training]')[1]}")
+    command("train", path)
+    columns, _ = read_table(tmp_path / "out/history-beta+0.1.h5")
+    assert columns["step"].tolist() == [0, 10, 12]
+    assert set(columns) == {"step", "loss", "ess", "ess_error", "seconds"}
+    assert (tmp_path / "out/history-beta+0.1.png").stat().st_size > 1000
+    (tmp_path / "c.3.h5").rename(tmp_path / "c.30.h5")
+    assert "a checkpoint of another training" in command("train", path, status=2)
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gaugeflow.training.train", interrupted)
+    assert f"`gaugeflow train {path}` goes on from what is in" in command("train", path, status=130)
 
 
 @pytest.mark.parametrize("form", ["scidac", "hdf5"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,16 +14,22 @@ from gaugeflow.actions import WilsonAction
 from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep
 from gaugeflow.flows.smeared import Masks
 from gaugeflow.lattice import Array, Lattice, suggest_fold
-from gaugeflow.observables import flow_history, loops
+from gaugeflow.observables import flow_history, integer_charge, loops
 from gaugeflow.runfile import FlowSection, ObservablesSection, RunFile, TargetSection
 
 LANES = 8
 """Lanes that fill the widest vector registers."""
+LINKS, LARGEST_BATCH = 8192, 64
+"""Links, and configurations, of a batch: 1.2 MB of SU(3)."""
 
 
 def batch_size(run: RunFile) -> int:
-    """Configurations to work on at a time."""
-    return -(-LANES // make_lattice(run, 1).n_folds)
+    """Configurations to work on at a time: many small ones, or one of a large lattice, which is folded then.
+
+    Calls of kernels take their time whatever the fields, and fields should stay in the caches: about ``LINKS`` links.
+    """
+    lanes = -(-LANES // make_lattice(run, 1).n_folds)  # at least what a fold that the extents forbid leaves to batches
+    return max(lanes, min(LINKS // (len(run.lattice.shape) * math.prod(run.lattice.shape)), LARGEST_BATCH))
 
 
 def make_lattice(run: RunFile, batch: int) -> Lattice:
@@ -107,21 +114,26 @@ def flow_file(run: RunFile, target: Target) -> Path:
 
 
 # ---- observables -------------------------------------------------------------------------------------------------
-def make_observables(run: RunFile, lattice: Lattice) -> Callable[[Array], Mapping[str, Array]]:
-    """Function of a field that returns the named observables of every configuration."""
+def make_observables(run: RunFile, lattice: Lattice, smooth: bool = False) -> Callable[[Array], Mapping[str, Array]]:
+    """Function of a field that returns the named observables of every configuration.
+
+    With ``smooth``, those alone that change smoothly with the links: the charge of U(1) in 2D jumps between integers.
+    """
     section = run.require(ObservablesSection)
-    flowed = {"t2_e", "q_squared"} & set(section.names)
-    if flowed and section.flow_time == 0.0:
-        raise ValueError(f"{run.path}: [observables] flow_time: expected a number > 0 for {sorted(flowed)}, found 0")
+    four = lattice.ndim == 4
+    names = [name for name in section.names if four or not (smooth and name == "q_squared")]
+    flowed = {"t2_e", "q_squared"} & set(names) if four else {"t2_e"} & set(names)
 
     def measure(x: Array) -> Mapping[str, Array]:
         values: dict[str, Array] = {}
         if flowed:
             history = flow_history(lattice, x, (section.flow_time,), step=section.step)
             values = {"t2_e": history.t2_e[0], "q_squared": history.q[0] ** 2}
-        for name in section.names:
-            if name not in flowed:
+        for name in names:
+            if name == "q_squared" and not four:
+                values[name] = integer_charge(lattice, x) ** 2
+            elif name not in flowed:
                 values[name] = getattr(loops, name)(lattice, x)
-        return {name: np.asarray(values[name]) for name in section.names}
+        return {name: np.asarray(values[name]) for name in names}
 
     return measure

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import as_stored, print_json, print_table, progress_bars, write_json
+from gaugeflow.cli.output import as_stored, continues, print_json, print_table, progress_bars, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from gaugeflow.analysis import Series
+    from gaugeflow.cli.assembly import Target
     from gaugeflow.cli.output import Progress
     from gaugeflow.cli.source import Source
     from gaugeflow.ensembles import Measurements
+    from gaugeflow.lattice import Lattice
     from gaugeflow.runfile import RunFile
 
-MEASUREMENTS, RESULT, FIGURE = "measurements.h5", "derivatives.json", "derivatives.png"
+MEASUREMENTS, RESULT, FIGURE, WEIGHTS = "measurements.h5", "derivatives.json", "derivatives.png", "log_weights.png"
 _CHUNK = 16
 """Batches of configurations between two writings of the measurements."""
 
@@ -29,18 +34,22 @@ def derive(runfile: Path, as_json: bool) -> None:
     """Differentiate the observables of RUN.toml with the flows that ``train`` made.
 
     Every source configuration is mapped to every target, with exact weights; plain reweighting is given beside the
-    flow, and central differences where targets lie on both sides at the same distance. Measurements, JSON and a figure
-    go to the folder [output] dir. An interrupted run continues when the same command is given again.
+    flow, central differences where targets lie on both sides at the same distance, and the linearised flow, which has
+    no finite step. Measurements, JSON and figures go to the folder [output] dir. An interrupted run continues when the
+    same command is given again.
     """
+    from gaugeflow.cli.assembly import targets
     from gaugeflow.runfile import read_runfile
     from gaugeflow.systems import figures
 
     run = read_runfile(runfile)
     run.folder.mkdir(parents=True, exist_ok=True)
-    with progress_bars() as progress:
+    with progress_bars() as progress, continues("derive", run):
         data = _measure(run, progress)
     results = _derivatives(run, data)
     write_json(run.folder / RESULT, results)
+    titles = {target.name: f"{target.parameter} {target.value:g}" for target in targets(run)}
+    figures.log_weights(run.folder / WEIGHTS, data.columns(), titles)
     figures.derivatives(run.folder / FIGURE, _points(results["derivatives"]))
     if as_json:
         print_json(results)
@@ -48,7 +57,7 @@ def derive(runfile: Path, as_json: bool) -> None:
     for title in ("weights", "derivatives"):
         columns = [key.replace("_", " ") for key in results[title][0]]
         print_table(title, columns, [tuple(_shown(*item) for item in row.items()) for row in results[title]])
-    for name in (RESULT, FIGURE, MEASUREMENTS):
+    for name in (RESULT, FIGURE, WEIGHTS, MEASUREMENTS):
         click.echo(f"wrote {run.folder / name}")
 
 
@@ -72,7 +81,6 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
     source = assembly.source_action(run, lattice)
     flow = assembly.make_flow(run, lattice)
     observables = assembly.make_observables(run, lattice)
-    given = find_source(run)
     learned = {}
     for target in assembly.targets(run):
         path = assembly.flow_file(run, target)
@@ -84,7 +92,9 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
                 f"{path} is another flow: expected {assembly.flow_form(run)}, got {attributes.get('flow')}"
             )
         learned[target] = params, attributes["created"]
+    given = find_source(run)
     described = io.provenance(parameters=_physics(run, {t.name: created for t, (_, created) in learned.items()}))
+    linear = _linear(run, lattice, {target: params for target, (params, _) in learned.items()})
     path, total = run.folder / MEASUREMENTS, len(given)
     data = Measurements()
     done = 0
@@ -106,11 +116,31 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
         def show(count: int, before: int = done) -> None:
             progress("configurations", before + count, total)
 
-        part = measure_images(ensemble, maps, observables, batch, progress=show).columns()
+        part = measure_images(ensemble, maps, observables, batch, source_only=linear, progress=show).columns()
         data.add(part.pop("id"), part.pop("chain"), part)
         done = stop
         write_table(path, {**data.columns(), "checksum": given.checksum[:done]}, attributes=described)
     return data
+
+
+def _linear(run: RunFile, lattice: Lattice, learned: Mapping[Target, Any]) -> Callable[[Any], Mapping[str, Any]]:
+    """Measurements of the linearised flow, the limit of small steps of the flow to the nearest target.
+
+    All sweeps together move the links by the sum of their coefficients, to first order in the step.
+    """
+    from gaugeflow.cli import assembly
+    from gaugeflow.ensembles import along_flow
+
+    nearest = _nearest(learned)
+    coefficients = sum(sweep["delta"] for sweep in learned[nearest].values()) / nearest.step
+    source = assembly.source_action(run, lattice)
+    observables = assembly.make_observables(run, lattice, smooth=True)
+    sweep = assembly.make_sweep(run, lattice)
+    return along_flow(sweep, coefficients, source, lambda x: nearest.operator(source, x), observables)
+
+
+def _nearest(targets: Iterable[Target]) -> Target:
+    return min(targets, key=lambda target: abs(target.step))
 
 
 def _require_beginning(path: Path, measured: Any, given: Source) -> int:
@@ -144,12 +174,13 @@ def _points(derivatives: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _derivatives(run: RunFile, data: Measurements) -> dict[str, Any]:
     """ESS of every map, and every derivative with its error."""
-    from gaugeflow.analysis import derivative_central, derivative_one_sided, effective_configurations, ess, gamma_method
+    from gaugeflow.analysis import derivative_central, derivative_linear, derivative_one_sided, ess
     from gaugeflow.cli import assembly
     from gaugeflow.runfile import ObservablesSection
 
     chosen = assembly.targets(run)
     by_step = {target.step: target for target in chosen}
+    columns = data.columns()
     weights, derivatives = [], []
     for target in chosen:
         for kind in ("plain", "flow"):
@@ -158,7 +189,7 @@ def _derivatives(run: RunFile, data: Measurements) -> dict[str, Any]:
     for name in run.require(ObservablesSection).names:
         source = data.series(name)
 
-        def image(kind: str, target: Any, name: str = name, source: Any = source) -> tuple[Any, Any]:
+        def image(kind: str, target: Target, name: str = name, source: Series = source) -> tuple[Series, Series]:
             column = f"{kind}{target.name}"
             values = data.series(f"{column}|{name}") if kind == "flow" else source
             return values, data.series(f"{column}|log_weight")
@@ -166,23 +197,30 @@ def _derivatives(run: RunFile, data: Measurements) -> dict[str, Any]:
         for target in chosen:
             for kind in ("plain", "flow"):
                 o, weight = image(kind, target)
-                found = {kind: (derivative_one_sided(source, o, weight, target.step), [weight])}
+                one_sided = derivative_one_sided(source, o, weight, target.step)
+                derivatives.append(_row(name, target, kind, one_sided, weight))
                 if target.step > 0 and -target.step in by_step:
                     opposite = image(kind, by_step[-target.step])
                     central = derivative_central(o, weight, *opposite, target.step)
-                    found[f"{kind}, central"] = central, [weight, opposite[1]]
-                for estimator, (values, used) in found.items():
-                    estimate = gamma_method(values)
-                    derivatives.append(
-                        {
-                            "observable": name,
-                            "parameter": target.parameter,
-                            "step": target.step,
-                            "estimator": estimator,
-                            "value": estimate.value,
-                            "error": estimate.error,
-                            "tau_int": estimate.tau_int,
-                            "n_effective": effective_configurations(*used),
-                        }
-                    )
-    return {"n_configurations": len(data.columns()["id"]), "weights": weights, "derivatives": derivatives}
+                    derivatives.append(_row(name, target, f"{kind}, central", central, weight, opposite[1]))
+        if f"linear|{name}" in columns:
+            linear = derivative_linear(data.series(f"linear|{name}"), source, data.series("linear|residual"))
+            derivatives.append(_row(name, _nearest(chosen), "linearised flow", linear))
+    return {"n_configurations": len(columns["id"]), "weights": weights, "derivatives": derivatives}
+
+
+def _row(observable: str, target: Target, estimator: str, values: Series, *weights: Series) -> dict[str, Any]:
+    """One estimate of a derivative, and the log-weights that it used."""
+    from gaugeflow.analysis import effective_configurations, gamma_method
+
+    estimate = gamma_method(values)
+    return {
+        "observable": observable,
+        "parameter": target.parameter,
+        "step": target.step,
+        "estimator": estimator,
+        "value": estimate.value,
+        "error": estimate.error,
+        "tau_int": estimate.tau_int,
+        "n_effective": effective_configurations(*weights) if weights else None,
+    }

@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from gaugeflow.runfile import RunFile
 
 _PLAIN_WIDTH = 240
 """Columns of a table that no terminal limits."""
@@ -58,6 +61,15 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.10g}" if isinstance(value, float) else escape(str(value))
+
+
+@contextmanager
+def continues(command: str, run: RunFile) -> Iterator[None]:
+    """Tell who interrupts the block that the same command goes on from what is stored."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"`gaugeflow {command} {run.path}` goes on from what is in {run.folder}") from None
 
 
 @contextmanager

@@ -37,6 +37,7 @@ def sample(runfile: Path, as_json: bool) -> None:
 
     run = read_runfile(runfile)
     settings = run.require(SamplerSection)
+    _require_form(run)
     run.folder.mkdir(parents=True, exist_ok=True)
     result = _sample(run, settings)
     if as_json:
@@ -114,6 +115,25 @@ def _estimate(chains: list[Any]) -> dict[str, float | None]:
         return {"mean": sum(float(c.mean()) for c in chains) / len(chains), "error": None, "tau_int": None}
     estimate = gamma_method(chains)
     return {"mean": estimate.value, "error": estimate.error, "tau_int": estimate.tau_int}
+
+
+def _require_form(run: RunFile) -> None:
+    """``ValueError`` where the format of the files cannot hold such a field: asked of the format before any work."""
+    import tempfile
+
+    import numpy as np
+
+    from gaugeflow.io import Config, write
+
+    if run.output.format == "ensemble":
+        return
+    shape, n = run.lattice.shape, run.group.n
+    unit = np.broadcast_to(np.eye(n, dtype=np.complex128), (len(shape), *(2,) * len(shape), n, n))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            write(Path(folder) / "trial", Config(unit), format=run.output.format, precision=run.output.precision)
+        except ValueError as error:
+            raise ValueError(f"{run.path}: [output] format: {error}") from None
 
 
 # ---- where configurations go -----------------------------------------------------------------------------------------

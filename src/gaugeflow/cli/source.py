@@ -123,8 +123,9 @@ def _from_written(run: RunFile) -> Source:
         raise ValueError(
             f"{written_file(run, 0, 0)} does not exist: run `gaugeflow sample {run.path}` first, or name [source] files"
         )
-    id, chain, files = zip(*rows, strict=True)
-    return Source(run, np.asarray(id), np.asarray(chain), _fingerprints(files), files)
+    written = tuple(file for _, _, file in rows)
+    id, chain = np.asarray([row[:2] for row in rows], dtype=np.int64).T
+    return Source(run, id, chain, _fingerprints(written), written)
 
 
 def _matching(run: RunFile) -> list[Path]:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from gaugeflow import io, kernels
 from gaugeflow.actions import WilsonAction
-from gaugeflow.ensembles import CorrelatedEnsemble, Measurements, MemoryEnsemble, measure_images
+from gaugeflow.ensembles import CorrelatedEnsemble, Measurements, MemoryEnsemble, along_flow, measure_images
 from gaugeflow.flows import SmearedSweep
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables.flow_scales import flow_history
@@ -27,9 +26,6 @@ from gaugeflow.systems.correlated import Clock, analyse, cost_table, derivatives
 from gaugeflow.systems.report import Progress, Report, silent
 from gaugeflow.training import Adam, Trained, cosine, fit_linear, log_variance, train
 from gaugeflow.typing import Ensemble, Params
-
-LINEAR_STEP = 1e-4
-"""Step in beta of the central difference of observables along the linearised flow: its error is of order step^2."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ def run(
     }
     results = [analyse(data, independent[step], lattice, chosen.beta, step, clock) for step in chosen.steps]
     pictures = (
-        figures.log_weights(out / "log_weights.png", data.columns(), chosen.steps),
+        figures.log_weights(out / "log_weights.png", data.columns(), {f"{s:+g}": f"step {s:g}" for s in chosen.steps}),
         figures.training(out / "training.png", trained.history),
         figures.derivatives(out / "derivatives.png", [row for r in results for row in r["derivatives"]]),
     )
@@ -287,24 +283,13 @@ def measure(
             maps[f"flow{step:+g}"] = CorrelatedEnsemble(ensemble, source, target, flow, params)
     one = observables(settings, lattice)
 
-    def along_flow(x: Array) -> Mapping[str, Array]:
-        """X.dA by a central difference along the flow, and r = div X - X.dS - O."""
-        images = {}
-        for sign in (1, -1):
-            params = {"delta": coefficients["delta"] * (sign * LINEAR_STEP)}
-            y, _ = clock.time("flow", "linear", partial(flow.forward, params, x))
-            images[sign] = clock.time("measurement", "linear", partial(one, y))
-        row = {f"linear|{name}": (images[1][name] - images[-1][name]) / (2.0 * LINEAR_STEP) for name in images[1]}
-        h = clock.time("flow", "linear", lambda: flow.tangent(x, source.grad(x)))
-        row["linear|residual"] = np.einsum("ij,ijb->b", coefficients["delta"], h) - source.d_beta(x)
-        return row
-
+    linear = along_flow(flow, coefficients["delta"], source, source.d_beta, one, timed=clock.time)
     return measure_images(
         ensemble,
         maps,
         one,
         settings.chains,
-        source_only=along_flow,
+        source_only=linear,
         timed=clock.time,
         progress=lambda count: progress("measurements", count, len(ensemble)),
     )
