@@ -17,6 +17,7 @@ from gaugeflow.io.config import ComplexArray, require_storable, verify_links
 from gaugeflow.io.datasets import (
     crc32,
     errors_named,
+    is_kind,
     new_file,
     opened,
     read_attributes,
@@ -130,6 +131,19 @@ class EnsembleFile:
             If another process has it open for appending.
         """
         return cls(path, mode="r+" if append else "r")
+
+    @staticmethod
+    def recognises(path: StrPath) -> bool:
+        """Whether a file is an ensemble, rather than a single configuration.
+
+        Raises
+        ------
+        FormatError
+            If the file is HDF5 and damaged.
+        OSError
+            If it cannot be read.
+        """
+        return is_kind(path, _KIND)
 
     def append(self, links: ComplexArray, *, id: ArrayLike, chain: ArrayLike = 0, log_weight: ArrayLike = 0.0) -> None:
         """Add configurations; when the call returns they are on disk.
