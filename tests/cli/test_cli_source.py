@@ -86,7 +86,7 @@ def test_derive_from_files(runfile, command, killed, tmp_path, form):
     path = runfile((2, 2, 2, 2), 2, f"*.{form}")
     (trained,) = command("train", path)
     assert trained["held_out_configurations"] == 6
-    assert f"`gaugeflow derive {path}` goes on from what is in" in command("derive", path, status=130)
+    assert "give the same command again to go on from what is in" in command("derive", path, status=130)
     result = command("derive", path)
     assert killed == [10, 10, 10, 4]
     assert result["n_configurations"] == 24
@@ -183,7 +183,7 @@ def test_adam_leaves_history_and_figure_and_continues_its_own_ensemble_only(runf
         raise KeyboardInterrupt
 
     monkeypatch.setattr("gaugeflow.training.train", interrupted)
-    assert f"`gaugeflow train {path}` goes on from what is in" in command("train", path, status=130)
+    assert "give the same command again to go on from what is in" in command("train", path, status=130)
 
 
 @pytest.mark.parametrize("form", ["scidac", "hdf5"])

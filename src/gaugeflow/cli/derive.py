@@ -44,7 +44,7 @@ def derive(runfile: Path, as_json: bool) -> None:
 
     run = read_runfile(runfile)
     run.folder.mkdir(parents=True, exist_ok=True)
-    with progress_bars() as progress, continues("derive", run):
+    with progress_bars() as progress, continues(run.folder):
         data = _measure(run, progress)
     results = _derivatives(run, data)
     write_json(run.folder / RESULT, results)

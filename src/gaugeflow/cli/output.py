@@ -7,12 +7,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from gaugeflow.runfile import RunFile
 
 _PLAIN_WIDTH = 240
 """Columns of a table that no terminal limits."""
@@ -64,12 +61,12 @@ def _cell(value: object) -> str:
 
 
 @contextmanager
-def continues(command: str, run: RunFile) -> Iterator[None]:
-    """Tell who interrupts the block that the same command goes on from what is stored."""
+def continues(folder: Path) -> Iterator[None]:
+    """Tell who interrupts the block that nothing is lost."""
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"`gaugeflow {command} {run.path}` goes on from what is in {run.folder}") from None
+        raise KeyboardInterrupt(f"give the same command again to go on from what is in {folder}") from None
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def train(runfile: Path, as_json: bool) -> None:
 
     run = read_runfile(runfile)
     run.folder.mkdir(parents=True, exist_ok=True)
-    with progress_bars() as progress, continues("train", run):
+    with progress_bars() as progress, continues(run.folder):
         results = [_train(run, target, progress) for target in targets(run)]
     if as_json:
         print_json(results)

@@ -73,6 +73,10 @@ class Measurements:
         self._ids: list[npt.NDArray[Any]] = []
         self._chains: list[npt.NDArray[Any]] = []
 
+    def __len__(self) -> int:
+        """Number of configurations."""
+        return sum(map(len, self._ids))
+
     def add(self, ids: Any, chain: Any, values: Mapping[str, Any]) -> None:
         """Append one batch: every value is ``(batch,)``.
 
