@@ -67,10 +67,14 @@ class SamplerSection:
 
 @dataclass(frozen=True)
 class TargetSection:
-    """``[target]``: values of the one parameter, ``beta`` or ``anisotropy``, that differs from the source."""
+    """``[target]``: values of the one parameter, ``beta`` or ``anisotropy``, that differs from the source.
+
+    ``files``, one pattern for each value, are independent ensembles there, with which ``derive`` compares.
+    """
 
     beta: tuple[float, ...] = _limited(above=0.0, default=())
     anisotropy: tuple[float, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,6 +213,9 @@ def _check_together(run: RunFile) -> None:
         _check_observables(run, run.observables)
     if run.target is not None and bool(run.target.beta) == bool(run.target.anisotropy):
         raise ValueError(f"{run.path}: [target]: expected either beta or anisotropy")
+    values = len(run.target.beta or run.target.anisotropy) if run.target is not None else 0
+    if run.target is not None and len(run.target.files) not in (0, values):
+        raise ValueError(f"{run.path}: [target] files: expected {values} patterns, found {list(run.target.files)}")
 
 
 def _check_observables(run: RunFile, section: ObservablesSection) -> None:

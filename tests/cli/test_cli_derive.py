@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import iv
 
 from gaugeflow import ensembles
 
@@ -185,6 +186,27 @@ def test_charge_of_u1(gaugeflow, tmp_path):
     for row in rows:
         assert row["error"] < 0.3 * abs(exact)
         assert abs(row["value"] - exact) < 4 * row["error"], row
+
+
+def test_independent_ensemble(gaugeflow, tmp_path):
+    """d<P>/dbeta of 2D U(1) from an ensemble at the target, the finite difference of I1/I0; 4 sigma, seeds 1 and 2."""
+    run = CHARGE.replace("q_squared", "plaquette")
+    (tmp_path / "other.toml").write_text(
+        run.replace("beta = 1.0", "beta = 1.2").replace("[sampler]", "[sampler]\nseed = 2").replace('"out"', '"other"')
+    )
+    path = tmp_path / "run.toml"
+    path.write_text(run.replace("[target]\n", '[target]\nfiles = "other/ensemble.h5"\n'))
+    options = ("--json", "--backend", "reference")
+    gaugeflow("sample", tmp_path / "other.toml", *options)
+    for command in ("sample", "train"):
+        gaugeflow(command, path, *options)
+    rows = {row["estimator"]: row for row in gaugeflow("derive", path, *options)["derivatives"]}
+    assert list(rows) == ["independent", "plain", "flow", "linearised flow"]
+    exact = (iv(1, 1.2) / iv(0, 1.2) - iv(1, 1.0) / iv(0, 1.0)) / 0.2
+    for name in ("independent", "plain", "flow"):
+        assert abs(rows[name]["value"] - exact) < 4 * rows[name]["error"]
+    assert rows["independent"]["error"] > rows["flow"]["error"]
+    assert gaugeflow("derive", path, *options)["derivatives"] == list(rows.values())  # read, not measured again
 
 
 def charge_squared(beta, volume):

@@ -92,6 +92,7 @@ def test_one_number_is_a_list(tmp_path):
             'method = "adam"\nbatch = 1',
             "[training] batch: expected an integer >= 2 for the loss log-v",
         ),
+        ("beta = [2.1, 1.9]", 'beta = [2.1, 1.9]\nfiles = "x"', "[target] files: expected 2 patterns, found ['x']"),
         ("[lattice]", "[lattice", "not TOML: "),
     ],
 )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gaugeflow.ensembles import Measurements
     from gaugeflow.lattice import Lattice
     from gaugeflow.runfile import RunFile
+    from gaugeflow.typing import Ensemble
 
 MEASUREMENTS, RESULT, FIGURE, WEIGHTS = "measurements.h5", "derivatives.json", "derivatives.png", "log_weights.png"
 _CHUNK = 16
@@ -35,8 +36,8 @@ def derive(runfile: Path, as_json: bool) -> None:
 
     Every source configuration is mapped to every target, with exact weights; plain reweighting is given beside the
     flow, central differences where targets lie on both sides at the same distance, and the linearised flow, which has
-    no finite step. Measurements, JSON and figures go to the folder [output] dir. An interrupted run continues when the
-    same command is given again.
+    no finite step; independent ensembles are compared where [target] files names them. Measurements, JSON and figures
+    go to the folder [output] dir. An interrupted run continues when the same command is given again.
     """
     from gaugeflow.cli.assembly import targets
     from gaugeflow.runfile import read_runfile
@@ -45,8 +46,8 @@ def derive(runfile: Path, as_json: bool) -> None:
     run = read_runfile(runfile)
     run.folder.mkdir(parents=True, exist_ok=True)
     with progress_bars() as progress, continues(run.folder):
-        data = _measure(run, progress)
-    results = _derivatives(run, data)
+        data, independent = _measure(run, progress), _independent(run, progress)
+    results = _derivatives(run, data, independent)
     write_json(run.folder / RESULT, results)
     titles = {target.name: f"{target.parameter} {target.value:g}" for target in targets(run)}
     figures.log_weights(run.folder / WEIGHTS, data.columns(), titles)
@@ -72,8 +73,7 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
     from gaugeflow import io
     from gaugeflow.cli import assembly
     from gaugeflow.cli.source import find_source
-    from gaugeflow.ensembles import CorrelatedEnsemble, Measurements, measure_images
-    from gaugeflow.io.hdf5 import read_table, write_table
+    from gaugeflow.ensembles import CorrelatedEnsemble, measure_images
     from gaugeflow.io.params import read_params
 
     batch = assembly.batch_size(run)
@@ -93,33 +93,75 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
             )
         learned[target] = params, attributes["created"]
     given = find_source(run)
-    described = io.provenance(parameters=_physics(run, {t.name: created for t, (_, created) in learned.items()}))
+    trained = {target.name: created for target, (_, created) in learned.items()}
+    sections = _sections(run, "lattice", "group", "source", "flow", "observables")
+    described = io.provenance(parameters={**sections, "trained": trained})
     linear = _linear(run, lattice, {target: params for target, (params, _) in learned.items()})
-    path, total = run.folder / MEASUREMENTS, len(given)
-    data = Measurements()
-    done = 0
-    if path.exists():
-        columns, attributes = read_table(path)
-        if attributes.get("parameters") != described["parameters"]:
-            raise ValueError(f"{path} belongs to other parameters or flows: remove it to measure again")
-        done = _require_beginning(path, columns.pop("checksum"), given)
-        data.add(columns.pop("id"), columns.pop("chain"), columns)
-    while done < total:
-        stop = min(done + _CHUNK * batch, total)
-        ensemble = given.part(lattice, range(done, stop))
+
+    def work(ensemble: Ensemble, show: Callable[[int], None]) -> Measurements:
         maps = {}
         for target, (params, _) in learned.items():
             goal = target.action(source)
             maps[f"plain{target.name}"] = CorrelatedEnsemble(ensemble, source, goal)
             maps[f"flow{target.name}"] = CorrelatedEnsemble(ensemble, source, goal, flow, params)
+        return measure_images(ensemble, maps, observables, batch, source_only=linear, progress=show)
+
+    return _in_pieces(run.folder / MEASUREMENTS, given, lattice, batch, described, work, progress)
+
+
+def _independent(run: RunFile, progress: Progress) -> dict[Target, Measurements]:
+    """Observables on the ensembles at the targets, where [target] files names them."""
+    from gaugeflow import io
+    from gaugeflow.cli import assembly
+    from gaugeflow.cli.source import find_files
+    from gaugeflow.ensembles import measure_images
+    from gaugeflow.runfile import TargetSection
+
+    batch = assembly.batch_size(run)
+    lattice = assembly.make_lattice(run, batch)
+    observables = assembly.make_observables(run, lattice)
+
+    def work(ensemble: Ensemble, show: Callable[[int], None]) -> Measurements:
+        return measure_images(ensemble, {}, observables, batch, progress=show)
+
+    found = {}
+    for target, pattern in zip(assembly.targets(run), run.require(TargetSection).files, strict=False):
+        given = find_files(run, pattern, "[target] files")
+        path = run.folder / f"measurements-{target.name}.h5"
+        described = io.provenance(parameters=_sections(run, "lattice", "group", "observables"))
+        found[target] = _in_pieces(path, given, lattice, batch, described, work, progress)
+    return found
+
+
+def _in_pieces(
+    path: Path,
+    given: Source,
+    lattice: Lattice,
+    batch: int,
+    described: dict[str, Any],
+    work: Callable[[Ensemble, Callable[[int], None]], Measurements],
+    progress: Progress,
+) -> Measurements:
+    """Measure what is not measured yet; every piece is written when it is done."""
+    from gaugeflow.ensembles import Measurements
+    from gaugeflow.io.hdf5 import read_table, write_table
+
+    data = Measurements()
+    if path.exists():
+        columns, attributes = read_table(path)
+        if attributes.get("parameters") != described["parameters"]:
+            raise ValueError(f"{path} belongs to other parameters or flows: remove it to measure again")
+        _require_beginning(path, columns.pop("checksum"), given)
+        data.add(columns.pop("id"), columns.pop("chain"), columns)
+    while (done := len(data)) < len(given):
+        rows = range(done, min(done + _CHUNK * batch, len(given)))
 
         def show(count: int, before: int = done) -> None:
-            progress("configurations", before + count, total)
+            progress(f"{path.stem}: configurations", before + count, len(given))
 
-        part = measure_images(ensemble, maps, observables, batch, source_only=linear, progress=show).columns()
+        part = work(given.part(lattice, rows), show).columns()
         data.add(part.pop("id"), part.pop("chain"), part)
-        done = stop
-        write_table(path, {**data.columns(), "checksum": given.checksum[:done]}, attributes=described)
+        write_table(path, {**data.columns(), "checksum": given.checksum[: len(data)]}, attributes=described)
     return data
 
 
@@ -143,24 +185,23 @@ def _nearest(targets: Iterable[Target]) -> Target:
     return min(targets, key=lambda target: abs(target.step))
 
 
-def _require_beginning(path: Path, measured: Any, given: Source) -> int:
-    """Number of configurations that are measured; ``ValueError`` unless they are the first ones of the source."""
-    done = len(measured)
-    differ = measured[: len(given)] != given.checksum[:done]
+def _require_beginning(path: Path, measured: Any, given: Source) -> None:
+    """``ValueError`` unless the configurations that are measured are the first ones of the source."""
+    differ = measured[: len(given)] != given.checksum[: len(measured)]
     if differ.any():
         where = given.name(int(differ.argmax()))
         raise ValueError(f"{path} holds measurements of another ensemble: {where}, differs; remove it to measure again")
-    if done > len(given):
-        raise ValueError(f"{path} holds {done} configurations, the source {len(given)}: remove it to measure again")
-    return done
+    if len(measured) > len(given):
+        raise ValueError(
+            f"{path} holds {len(measured)} configurations, the source {len(given)}: remove it to measure again"
+        )
 
 
-def _physics(run: RunFile, trained: dict[str, str]) -> Any:
+def _sections(run: RunFile, *names: str) -> Any:
     """What must agree for measurements to be continued."""
     from dataclasses import asdict
 
-    sections = {name: asdict(getattr(run, name)) for name in ("lattice", "group", "source", "flow", "observables")}
-    return as_stored({**sections, "trained": trained})
+    return as_stored({name: asdict(getattr(run, name)) for name in names})
 
 
 def _points(derivatives: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -172,9 +213,15 @@ def _points(derivatives: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _derivatives(run: RunFile, data: Measurements) -> dict[str, Any]:
+def _derivatives(run: RunFile, data: Measurements, independent: Mapping[Target, Measurements]) -> dict[str, Any]:
     """ESS of every map, and every derivative with its error."""
-    from gaugeflow.analysis import derivative_central, derivative_linear, derivative_one_sided, ess
+    from gaugeflow.analysis import (
+        derivative_central,
+        derivative_linear,
+        derivative_one_sided,
+        difference_independent,
+        ess,
+    )
     from gaugeflow.cli import assembly
     from gaugeflow.runfile import ObservablesSection
 
@@ -195,6 +242,9 @@ def _derivatives(run: RunFile, data: Measurements) -> dict[str, Any]:
             return values, data.series(f"{column}|log_weight")
 
         for target in chosen:
+            if target in independent:
+                difference = difference_independent(source, independent[target].series(name))
+                derivatives.append(_row(name, target, "independent", difference * (1.0 / target.step)))
             for kind in ("plain", "flow"):
                 o, weight = image(kind, target)
                 one_sided = derivative_one_sided(source, o, weight, target.step)

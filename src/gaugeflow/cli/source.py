@@ -36,6 +36,8 @@ class Source:
         ``(n,)`` integers.
     files
         One file for each configuration, or the one ensemble file.
+    stored
+        Whether it is an ensemble file.
     """
 
     run: RunFile
@@ -43,6 +45,7 @@ class Source:
     chain: npt.NDArray[np.int64]
     checksum: npt.NDArray[np.int64]
     files: tuple[Path, ...]
+    stored: bool = False
 
     def __len__(self) -> int:
         """Number of configurations."""
@@ -50,13 +53,13 @@ class Source:
 
     def name(self, row: int) -> str:
         """What a message calls a configuration."""
-        return f"chain {self.chain[row]}, number {self.id[row]} of {self.files[row if len(self.files) > 1 else 0]}"
+        return f"chain {self.chain[row]}, number {self.id[row]} of {self.files[0 if self.stored else row]}"
 
     def part(self, lattice: Lattice, rows: Sequence[int]) -> Ensemble:
         """Some configurations as an ensemble."""
         from gaugeflow.ensembles import FileEnsemble
 
-        if self.files[0].name == ENSEMBLE and not self.run.source.files:
+        if self.stored:
             return _StoredEnsemble(lattice, self.files[0], tuple(rows))
         return FileEnsemble(
             lattice, tuple(self.files[i] for i in rows), self.id[list(rows)].tolist(), self.chain[list(rows)].tolist()
@@ -82,21 +85,28 @@ def find_source(run: RunFile) -> Source:
         If there are none, or they belong to another lattice or group.
     """
     if run.source.files:
-        return _from_files(run, _matching(run))
+        return find_files(run, run.source.files, "[source] files")
     if run.output.format != "ensemble":
         return _from_written(run)
     path = run.folder / ENSEMBLE
     if not path.exists():
         raise ValueError(f"{path} does not exist: run `gaugeflow sample {run.path}` first, or name [source] files")
-    with EnsembleFile.open(path) as file:
-        if file.shape != run.lattice.shape or file.n_colours != run.group.n:
-            raise ValueError(
-                f"{path}: expected {run.lattice.shape} and n = {run.group.n} as in {run.path}, "
-                f"got {file.shape} and n = {file.n_colours}"
-            )
-        if not len(file):
-            raise ValueError(f"{path} holds no configurations yet: run `gaugeflow sample {run.path}` to its end")
-        return Source(run, file.id, file.chain, file.checksum.astype(np.int64), (path,))
+    return _from_ensemble(run, path)
+
+
+def find_files(run: RunFile, pattern: str, key: str) -> Source:
+    """Configurations in the files that match a pattern: one in each, or one ensemble file.
+
+    Raises
+    ------
+    ValueError
+        If nothing matches, or an ensemble belongs to another lattice or group.
+    """
+    files = _matching(run, pattern, key)
+    if len(files) == 1 and EnsembleFile.recognises(files[0]):
+        return _from_ensemble(run, files[0])
+    numbers = np.arange(len(files))
+    return Source(run, numbers, np.zeros_like(numbers), _fingerprints(files), tuple(files))
 
 
 def written_file(run: RunFile, chain: int, number: int) -> Path:
@@ -104,9 +114,16 @@ def written_file(run: RunFile, chain: int, number: int) -> Path:
     return run.folder / f"{run.path.stem}-{chain}-{number:06d}.{SUFFIXES[run.output.format]}"
 
 
-def _from_files(run: RunFile, files: list[Path]) -> Source:
-    numbers = np.arange(len(files))
-    return Source(run, numbers, np.zeros_like(numbers), _fingerprints(files), tuple(files))
+def _from_ensemble(run: RunFile, path: Path) -> Source:
+    with EnsembleFile.open(path) as file:
+        if file.shape != run.lattice.shape or file.n_colours != run.group.n:
+            raise ValueError(
+                f"{path}: expected {run.lattice.shape} and n = {run.group.n} as in {run.path}, "
+                f"got {file.shape} and n = {file.n_colours}"
+            )
+        if not len(file):
+            raise ValueError(f"{path} holds no configurations yet: run `gaugeflow sample` to its end")
+        return Source(run, file.id, file.chain, file.checksum.astype(np.int64), (path,), stored=True)
 
 
 def _from_written(run: RunFile) -> Source:
@@ -128,13 +145,13 @@ def _from_written(run: RunFile) -> Source:
     return Source(run, id, chain, _fingerprints(written), written)
 
 
-def _matching(run: RunFile) -> list[Path]:
-    """Files that match [source] files; numbers in names count as numbers, c.80 before c.100."""
-    pattern = Path(run.source.files)
+def _matching(run: RunFile, wanted: str, key: str) -> list[Path]:
+    """Files that match a pattern; numbers in names count as numbers, c.80 before c.100."""
+    pattern = Path(wanted)
     root = Path(pattern.anchor) if pattern.is_absolute() else run.path.parent
     found = sorted(root.glob(str(pattern.relative_to(root) if pattern.is_absolute() else pattern)), key=_natural)
     if not found:
-        raise ValueError(f"{run.path}: [source] files: nothing matches {run.source.files!r} in {root.resolve()}")
+        raise ValueError(f"{run.path}: {key}: nothing matches {wanted!r} in {root.resolve()}")
     return found
 
 
