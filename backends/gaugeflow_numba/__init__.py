@@ -29,7 +29,7 @@ class _Backend:
         return importlib.import_module("gaugeflow_numba.process").status()
 
     def announce_compilation(self, notify):
-        importlib.import_module("gaugeflow_numba.process").announce_compilation(notify)
+        return importlib.import_module("gaugeflow_numba.process").announce_compilation(notify)
 
     def peak(self):
         return importlib.import_module("gaugeflow_numba.peak").peak()

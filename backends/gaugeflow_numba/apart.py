@@ -8,6 +8,8 @@ into the cache, and this one reads.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import pickle
 import struct
@@ -46,15 +48,29 @@ def compile_apart(module, name, signature):
     with _lock, event.trigger_event("numba:compile", data=data):
         try:
             if _helper is None or _owner != os.getpid() or _helper.poll() is not None:
+                stop()
                 _helper, _owner = _start(), os.getpid()
             _send(_helper.stdin, (module, name, signature))
             return bool(_receive(_helper.stdout))
         except (OSError, EOFError, pickle.PickleError):
             return False
         except BaseException:  # interrupted: a late reply must not answer the next question
-            _helper.kill()
-            _helper = None
+            if _helper is not None:
+                _helper.kill()
+                stop()
             raise
+
+
+@atexit.register
+def stop():
+    """End the helper, if this process started it; it waits for its next task, which does not come."""
+    global _helper
+    if _helper is not None and _owner == os.getpid():
+        with contextlib.suppress(OSError):
+            _helper.stdin.close()
+        _helper.stdout.close()
+        _helper.wait()
+    _helper = None
 
 
 def _start():
@@ -72,20 +88,23 @@ def _start():
 
 
 def serve():
-    """Compile what is asked for on standard input until it ends."""
-    replies = os.fdopen(os.dup(1), "wb")
+    """Compile what is asked for on standard input until it ends, or until nobody waits for the reply."""
+    replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # nothing else may write into the replies
     while True:
         try:
             module, name, signature = _receive(sys.stdin.buffer)
-        except EOFError:
+        except (EOFError, pickle.UnpicklingError):  # the one who asked has ended, perhaps while asking
             return
         try:
             getattr(import_module(module), name).compile(signature)
             done = True
         except Exception:  # the one who asked compiles as well and reports it
             done = False
-        _send(replies, done)
+        try:
+            _send(replies, done)
+        except BrokenPipeError:
+            return
 
 
 def _send(stream, value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import numba
@@ -31,19 +32,28 @@ def status():
     }
 
 
-class _FirstCompilation(event.Listener):
+class _Compilations(event.Listener):
+    """Notices compilations that are not part of another one."""
+
     def __init__(self, notify):
         self._notify = notify
+        self._depth = 0
 
     def on_start(self, event):
-        notify, self._notify = self._notify, None
-        if notify is not None:
-            notify(cache_directory())
+        self._depth += 1
+        if self._depth == 1:
+            self._notify(cache_directory())
 
     def on_end(self, event):
-        pass
+        self._depth = max(0, self._depth - 1)
 
 
+@contextmanager
 def announce_compilation(notify):
-    """Call ``notify(cache_directory)`` when a kernel is compiled rather than loaded from the cache; once."""
-    event.register("numba:compile", _FirstCompilation(notify))
+    """While the context lasts, call ``notify(cache_directory)`` for every kernel that is compiled, not loaded."""
+    listener = _Compilations(notify)
+    event.register("numba:compile", listener)
+    try:
+        yield
+    finally:
+        event.unregister("numba:compile", listener)

@@ -67,10 +67,14 @@ class SamplerSection:
 
 @dataclass(frozen=True)
 class TargetSection:
-    """``[target]``: values of the one parameter, ``beta`` or ``anisotropy``, that differs from the source."""
+    """``[target]``: values of the one parameter, ``beta`` or ``anisotropy``, that differs from the source.
+
+    ``files``, one pattern for each value, are independent ensembles there, with which ``derive`` compares.
+    """
 
     beta: tuple[float, ...] = _limited(above=0.0, default=())
     anisotropy: tuple[float, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class TrainingSection:
     """
 
     method: Literal["least-squares", "adam"] = "least-squares"
-    configurations: int = _limited(least=8, default=64)
+    configurations: int = _limited(least=20, default=64)
     steps: int = _limited(least=1, default=200)
     batch: int = _limited(least=1, default=16)
     learning_rate: float = _limited(above=0.0, default=1e-3)
@@ -106,7 +110,10 @@ Observable = Literal["plaquette", "plaquette_spatial", "plaquette_temporal", "t2
 
 @dataclass(frozen=True)
 class ObservablesSection:
-    """``[observables]``: what is differentiated; ``t2_e`` and ``q_squared`` at ``flow_time`` of the gradient flow."""
+    """``[observables]``: what is differentiated; ``t2_e`` and, in 4D, ``q_squared`` at ``flow_time`` of the gradient flow.
+
+    In 2D, the charge is the sum of the plaquette angles of U(1), without gradient flow.
+    """
 
     names: tuple[Observable, ...] = ("plaquette",)
     flow_time: float = _limited(least=0.0, default=0.0)
@@ -199,8 +206,31 @@ def _check_together(run: RunFile) -> None:
         raise ValueError(f"{run.path}: expected either [source] files or the section [sampler]")
     if run.flow is not None and (run.flow.kind == "residual") != bool(run.flow.convolutions):
         raise ValueError(f"{run.path}: [flow] convolutions: expected with kind = 'residual', and only there")
+    training = run.training
+    if training is not None and (training.method, training.loss, training.batch) == ("adam", "log-variance", 1):
+        raise ValueError(f"{run.path}: [training] batch: expected an integer >= 2 for the loss log-variance, found 1")
+    if run.observables is not None:
+        _check_observables(run, run.observables)
     if run.target is not None and bool(run.target.beta) == bool(run.target.anisotropy):
         raise ValueError(f"{run.path}: [target]: expected either beta or anisotropy")
+    values = len(run.target.beta or run.target.anisotropy) if run.target is not None else 0
+    if run.target is not None and len(run.target.files) not in (0, values):
+        raise ValueError(f"{run.path}: [target] files: expected {values} patterns, found {list(run.target.files)}")
+
+
+def _check_observables(run: RunFile, section: ObservablesSection) -> None:
+    """Observables that the lattice or the group does not have, or that need a flow time."""
+    ndim, where = len(run.lattice.shape), f"{run.path}: [observables]"
+    if "plaquette_spatial" in section.names and ndim == 2:
+        raise ValueError(f"{where} names: 'plaquette_spatial': two dimensions have no spatial planes")
+    if "q_squared" in section.names and ndim != 4 and (ndim, run.group.n) != (2, 1):
+        raise ValueError(
+            f"{where} names: 'q_squared': expected four dimensions (clover charge) or U(1) in two (sum of angles), "
+            f"found {'U(1)' if run.group.n == 1 else f'SU({run.group.n})'} in {ndim}"
+        )
+    flowed = {"t2_e"} | ({"q_squared"} if ndim == 4 else set())
+    if section.flow_time == 0.0 and (late := sorted(flowed & set(section.names))):
+        raise ValueError(f"{where} flow_time: expected a number > 0 for {late}, found 0")
 
 
 def _section(path: Path, cls: type, name: str, table: object) -> Any:
@@ -256,7 +286,8 @@ def _fits(kind: Any, limits: Mapping[str, Any], item: Any) -> bool:
 def _expected(kind: Any, entry: Field[Any]) -> str:
     """What is allowed, in words."""
     if get_origin(kind) is tuple:
-        return f"a list of {_expected(get_args(kind)[0], entry)}"
+        one = _expected(get_args(kind)[0], entry)
+        return f"a list, each entry {one}"
     if get_origin(kind) is Literal:
         return " | ".join(repr(choice) for choice in get_args(kind))
     if kind is str:

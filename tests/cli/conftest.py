@@ -9,14 +9,17 @@ from gaugeflow.cli import main
 
 
 class Command:
-    """Run the command in this process; JSON comes back parsed, other output as text, ``stderr`` is that of the last."""
+    """Run the command in this process; JSON comes back parsed, other output as text.
 
-    stderr = ""
+    ``stdout`` and ``stderr`` are those of the last call.
+    """
+
+    stdout, stderr = "", ""
 
     def __call__(self, *arguments, status=0):
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])
         assert result.exit_code == status, f"{result.output}\n{result.exception!r}"
-        self.stderr = result.stderr
+        self.stdout, self.stderr = result.stdout, result.stderr
         if status:
             return result.stderr
         return json.loads(result.stdout) if "--json" in arguments else result.stdout

@@ -13,7 +13,7 @@ from gaugeflow.errors import ConvergenceError
 class _System:
     name: str = "small"
     summary: str = "one number"
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def run(self, *, out, seed, quick, progress):
         progress("counting", 1, 2)
@@ -53,6 +53,9 @@ def test_json_elsewhere(offer, gaugeflow, tmp_path):
 def test_errors(gaugeflow, offer, tmp_path):
     offer(_System(error=ConvergenceError("no inverse")))
     assert "gaugeflow: no inverse\n" in gaugeflow("demo", "small", "--out", tmp_path, status=1)
+    offer(_System(error=KeyboardInterrupt()))
+    text = gaugeflow("demo", "small", "--out", tmp_path, status=130)
+    assert f"interrupted: give the same command again to go on from what is in {tmp_path}" in text
     assert "unknown system 'large': expected one of small" in gaugeflow("demo", "large", status=2)
 
 

@@ -1,6 +1,8 @@
 """``gaugeflow sample``, ``train`` and ``derive`` in a row, on 2D SU(3), where the answer is known exactly."""
 
+import numpy as np
 import pytest
+from scipy.special import iv
 
 from gaugeflow import ensembles
 
@@ -47,7 +49,7 @@ def test_pipeline(gaugeflow, sampled, tmp_path, monkeypatch):
         assert row["ess_flow"] > row["ess_plain"]
         assert (row["training_configurations"], row["held_out_configurations"]) == (72, 24)
     # killed once on the way: the second call goes on from what is on disk
-    monkeypatch.setattr("gaugeflow.cli.derive._CHUNK", 10)
+    monkeypatch.setattr("gaugeflow.cli.derive._CHUNK", 1)
     measure_images = ensembles.measure_images
     calls = []
 
@@ -73,11 +75,16 @@ def test_pipeline(gaugeflow, sampled, tmp_path, monkeypatch):
         (0.2, "flow, central"),
         (-0.2, "plain"),
         (-0.2, "flow"),
+        (0.2, "linearised flow"),
     }
+    linear = rows[0.2, "linearised flow"]
+    assert abs(linear["value"] - SLOPE) < 5 * linear["error"]
+    assert linear["error"] < 0.6 * rows[0.2, "plain, central"]["error"]
+    assert linear["n_effective"] is None
     central = rows[0.2, "flow, central"]
     assert abs(central["value"] - SLOPE) < 5 * central["error"]
     assert central["error"] < 0.6 * rows[0.2, "plain, central"]["error"]
-    for name in ("measurements.h5", "derivatives.json", "derivatives.png"):
+    for name in ("measurements.h5", "derivatives.json", "derivatives.png", "log_weights.png"):
         assert (tmp_path / "out" / name).stat().st_size > 0
 
 
@@ -135,3 +142,81 @@ def test_smeared_flow(gaugeflow, sampled, tmp_path):
     sampled.write_text(RUN.format(training="", flow=RESIDUAL))
     (tmp_path / "out/measurements.h5").unlink()
     assert "flow-beta+0.2.h5 is another flow" in gaugeflow("derive", sampled, status=2)
+
+
+CHARGE = """
+[lattice]
+shape = [6, 6]
+[group]
+n = 1
+[source]
+beta = 1.0
+[sampler]
+chains = 16
+burn_in = 20
+configurations = 60
+separation = 3
+overrelaxation = 2
+[target]
+beta = 1.2
+[flow]
+kind = "residual"
+convolutions = [0]
+[training]
+method = "least-squares"
+[observables]
+names = ["q_squared"]
+[output]
+dir = "out"
+"""
+
+
+def test_charge_of_u1(gaugeflow, tmp_path):
+    """d<Q^2>/dbeta in 2D U(1) on 6^2 from 1.0 to 1.2: the difference of exact values, 4 sigma; seed 1.
+
+    Z(theta) = sum_n int (d phi / 2 pi) exp(beta cos phi + i phi (n + theta / 2 pi)) ^ V gives <Q^2> = -(ln Z)'' at 0.
+    """
+    path = tmp_path / "run.toml"
+    path.write_text(CHARGE)
+    for command in ("sample", "train"):
+        gaugeflow(command, path, "--json", "--backend", "reference")
+    rows = gaugeflow("derive", path, "--json", "--backend", "reference")["derivatives"]
+    assert [row["estimator"] for row in rows] == ["plain", "flow"]  # the charge has no smooth change
+    exact = (charge_squared(1.2, 36) - charge_squared(1.0, 36)) / 0.2
+    for row in rows:
+        assert row["error"] < 0.3 * abs(exact)
+        assert abs(row["value"] - exact) < 4 * row["error"], row
+
+
+def test_independent_ensemble(gaugeflow, tmp_path):
+    """d<P>/dbeta of 2D U(1) from an ensemble at the target, the finite difference of I1/I0; 4 sigma, seeds 1 and 2."""
+    run = CHARGE.replace("q_squared", "plaquette")
+    (tmp_path / "other.toml").write_text(
+        run.replace("beta = 1.0", "beta = 1.2").replace("[sampler]", "[sampler]\nseed = 2").replace('"out"', '"other"')
+    )
+    path = tmp_path / "run.toml"
+    path.write_text(run.replace("[target]\n", '[target]\nfiles = "other/ensemble.h5"\n'))
+    options = ("--json", "--backend", "reference")
+    gaugeflow("sample", tmp_path / "other.toml", *options)
+    for command in ("sample", "train"):
+        gaugeflow(command, path, *options)
+    rows = {row["estimator"]: row for row in gaugeflow("derive", path, *options)["derivatives"]}
+    assert list(rows) == ["independent", "plain", "flow", "linearised flow"]
+    exact = (iv(1, 1.2) / iv(0, 1.2) - iv(1, 1.0) / iv(0, 1.0)) / 0.2
+    for name in ("independent", "plain", "flow"):
+        assert abs(rows[name]["value"] - exact) < 4 * rows[name]["error"]
+    assert rows["independent"]["error"] > rows["flow"]["error"]
+    assert gaugeflow("derive", path, *options)["derivatives"] == list(rows.values())  # read, not measured again
+
+
+def charge_squared(beta, volume):
+    """<Q^2> of 2D U(1) on a torus from the characters at angle theta: quadrature, and a difference in theta."""
+    phi = 2 * np.pi * (np.arange(4001) - 2000) / 4001
+    theta = 1e-3
+
+    def log_z(t):
+        n = np.arange(-12, 13)
+        characters = np.mean(np.exp(beta * np.cos(phi)) * np.cos(np.outer(n + t / (2 * np.pi), phi)), axis=1)
+        return np.log(np.sum(characters**volume))
+
+    return -(log_z(theta) - 2 * log_z(0.0) + log_z(-theta)) / theta**2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gaugeflow import random
-from gaugeflow.io import Config, read, write
+from gaugeflow.io import Config, EnsembleFile, read, write
 from gaugeflow.lattice import Lattice
 
 KEYS = [
@@ -144,6 +144,34 @@ def test_damaged_file(gaugeflow, file_3d):
     data = bytearray(file_3d.read_bytes())
     file_3d.write_bytes(data[:-200])
     assert str(file_3d) in gaugeflow("measure", file_3d, status=2)
+
+
+def test_ensemble_file(gaugeflow, tmp_path):
+    """Every configuration, with chain and number; the numbers are those of the same configuration alone."""
+    lattice = Lattice((4, 4))
+    links = lattice.unpack(random.haar_links(random.Rng(4), lattice, 2, 3), components=1)
+    with EnsembleFile.create(tmp_path / "e.h5", shape=(4, 4), n_colours=2) as file:
+        file.append(links, id=[7, 7, 8], chain=[0, 1, 0])
+    write(tmp_path / "one.h5", Config(links[1]))
+    options = ("--json", "--backend", "reference")
+    results = gaugeflow("measure", tmp_path / "e.h5", *options)
+    assert [(r["chain"], r["id"]) for r in results] == [(0, 7), (1, 7), (0, 8)]
+    (one,) = gaugeflow("measure", tmp_path / "one.h5", *options)
+    assert list(one) == KEYS
+    assert {key: results[1][key] for key in KEYS[1:]} == {key: one[key] for key in KEYS[1:]}
+    assert f"{tmp_path / 'e.h5'}, chain 1, number 7" in gaugeflow("measure", tmp_path / "e.h5", *options[1:])
+    text = gaugeflow("measure", tmp_path / "e.h5", "--colours", 3, status=2)
+    assert "expected extents (4, 4) and N = 3, got (4, 4) and 2" in text
+
+
+def test_results_before_a_bad_file_are_kept(gaugeflow, file_3d, tmp_path):
+    (tmp_path / "bad.h5").write_bytes(file_3d.read_bytes()[:-200])
+    arguments = ("measure", file_3d, tmp_path / "bad.h5", "--backend", "reference")
+    assert f"gaugeflow: {tmp_path / 'bad.h5'}: " in gaugeflow(*arguments, "--json", status=2)
+    (result,) = json.loads(gaugeflow.stdout)
+    assert result["file"] == str(file_3d)
+    gaugeflow(*arguments, status=2)
+    assert f"{result['plaquette']:.10g}" in gaugeflow.stdout
 
 
 def test_info(gaugeflow):

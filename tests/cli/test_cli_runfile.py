@@ -66,8 +66,12 @@ def test_one_number_is_a_list(tmp_path):
         ("beta = 2\n", "beta = nan\n", "[source] beta: expected a number > 0, found nan"),
         ("beta = 2\n", "beta = true\n", "[source] beta: expected a number > 0, found True"),
         ("n = 2", "n = 2.0", "[group] n: expected an integer >= 1, found 2.0"),
-        ("[8, 4, 4, 4]", "[8, 4, 4, 1]", "[lattice] shape: expected a list of an integer >= 2, found [8, 4, 4, 1]"),
-        ("[8, 4, 4, 4]", "[]", "[lattice] shape: expected a list of an integer >= 2, found []"),
+        (
+            "[8, 4, 4, 4]",
+            "[8, 4, 4, 1]",
+            "[lattice] shape: expected a list, each entry an integer >= 2, found [8, 4, 4, 1]",
+        ),
+        ("[8, 4, 4, 4]", "[]", "[lattice] shape: expected a list, each entry an integer >= 2, found []"),
         ("[8, 4, 4, 4]", "8", "[lattice] shape: expected two extents or more, found [8]"),
         ("[2, 1, 1, 1]", "[2, 1]", "[lattice] fold: expected 4 entries like shape, found [2, 1]"),
         ('"cold"', '"warm"', "[sampler] start: expected 'hot' | 'cold', found 'warm'"),
@@ -81,6 +85,14 @@ def test_one_number_is_a_list(tmp_path):
         ("[group]\nn = 2", "[[group]]\nn = 2", "group: expected a section [group], found [{'n': 2}]"),
         ('kind = "residual"', "", "[flow] convolutions: expected with kind = 'residual', and only there"),
         ("convolutions = [0, 2]", "", "[flow] convolutions: expected with kind = 'residual', and only there"),
+        ("flow_time = 0.5", "", "[observables] flow_time: expected a number > 0 for ['t2_e'], found 0"),
+        ('method = "adam"', "configurations = 19", "[training] configurations: expected an integer >= 20, found 19"),
+        (
+            'method = "adam"',
+            'method = "adam"\nbatch = 1',
+            "[training] batch: expected an integer >= 2 for the loss log-v",
+        ),
+        ("beta = [2.1, 1.9]", 'beta = [2.1, 1.9]\nfiles = "x"', "[target] files: expected 2 patterns, found ['x']"),
         ("[lattice]", "[lattice", "not TOML: "),
     ],
 )
@@ -89,6 +101,34 @@ def test_refused(tmp_path, old, new, message):
     with pytest.raises(ValueError) as error:
         _read(tmp_path, GOOD.replace(old, new, 1))
     assert str(error.value).startswith(str(tmp_path / "run.toml"))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("shape", "n", "name", "message"),
+    [
+        (
+            [8, 4],
+            2,
+            "q_squared",
+            "'q_squared': expected four dimensions (clover charge) or U(1) in two (sum of angles)",
+        ),
+        ([8, 4, 4], 1, "q_squared", "found U(1) in 3"),
+        ([8, 4], 1, "plaquette_spatial", "'plaquette_spatial': two dimensions have no spatial planes"),
+        ([8, 4], 1, "q_squared", None),
+        ([8, 4, 4], 1, "plaquette_spatial", None),
+        ([8, 4, 4, 4], 2, "q_squared", None),
+    ],
+)
+def test_observables_that_a_lattice_does_not_have(tmp_path, shape, n, name, message):
+    """No observable that would silently be zero."""
+    text = GOOD.replace("[8, 4, 4, 4]\nfold = [2, 1, 1, 1]", str(shape)).replace("n = 2", f"n = {n}")
+    text = text.replace('["plaquette", "t2_e"]', f'["{name}"]')
+    if message is None:
+        assert _read(tmp_path, text).observables.names == (name,)
+        return
+    with pytest.raises(ValueError) as error:
+        _read(tmp_path, text)
     assert message in str(error.value)
 
 

@@ -107,3 +107,17 @@ def test_other_parameters_are_refused(gaugeflow, runfile, tmp_path):
     path.write_text(text)
     (tmp_path / "out/ensemble.h5").unlink()
     assert "ensemble.h5 is missing beside sampler.h5" in gaugeflow("sample", path, status=2)
+
+
+@pytest.mark.parametrize(
+    ("format", "n", "message"), [("nersc", 3, "expected a 4D SU(N) field"), ("ildg", 1, "expected a 4D field")]
+)
+def test_formats_that_cannot_hold_the_field_are_refused_at_once(
+    gaugeflow, runfile, tmp_path, monkeypatch, format, n, message
+):
+    monkeypatch.setattr(HeatBath, "step", None)  # no work is begun
+    path = runfile(1, more=f'format = "{format}"\n[group]\nn = {n}')
+    text = gaugeflow("sample", path, status=2)
+    assert "run.toml: [output] format: " in text
+    assert message in text
+    assert not (tmp_path / "out").exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from scipy.special import iv
 
+from gaugeflow.backend import use_backend
 from gaugeflow.systems import systems
 from gaugeflow.systems.correlated_su3 import Settings, run
 
@@ -68,6 +69,57 @@ def test_every_estimator_finds_the_exact_slope(tmp_path):
     assert all(p.stat().st_size > 1000 for p in report.figures)
     assert (tmp_path / "measurements.h5").exists()
     assert (tmp_path / "flow.h5").exists()
+
+
+SMALL = Settings(
+    shape=(4, 4),
+    n_colours=2,
+    beta=2.2,
+    steps=(0.1,),
+    chains=4,
+    blocks=6,
+    burn_in=5,
+    thin=2,
+    overrelax=1,
+    flow_time=0.1,
+    training_shape=(4, 4),
+    training_chains=8,
+    training_blocks=3,
+    training_steps=1,
+)
+
+
+def _statistics(report):
+    names = ("observable", "estimator", "value", "error", "tau_int", "n_effective")
+    return [{name: row[name] for name in names} for result in report.json for row in result["derivatives"]]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path):
+    with use_backend("reference"):
+        whole = run(out=tmp_path / "whole", seed=3, settings=SMALL)
+        out, stages = tmp_path / "pieces", []
+
+        def until(stop):
+            def progress(stage, done, total):
+                stages.append((stage, done))
+                if (stage, done) == stop:
+                    raise KeyboardInterrupt
+
+            return progress
+
+        for stop in (("source ensemble", 3), ("measurements", 8), ("independent ensemble 2.3", 2)):
+            with pytest.raises(KeyboardInterrupt):
+                run(out=out, seed=3, settings=SMALL, progress=until(stop))
+        with pytest.raises(ValueError, match="unfinished was left by another run; remove it to start anew"):
+            run(out=out, seed=4, settings=SMALL)
+        pieces = run(out=out, seed=3, settings=SMALL, progress=until(None))
+    assert _statistics(pieces) == _statistics(whole)
+    assert pieces.json[0]["ess_flow"] == whole.json[0]["ess_flow"]
+    work = [entry for entry in stages if entry[0] != "kernels"]
+    assert len(work) == len(set(work))  # nothing is done twice
+    assert not (out / "unfinished").exists()
+    assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
+    assert all(seconds > 0 for seconds in pieces.json[0]["seconds"].values())
 
 
 def test_registry():

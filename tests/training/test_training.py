@@ -122,6 +122,18 @@ def test_adam_minimises_and_refuses_nonsense():
         adam.update(state, params, {"a": np.array([np.nan, 0.0])})
 
 
+def test_long_gradients_are_scaled_back():
+    """The whole gradient, of norm 5, enters both moments with norm 1; one of norm 0.5 enters as it is."""
+    adam = Adam(constant(0.1), clip=1.0)
+    params = {"a": np.array([0.0]), "b": np.array([0.0])}
+    for gradient, factor in (((3.0, -4.0), 0.2), ((0.3, -0.4), 1.0)):
+        g = {"a": np.array([gradient[0]]), "b": np.array([gradient[1]])}
+        _, state = adam.update(adam.init(params), params, g)
+        for key in ("a", "b"):
+            np.testing.assert_allclose(state.mean[key], 0.1 * factor * g[key], rtol=1e-14)
+            np.testing.assert_allclose(state.square[key], 0.001 * (factor * g[key]) ** 2, rtol=1e-12)
+
+
 def _train(blocks, steps, checkpoint=None):
     flow = ResidualSweep(LATTICE, 1)
     return train(

@@ -1,24 +1,32 @@
-"""The objects that a run file describes: lattice, actions, flow, ensemble, observables."""
+"""The objects that a run file describes: lattice, actions, flow, observables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gaugeflow.actions import WilsonAction
-from gaugeflow.devices import device, to_device, to_host
+from gaugeflow.devices import device, to_host
 from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep
 from gaugeflow.flows.smeared import Masks
-from gaugeflow.io.ensemble import EnsembleFile
 from gaugeflow.lattice import LANES, Array, Lattice, suggest_fold
-from gaugeflow.observables import flow_history, loops
+from gaugeflow.observables import flow_history, integer_charge, loops
 from gaugeflow.runfile import FlowSection, ObservablesSection, RunFile, TargetSection
-from gaugeflow.typing import Batch
 
-ENSEMBLE = "ensemble.h5"
-"""Name of the file of sampled configurations in the folder of results."""
+LINKS, LARGEST_BATCH = 8192, 64
+"""Links, and configurations, of a batch: 1.2 MB of SU(3)."""
+
+
+def batch_size(run: RunFile) -> int:
+    """Configurations to work on at a time: many small ones, or one of a large lattice, which is folded then.
+
+    Calls of kernels take their time whatever the fields, and fields should stay in the caches: about ``LINKS`` links.
+    """
+    lanes = -(-LANES[device()] // make_lattice(run, 1).n_folds)  # what a fold that the extents forbid leaves to batches
+    return max(lanes, min(LINKS // (len(run.lattice.shape) * math.prod(run.lattice.shape)), LARGEST_BATCH))
 
 
 def make_lattice(run: RunFile, batch: int) -> Lattice:
@@ -103,82 +111,27 @@ def flow_file(run: RunFile, target: Target) -> Path:
     return run.folder / f"flow-{target.name}.h5"
 
 
-# ---- source configurations ---------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class StoredEnsemble:
-    """Configurations ``start <= i < stop`` of an ensemble file, in the order of appending."""
-
-    lattice: Lattice
-    path: Path
-    start: int
-    stop: int
-
-    def __len__(self) -> int:
-        """Number of configurations."""
-        return self.stop - self.start
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Consecutive batches of at most ``size`` configurations."""
-        with EnsembleFile.open(self.path) as file:
-            for start in range(self.start, self.stop, size):
-                part = file.read(start, min(start + size, self.stop))
-                yield Batch(to_device(self.lattice.pack(part.links, 1)), part.log_weight, part.id, part.chain)
-
-
-def source_size(run: RunFile) -> int:
-    """Number of source configurations; ``ValueError`` where there are none."""
-    if run.source.files:
-        return len(_files(run))
-    with EnsembleFile.open(_sampled(run)) as file:
-        if file.shape != run.lattice.shape or file.n_colours != run.group.n:
-            raise ValueError(
-                f"{run.folder / ENSEMBLE}: expected {run.lattice.shape} and n = {run.group.n} as in {run.path}, "
-                f"got {file.shape} and n = {file.n_colours}"
-            )
-        return len(file)
-
-
-def source_ensemble(run: RunFile, lattice: Lattice, start: int, stop: int) -> Any:
-    """Source configurations ``start <= i < stop``: files that match [source] files, or what ``sample`` made."""
-    if run.source.files:
-        from gaugeflow.ensembles import FileEnsemble
-
-        return FileEnsemble(lattice, tuple(_files(run)[start:stop]))
-    return StoredEnsemble(lattice, _sampled(run), start, stop)
-
-
-def _files(run: RunFile) -> list[Path]:
-    pattern = Path(run.source.files)
-    root = Path(pattern.anchor) if pattern.is_absolute() else run.path.parent
-    found = sorted(root.glob(str(pattern.relative_to(root) if pattern.is_absolute() else pattern)))
-    if not found:
-        raise ValueError(f"{run.path}: [source] files: nothing matches {run.source.files!r} in {root.resolve()}")
-    return found
-
-
-def _sampled(run: RunFile) -> Path:
-    path = run.folder / ENSEMBLE
-    if not path.exists():
-        raise ValueError(f"{path} does not exist: run `gaugeflow sample {run.path}` first, or name [source] files")
-    return path
-
-
 # ---- observables -------------------------------------------------------------------------------------------------
-def make_observables(run: RunFile, lattice: Lattice) -> Callable[[Array], Mapping[str, Array]]:
-    """Function of a field that returns the named observables of every configuration."""
+def make_observables(run: RunFile, lattice: Lattice, smooth: bool = False) -> Callable[[Array], Mapping[str, Array]]:
+    """Function of a field that returns the named observables of every configuration.
+
+    With ``smooth``, those alone that change smoothly with the links: the charge of U(1) in 2D jumps between integers.
+    """
     section = run.require(ObservablesSection)
-    flowed = {"t2_e", "q_squared"} & set(section.names)
-    if flowed and section.flow_time == 0.0:
-        raise ValueError(f"{run.path}: [observables] flow_time: expected a number > 0 for {sorted(flowed)}, found 0")
+    four = lattice.ndim == 4
+    names = [name for name in section.names if four or not (smooth and name == "q_squared")]
+    flowed = {"t2_e", "q_squared"} & set(names) if four else {"t2_e"} & set(names)
 
     def measure(x: Array) -> Mapping[str, Array]:
         values: dict[str, Array] = {}
         if flowed:
             history = flow_history(lattice, x, (section.flow_time,), step=section.step)
             values = {"t2_e": history.t2_e[0], "q_squared": history.q[0] ** 2}
-        for name in section.names:
-            if name not in flowed:
+        for name in names:
+            if name == "q_squared" and not four:
+                values[name] = integer_charge(lattice, x) ** 2
+            elif name not in flowed:
                 values[name] = getattr(loops, name)(lattice, x)
-        return {name: to_host(values[name]) for name in section.names}
+        return {name: to_host(values[name]) for name in names}
 
     return measure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import print_table, progress_bars, write_json
+from gaugeflow.cli.output import continues, print_table, progress_bars, write_json
 
 if TYPE_CHECKING:
     from gaugeflow.systems import Report
@@ -27,7 +27,8 @@ REPORT = "report.json"
 def demo(name: str, list_: bool, out: Path | None, seed: int, json_file: Path | None, quick: bool) -> None:
     """Run the system NAME: generate, train, flow, measure and report.
 
-    Tables go to the terminal, the same numbers as JSON and figures as PNG to the folder --out.
+    Tables go to the terminal, the same numbers as JSON and figures as PNG to the folder --out. A run that was
+    interrupted continues when the same command is given again.
     """
     from gaugeflow.systems import systems
 
@@ -39,7 +40,7 @@ def demo(name: str, list_: bool, out: Path | None, seed: int, json_file: Path | 
         raise ValueError(f"unknown system {name!r}: expected one of {', '.join(known)}")
     folder = out or Path(f"gaugeflow-{name}")
     folder.mkdir(parents=True, exist_ok=True)
-    with progress_bars() as progress:
+    with progress_bars() as progress, continues(folder):
         report = known[name].run(out=folder, seed=seed, quick=quick, progress=progress)
     print_report(report, json_file or folder / REPORT)
 

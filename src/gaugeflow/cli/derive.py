@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import as_stored, print_json, print_table, progress_bars, write_json
+from gaugeflow.cli.output import as_stored, continues, print_json, print_table, progress_bars, write_json
 
 if TYPE_CHECKING:
-    from gaugeflow.cli.output import Progress
-    from gaugeflow.ensembles import Measurements
-    from gaugeflow.runfile import RunFile
+    from collections.abc import Callable, Iterable, Mapping
 
-MEASUREMENTS, RESULT, FIGURE = "measurements.h5", "derivatives.json", "derivatives.png"
+    from gaugeflow.analysis import Series
+    from gaugeflow.cli.assembly import Target
+    from gaugeflow.cli.output import Progress
+    from gaugeflow.cli.source import Source
+    from gaugeflow.ensembles import Measurements
+    from gaugeflow.lattice import Lattice
+    from gaugeflow.runfile import RunFile
+    from gaugeflow.typing import Ensemble
+
+MEASUREMENTS, RESULT, FIGURE, WEIGHTS = "measurements.h5", "derivatives.json", "derivatives.png", "log_weights.png"
 _CHUNK = 16
 """Batches of configurations between two writings of the measurements."""
 
@@ -28,18 +35,22 @@ def derive(runfile: Path, as_json: bool) -> None:
     """Differentiate the observables of RUN.toml with the flows that ``train`` made.
 
     Every source configuration is mapped to every target, with exact weights; plain reweighting is given beside the
-    flow, and central differences where targets lie on both sides at the same distance. Measurements, JSON and a figure
+    flow, central differences where targets lie on both sides at the same distance, and the linearised flow, which has
+    no finite step; independent ensembles are compared where [target] files names them. Measurements, JSON and figures
     go to the folder [output] dir. An interrupted run continues when the same command is given again.
     """
+    from gaugeflow.cli.assembly import targets
     from gaugeflow.runfile import read_runfile
     from gaugeflow.systems import figures
 
     run = read_runfile(runfile)
     run.folder.mkdir(parents=True, exist_ok=True)
-    with progress_bars() as progress:
-        data = _measure(run, progress)
-    results = _derivatives(run, data)
+    with progress_bars() as progress, continues(run.folder):
+        data, independent = _measure(run, progress), _independent(run, progress)
+    results = _derivatives(run, data, independent)
     write_json(run.folder / RESULT, results)
+    titles = {target.name: f"{target.parameter} {target.value:g}" for target in targets(run)}
+    figures.log_weights(run.folder / WEIGHTS, data.columns(), titles)
     figures.derivatives(run.folder / FIGURE, _points(results["derivatives"]))
     if as_json:
         print_json(results)
@@ -47,7 +58,7 @@ def derive(runfile: Path, as_json: bool) -> None:
     for title in ("weights", "derivatives"):
         columns = [key.replace("_", " ") for key in results[title][0]]
         print_table(title, columns, [tuple(_shown(*item) for item in row.items()) for row in results[title]])
-    for name in (RESULT, FIGURE, MEASUREMENTS):
+    for name in (RESULT, FIGURE, WEIGHTS, MEASUREMENTS):
         click.echo(f"wrote {run.folder / name}")
 
 
@@ -61,14 +72,12 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
     """Observables on source configurations and their images; goes on where an interrupted run stopped."""
     from gaugeflow import io
     from gaugeflow.cli import assembly
-    from gaugeflow.devices import device
-    from gaugeflow.ensembles import CorrelatedEnsemble, Measurements, measure_images
-    from gaugeflow.io.hdf5 import read_table, write_table
+    from gaugeflow.cli.source import find_source
+    from gaugeflow.ensembles import CorrelatedEnsemble, measure_images
     from gaugeflow.io.params import read_params
-    from gaugeflow.lattice import LANES
 
-    lattice = assembly.make_lattice(run, 1)
-    batch = -(-LANES[device()] // lattice.n_folds)
+    batch = assembly.batch_size(run)
+    lattice = assembly.make_lattice(run, batch)
     source = assembly.source_action(run, lattice)
     flow = assembly.make_flow(run, lattice)
     observables = assembly.make_observables(run, lattice)
@@ -83,41 +92,116 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
                 f"{path} is another flow: expected {assembly.flow_form(run)}, got {attributes.get('flow')}"
             )
         learned[target] = params, attributes["created"]
-    described = io.provenance(parameters=_physics(run, {t.name: created for t, (_, created) in learned.items()}))
-    path, total = run.folder / MEASUREMENTS, assembly.source_size(run)
-    data = Measurements()
-    done = 0
-    if path.exists():
-        columns, attributes = read_table(path)
-        if attributes.get("parameters") != described["parameters"]:
-            raise ValueError(f"{path} belongs to other parameters or flows: remove it to measure again")
-        done = len(columns["id"])
-        data.add(columns.pop("id"), columns.pop("chain"), columns)
-    while done < total:
-        stop = min(done + _CHUNK * batch, total)
-        ensemble = assembly.source_ensemble(run, lattice, done, stop)
+    given = find_source(run)
+    trained = {target.name: created for target, (_, created) in learned.items()}
+    sections = _sections(run, "lattice", "group", "source", "flow", "observables")
+    described = io.provenance(parameters={**sections, "trained": trained})
+    linear = _linear(run, lattice, {target: params for target, (params, _) in learned.items()})
+
+    def work(ensemble: Ensemble, show: Callable[[int], None]) -> Measurements:
         maps = {}
         for target, (params, _) in learned.items():
             goal = target.action(source)
             maps[f"plain{target.name}"] = CorrelatedEnsemble(ensemble, source, goal)
             maps[f"flow{target.name}"] = CorrelatedEnsemble(ensemble, source, goal, flow, params)
+        return measure_images(ensemble, maps, observables, batch, source_only=linear, progress=show)
+
+    return _in_pieces(run.folder / MEASUREMENTS, given, lattice, batch, described, work, progress)
+
+
+def _independent(run: RunFile, progress: Progress) -> dict[Target, Measurements]:
+    """Observables on the ensembles at the targets, where [target] files names them."""
+    from gaugeflow import io
+    from gaugeflow.cli import assembly
+    from gaugeflow.cli.source import find_files
+    from gaugeflow.ensembles import measure_images
+    from gaugeflow.runfile import TargetSection
+
+    batch = assembly.batch_size(run)
+    lattice = assembly.make_lattice(run, batch)
+    observables = assembly.make_observables(run, lattice)
+
+    def work(ensemble: Ensemble, show: Callable[[int], None]) -> Measurements:
+        return measure_images(ensemble, {}, observables, batch, progress=show)
+
+    found = {}
+    for target, pattern in zip(assembly.targets(run), run.require(TargetSection).files, strict=False):
+        given = find_files(run, pattern, "[target] files")
+        path = run.folder / f"measurements-{target.name}.h5"
+        described = io.provenance(parameters=_sections(run, "lattice", "group", "observables"))
+        found[target] = _in_pieces(path, given, lattice, batch, described, work, progress)
+    return found
+
+
+def _in_pieces(
+    path: Path,
+    given: Source,
+    lattice: Lattice,
+    batch: int,
+    described: dict[str, Any],
+    work: Callable[[Ensemble, Callable[[int], None]], Measurements],
+    progress: Progress,
+) -> Measurements:
+    """Measure what is not measured yet; every piece is written when it is done."""
+    from gaugeflow.ensembles import Measurements
+    from gaugeflow.io.hdf5 import read_table, write_table
+
+    data = Measurements()
+    if path.exists():
+        columns, attributes = read_table(path)
+        if attributes.get("parameters") != described["parameters"]:
+            raise ValueError(f"{path} belongs to other parameters or flows: remove it to measure again")
+        _require_beginning(path, columns.pop("checksum"), given)
+        data.add(columns.pop("id"), columns.pop("chain"), columns)
+    while (done := len(data)) < len(given):
+        rows = range(done, min(done + _CHUNK * batch, len(given)))
 
         def show(count: int, before: int = done) -> None:
-            progress("configurations", before + count, total)
+            progress(f"{path.stem}: configurations", before + count, len(given))
 
-        part = measure_images(ensemble, maps, observables, batch, progress=show).columns()
+        part = work(given.part(lattice, rows), show).columns()
         data.add(part.pop("id"), part.pop("chain"), part)
-        write_table(path, data.columns(), attributes=described)
-        done = stop
+        write_table(path, {**data.columns(), "checksum": given.checksum[: len(data)]}, attributes=described)
     return data
 
 
-def _physics(run: RunFile, trained: dict[str, str]) -> Any:
+def _linear(run: RunFile, lattice: Lattice, learned: Mapping[Target, Any]) -> Callable[[Any], Mapping[str, Any]]:
+    """Measurements of the linearised flow, the limit of small steps of the flow to the nearest target.
+
+    All sweeps together move the links by the sum of their coefficients, to first order in the step.
+    """
+    from gaugeflow.cli import assembly
+    from gaugeflow.ensembles import along_flow
+
+    nearest = _nearest(learned)
+    coefficients = sum(sweep["delta"] for sweep in learned[nearest].values()) / nearest.step
+    source = assembly.source_action(run, lattice)
+    observables = assembly.make_observables(run, lattice, smooth=True)
+    sweep = assembly.make_sweep(run, lattice)
+    return along_flow(sweep, coefficients, source, lambda x: nearest.operator(source, x), observables)
+
+
+def _nearest(targets: Iterable[Target]) -> Target:
+    return min(targets, key=lambda target: abs(target.step))
+
+
+def _require_beginning(path: Path, measured: Any, given: Source) -> None:
+    """``ValueError`` unless the configurations that are measured are the first ones of the source."""
+    differ = measured[: len(given)] != given.checksum[: len(measured)]
+    if differ.any():
+        where = given.name(int(differ.argmax()))
+        raise ValueError(f"{path} holds measurements of another ensemble: {where}, differs; remove it to measure again")
+    if len(measured) > len(given):
+        raise ValueError(
+            f"{path} holds {len(measured)} configurations, the source {len(given)}: remove it to measure again"
+        )
+
+
+def _sections(run: RunFile, *names: str) -> Any:
     """What must agree for measurements to be continued."""
     from dataclasses import asdict
 
-    sections = {name: asdict(getattr(run, name)) for name in ("lattice", "group", "source", "flow", "observables")}
-    return as_stored({**sections, "trained": trained})
+    return as_stored({name: asdict(getattr(run, name)) for name in names})
 
 
 def _points(derivatives: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -129,14 +213,21 @@ def _points(derivatives: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _derivatives(run: RunFile, data: Measurements) -> dict[str, Any]:
+def _derivatives(run: RunFile, data: Measurements, independent: Mapping[Target, Measurements]) -> dict[str, Any]:
     """ESS of every map, and every derivative with its error."""
-    from gaugeflow.analysis import derivative_central, derivative_one_sided, effective_configurations, ess, gamma_method
+    from gaugeflow.analysis import (
+        derivative_central,
+        derivative_linear,
+        derivative_one_sided,
+        difference_independent,
+        ess,
+    )
     from gaugeflow.cli import assembly
     from gaugeflow.runfile import ObservablesSection
 
     chosen = assembly.targets(run)
     by_step = {target.step: target for target in chosen}
+    columns = data.columns()
     weights, derivatives = [], []
     for target in chosen:
         for kind in ("plain", "flow"):
@@ -145,31 +236,41 @@ def _derivatives(run: RunFile, data: Measurements) -> dict[str, Any]:
     for name in run.require(ObservablesSection).names:
         source = data.series(name)
 
-        def image(kind: str, target: Any, name: str = name, source: Any = source) -> tuple[Any, Any]:
+        def image(kind: str, target: Target, name: str = name, source: Series = source) -> tuple[Series, Series]:
             column = f"{kind}{target.name}"
             values = data.series(f"{column}|{name}") if kind == "flow" else source
             return values, data.series(f"{column}|log_weight")
 
         for target in chosen:
+            if target in independent:
+                difference = difference_independent(source, independent[target].series(name))
+                derivatives.append(_row(name, target, "independent", difference * (1.0 / target.step)))
             for kind in ("plain", "flow"):
                 o, weight = image(kind, target)
-                found = {kind: (derivative_one_sided(source, o, weight, target.step), [weight])}
+                one_sided = derivative_one_sided(source, o, weight, target.step)
+                derivatives.append(_row(name, target, kind, one_sided, weight))
                 if target.step > 0 and -target.step in by_step:
                     opposite = image(kind, by_step[-target.step])
                     central = derivative_central(o, weight, *opposite, target.step)
-                    found[f"{kind}, central"] = central, [weight, opposite[1]]
-                for estimator, (values, used) in found.items():
-                    estimate = gamma_method(values)
-                    derivatives.append(
-                        {
-                            "observable": name,
-                            "parameter": target.parameter,
-                            "step": target.step,
-                            "estimator": estimator,
-                            "value": estimate.value,
-                            "error": estimate.error,
-                            "tau_int": estimate.tau_int,
-                            "n_effective": effective_configurations(*used),
-                        }
-                    )
-    return {"n_configurations": len(data.columns()["id"]), "weights": weights, "derivatives": derivatives}
+                    derivatives.append(_row(name, target, f"{kind}, central", central, weight, opposite[1]))
+        if f"linear|{name}" in columns:
+            linear = derivative_linear(data.series(f"linear|{name}"), source, data.series("linear|residual"))
+            derivatives.append(_row(name, _nearest(chosen), "linearised flow", linear))
+    return {"n_configurations": len(columns["id"]), "weights": weights, "derivatives": derivatives}
+
+
+def _row(observable: str, target: Target, estimator: str, values: Series, *weights: Series) -> dict[str, Any]:
+    """One estimate of a derivative, and the log-weights that it used."""
+    from gaugeflow.analysis import effective_configurations, gamma_method
+
+    estimate = gamma_method(values)
+    return {
+        "observable": observable,
+        "parameter": target.parameter,
+        "step": target.step,
+        "estimator": estimator,
+        "value": estimate.value,
+        "error": estimate.error,
+        "tau_int": estimate.tau_int,
+        "n_effective": effective_configurations(*weights) if weights else None,
+    }

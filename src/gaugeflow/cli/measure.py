@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -35,24 +36,46 @@ def measure(
 ) -> None:
     """Measure plaquettes, link trace and Polyakov loop of configurations, and energy and charge along the flow.
 
-    Formats are detected from the content, and what a file states is verified. Loops are normalised by N, direction t
-    being temporal. With --flow-time, E (clover, spatial and temporal planes), t^2 E and the charge Q follow at every
-    step of a third-order Runge-Kutta integration.
+    Formats are detected from the content, and what a file states is verified; of an ensemble file, every configuration
+    is measured. Loops are normalised by N, direction t being temporal. With --flow-time, E (clover, spatial and temporal
+    planes), t^2 E and the charge Q follow at every step of a third-order Runge-Kutta integration.
     """
     from gaugeflow.devices import to_device
     from gaugeflow.observables import measure as measure_links
 
     times = _times(flow_time, step)
-    results = []
-    with progress_bars() as progress:
-        for file in files:
-            links = to_device(read_configuration(file, shape, colours, force)[0].links)
-            results.append(measure_links(file, links, flow_times=times, step=step, flow=flow))
-            progress("files", len(results), len(files))
-    if as_json:
-        print_json(results)
-    else:
-        _print(results, flow)
+    results: list[dict[str, Any]] = []
+    try:
+        with progress_bars() as progress:
+            for count, file in enumerate(files, start=1):
+                for links, place in _configurations(file, shape, colours, force):
+                    result = measure_links(file, to_device(links), flow_times=times, step=step, flow=flow)
+                    results.append({**result, **place})
+                progress("files", count, len(files))
+    finally:  # what was measured before a file that fails, or an interrupt, is not lost
+        if as_json:
+            print_json(results)
+        elif results:
+            _print(results, flow)
+
+
+def _configurations(
+    file: str, shape: tuple[int, ...] | None, colours: int | None, force: bool
+) -> Iterator[tuple[Any, dict[str, int]]]:
+    """Links of all configurations of a file; of an ensemble, with chain and number."""
+    from gaugeflow.io import EnsembleFile
+
+    if not EnsembleFile.recognises(file):
+        yield read_configuration(file, shape, colours, force)[0].links, {}
+        return
+    with EnsembleFile.open(file) as ensemble:
+        expected, found = (shape or ensemble.shape, colours or ensemble.n_colours), (ensemble.shape, ensemble.n_colours)
+        if expected != found:
+            raise ValueError(
+                f"{file}: expected extents {expected[0]} and N = {expected[1]}, got {found[0]} and {found[1]}"
+            )
+        for part in ensemble.batches(1):
+            yield part.links[0], {"chain": int(part.chain[0]), "id": int(part.id[0])}
 
 
 def _times(flow_time: float, step: float) -> list[float]:
@@ -70,7 +93,7 @@ def _print(results: list[dict[str, Any]], flow: str) -> None:
     columns = ("file", "lattice", "N", *(name.replace("_", " ") for name in _AVERAGES), "Re P", "Im P")
     rows = [
         (
-            result["file"],
+            _label(result),
             "x".join(map(str, result["shape"])),
             result["n_colours"],
             *(result[name] for name in _AVERAGES),
@@ -82,5 +105,11 @@ def _print(results: list[dict[str, Any]], flow: str) -> None:
     for result in results:
         if result["flow"]:
             rows = [tuple(entry[name] for name in _FLOW) for entry in result["flow"]]
-            title = f"{result['file']}: {flow} flow"
+            title = f"{_label(result)}: {flow} flow"
             print_table(title, ("t", "E spatial", "E temporal", "t^2 E", "Q"), rows)
+
+
+def _label(result: dict[str, Any]) -> str:
+    """File, and for an ensemble chain and number."""
+    where = f", chain {result['chain']}, number {result['id']}" if "id" in result else ""
+    return f"{result['file']}{where}"

@@ -61,6 +61,15 @@ def _cell(value: object) -> str:
 
 
 @contextmanager
+def continues(folder: Path) -> Iterator[None]:
+    """Tell who interrupts the block that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"give the same command again to go on from what is in {folder}") from None
+
+
+@contextmanager
 def progress_bars() -> Iterator[Progress]:
     """Progress bars on stderr, one for each stage; silent when stderr is not a terminal."""
     if not sys.stderr.isatty():

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT, HISTORY = "sampler.h5", "history.h5"
 """Names of files in the folder of results."""
-_SUFFIXES = {"nersc": "nersc", "ildg": "ildg", "scidac": "scidac", "hdf5": "h5"}
 
 Store = Callable[[Any, int], None]
 """Keeps the links ``(chains, d, *shape, N, N)`` of one number."""
@@ -41,6 +40,7 @@ def sample(runfile: Path, as_json: bool) -> None:
 
     run = read_runfile(runfile)
     settings = run.require(SamplerSection)
+    _require_form(run)
     run.folder.mkdir(parents=True, exist_ok=True)
     with Checkpoint(run.folder / CHECKPOINT) as checkpoint:
         result = _sample(run, settings, checkpoint)
@@ -122,10 +122,30 @@ def _estimate(chains: list[Any]) -> dict[str, float | None]:
     return {"mean": estimate.value, "error": estimate.error, "tau_int": estimate.tau_int}
 
 
+def _require_form(run: RunFile) -> None:
+    """``ValueError`` where the format of the files cannot hold such a field: asked of the format before any work."""
+    import tempfile
+
+    import numpy as np
+
+    from gaugeflow.io import Config, write
+
+    if run.output.format == "ensemble":
+        return
+    shape, n = run.lattice.shape, run.group.n
+    unit = np.broadcast_to(np.eye(n, dtype=np.complex128), (len(shape), *(2,) * len(shape), n, n))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            write(Path(folder) / "trial", Config(unit), format=run.output.format, precision=run.output.precision)
+        except ValueError as error:
+            raise ValueError(f"{run.path}: [output] format: {error}") from None
+
+
 # ---- where configurations go -----------------------------------------------------------------------------------------
 @contextmanager
 def _storage(run: RunFile, settings: SamplerSection, described: dict[str, object]) -> Iterator[Store]:
     """The function that keeps configurations; it skips those that an interrupted run has stored already."""
+    from gaugeflow.cli.source import written_file
     from gaugeflow.io import Config, write
 
     if run.output.format == "ensemble":
@@ -136,9 +156,9 @@ def _storage(run: RunFile, settings: SamplerSection, described: dict[str, object
 
     def keep(links: Any, number: int) -> None:
         for chain, configuration in enumerate(links):
-            name = f"{run.path.stem}-{chain}-{number:06d}.{_SUFFIXES[run.output.format]}"
+            path = written_file(run, chain, number)
             config = Config(configuration, {**metadata, "sequence_number": number})
-            write(run.folder / name, config, format=run.output.format, precision=run.output.precision)
+            write(path, config, format=run.output.format, precision=run.output.precision)
 
     yield keep
 
@@ -147,7 +167,7 @@ def _storage(run: RunFile, settings: SamplerSection, described: dict[str, object
 def _ensemble(run: RunFile, settings: SamplerSection, described: dict[str, object]) -> Iterator[Store]:
     import numpy as np
 
-    from gaugeflow.cli.assembly import ENSEMBLE
+    from gaugeflow.cli.source import ENSEMBLE
     from gaugeflow.io.ensemble import EnsembleFile
 
     path = run.folder / ENSEMBLE

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import time
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import print_json, print_table, progress_bars
+from gaugeflow.cli.output import continues, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
+    from gaugeflow.actions import WilsonAction
     from gaugeflow.cli.assembly import Target
     from gaugeflow.cli.output import Progress
-    from gaugeflow.runfile import RunFile
+    from gaugeflow.cli.source import Source
+    from gaugeflow.runfile import RunFile, TrainingSection
+    from gaugeflow.typing import Ensemble
 
-_COLUMNS = ("target", "method", "plain ESS", "ESS", "seconds", "parameters")
+LEAST_HELD_OUT = 5
+"""Configurations from which an effective sample size has an error."""
+
+_COLUMNS = ("target", "method", "held out", "plain ESS", "ESS", "seconds", "parameters")
 
 
 @click.command()
@@ -26,16 +34,17 @@ _COLUMNS = ("target", "method", "plain ESS", "ESS", "seconds", "parameters")
 def train(runfile: Path, as_json: bool) -> None:
     """Train a flow for every target of RUN.toml.
 
-    Coefficients come from a linear least-squares fit on three quarters of the training configurations; the method
-    adam refines them. The effective sample size (ESS) is that of the last quarter. Parameters go to the folder
-    [output] dir, and do not depend on the volume. An interrupted training continues when the command is given again.
+    Training configurations are taken from all over the source. Coefficients come from a linear least-squares fit on
+    three quarters of them; the method adam refines them. The effective sample size (ESS) is that of the last quarter,
+    which also chooses the best step of adam. Parameters, and for adam history and figure, go to the folder [output] dir,
+    and do not depend on the volume. An interrupted training continues when the command is given again.
     """
     from gaugeflow.cli.assembly import targets
     from gaugeflow.runfile import read_runfile
 
     run = read_runfile(runfile)
     run.folder.mkdir(parents=True, exist_ok=True)
-    with progress_bars() as progress:
+    with progress_bars() as progress, continues(run.folder):
         results = [_train(run, target, progress) for target in targets(run)]
     if as_json:
         print_json(results)
@@ -48,6 +57,7 @@ def train(runfile: Path, as_json: bool) -> None:
         (
             f"{r['parameter']} {r['source']:g} -> {r['target']:g}",
             r["method"],
+            r["held_out_configurations"],
             with_error(r, "ess_plain"),
             with_error(r, "ess_flow"),
             round(r["seconds"], 1),
@@ -55,59 +65,67 @@ def train(runfile: Path, as_json: bool) -> None:
         )
         for r in results
     ]
-    print_table("flows, held-out configurations", _COLUMNS, rows)
+    print_table("flows; ESS of the configurations held out, which also choose the best step of adam", _COLUMNS, rows)
 
 
 def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     """Fit, refine, evaluate and store one flow."""
     from gaugeflow import io
     from gaugeflow.cli import assembly
+    from gaugeflow.cli.source import find_source
     from gaugeflow.io.params import write_params
     from gaugeflow.runfile import TrainingSection
+    from gaugeflow.systems import figures
     from gaugeflow.training import Adam, cosine, held_out_ess, log_variance, reverse_kl, reverse_kl_path
     from gaugeflow.training import train as train_flow
 
     settings = run.require(TrainingSection)
     begin = time.perf_counter()
-    lattice = assembly.make_lattice(run, settings.batch)
+    given = find_source(run)
+    fitted_rows, held_out_rows = _rows(run, settings, given)
+    size = assembly.batch_size(run)
+    lattice = assembly.make_lattice(run, size)
     source = assembly.source_action(run, lattice)
     goal = target.action(source)
     flow = assembly.make_flow(run, lattice)
-    count = min(settings.configurations, assembly.source_size(run))
-    split = count - count // 4
-    fitted = assembly.source_ensemble(run, lattice, 0, split)
-    held_out = assembly.source_ensemble(run, lattice, split, count)
-    params: Any = _fit(run, target, fitted, source)
+    held_out = given.part(lattice, held_out_rows)
+    params: Any = _fit(run, target, given.part(lattice, fitted_rows), source, size)
     if settings.method == "adam":
         losses = {"log-variance": log_variance, "reverse-kl": reverse_kl, "path-gradient": reverse_kl_path}
         scale = max(float(abs(sweep["delta"]).max()) for sweep in params.values())
+        narrow = assembly.make_lattice(run, settings.batch)  # the minibatch is the user's choice, and its lanes with it
+        start = assembly.source_action(run, narrow)
+        rows = fitted_rows[: len(fitted_rows) - (len(fitted_rows) % settings.batch == 1)]  # one alone has no variance
         trained = train_flow(
-            flow,
+            assembly.make_flow(run, narrow),
             params,
-            source,
-            goal,
-            fitted,
-            held_out,
+            start,
+            target.action(start),
+            given.part(narrow, rows),
+            given.part(narrow, held_out_rows),
             loss=losses[settings.loss],
             optimiser=Adam(cosine(settings.learning_rate * scale, settings.steps), clip=settings.clip),
             steps=settings.steps,
             batch=settings.batch,
             patience=settings.patience or None,
             checkpoint=run.folder / f"training-{target.name}.h5",
-            described=_described(run, target),
+            described=_described(run, target, given.checksum[[*fitted_rows, *held_out_rows]].tolist()),
             progress=lambda step, ess: progress(f"{target.name}: training, ESS {ess:.3f}", step, settings.steps),
         )
         params = trained.params
-    plain = held_out_ess(flow, flow.init(), source, goal, held_out, settings.batch)
-    moved = held_out_ess(flow, params, source, goal, held_out, settings.batch)
+        history, picture = (run.folder / f"history-{target.name}.{suffix}" for suffix in ("h5", "png"))
+        io.write_table(history, trained.history.columns(), attributes=io.provenance())
+        figures.training(picture, trained.history)
+    plain = held_out_ess(flow, flow.init(), source, goal, held_out, size)
+    moved = held_out_ess(flow, params, source, goal, held_out, size)
     path = assembly.flow_file(run, target)
     result = {
         "parameter": target.parameter,
         "source": getattr(source, target.parameter),
         "target": target.value,
         "method": settings.method,
-        "training_configurations": split,
-        "held_out_configurations": count - split,
+        "training_configurations": len(fitted_rows),
+        "held_out_configurations": len(held_out_rows),
         "ess_plain": plain[0],
         "ess_plain_error": plain[1],
         "ess_flow": moved[0],
@@ -119,26 +137,43 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     return result
 
 
-def _described(run: RunFile, target: Target) -> dict[str, Any]:
+def _rows(run: RunFile, settings: TrainingSection, given: Source) -> tuple[list[int], list[int]]:
+    """Training and held-out configurations; ``ValueError`` before any work where there are too few."""
+    from gaugeflow.cli import assembly
+
+    count = min(settings.configurations, len(given))
+    fitted, held_out = given.spread(count)
+    fields = math.prod(assembly.make_sweep(run, assembly.make_lattice(run, 1)).shape)
+    if len(held_out) < LEAST_HELD_OUT or len(fitted) <= fields + 1:
+        raise ValueError(
+            f"{run.path}: [training] configurations: expected at least {LEAST_HELD_OUT} in the held-out quarter and "
+            f"{fields + 2} for the {fields} coefficients of the fit, found {len(held_out)} and {len(fitted)} "
+            f"(of {len(given)} in the source)"
+        )
+    return fitted, held_out
+
+
+def _described(run: RunFile, target: Target, checksums: list[int]) -> dict[str, Any]:
     """What must agree for a training to be continued."""
     from dataclasses import asdict
 
     sections = {name: asdict(getattr(run, name)) for name in ("lattice", "group", "source", "flow", "training")}
-    return {**sections, "target": target._asdict()}
+    total = zlib.crc32(repr(checksums).encode())
+    return {**sections, "target": target._asdict(), "configurations_checksum": total}
 
 
-def _fit(run: RunFile, target: Target, ensemble: Any, source: Any) -> dict[str, Any]:
+def _fit(run: RunFile, target: Target, ensemble: Ensemble, source: WilsonAction, size: int) -> dict[str, Any]:
     """Parameters of all sweeps from linear least squares."""
     import numpy as np
 
     from gaugeflow.cli import assembly
     from gaugeflow.devices import to_host
-    from gaugeflow.runfile import FlowSection, TrainingSection
+    from gaugeflow.runfile import FlowSection
     from gaugeflow.training import fit_linear
 
-    sweep, batch = assembly.make_sweep(run, source.lattice), run.require(TrainingSection).batch
+    sweep = assembly.make_sweep(run, source.lattice)
     tangents, operators = [], []
-    for part in ensemble.batches(batch):
+    for part in ensemble.batches(size):
         tangents.append(to_host(sweep.tangent(part.fields, source.grad(part.fields))))
         operators.append(to_host(target.operator(source, part.fields)))
     h = np.concatenate(tangents, axis=-1)

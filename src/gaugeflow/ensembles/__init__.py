@@ -1,6 +1,15 @@
 """Ensembles of configurations and pairs of correlated ones, streamed."""
 
 from gaugeflow.ensembles.correlated import CorrelatedEnsemble, Measurements, Pair, measure_images
+from gaugeflow.ensembles.linear import along_flow
 from gaugeflow.ensembles.stored import FileEnsemble, MemoryEnsemble
 
-__all__ = ["CorrelatedEnsemble", "FileEnsemble", "Measurements", "MemoryEnsemble", "Pair", "measure_images"]
+__all__ = [
+    "CorrelatedEnsemble",
+    "FileEnsemble",
+    "Measurements",
+    "MemoryEnsemble",
+    "Pair",
+    "along_flow",
+    "measure_images",
+]

@@ -74,6 +74,10 @@ class Measurements:
         self._ids: list[npt.NDArray[Any]] = []
         self._chains: list[npt.NDArray[Any]] = []
 
+    def __len__(self) -> int:
+        """Number of configurations."""
+        return sum(map(len, self._ids))
+
     def add(self, ids: Any, chain: Any, values: Mapping[str, Any]) -> None:
         """Append one batch: every value is ``(batch,)``.
 
@@ -108,7 +112,8 @@ class Measurements:
         return {"id": np.concatenate(self._ids), "chain": np.concatenate(self._chains), **table}
 
 
-def _at_once(kind: str, name: str, work: Callable[[], Any]) -> Any:
+def at_once(kind: str, name: str, work: Callable[[], Any]) -> Any:
+    """Result of ``work``, without a clock."""
     return work()
 
 
@@ -119,7 +124,7 @@ def measure_images(
     size: int,
     *,
     source_only: Callable[[Array], Mapping[str, Array]] | None = None,
-    timed: Callable[[str, str, Callable[[], Any]], Any] = _at_once,
+    timed: Callable[[str, str, Callable[[], Any]], Any] = at_once,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Measurements:
     """Measure observables on a source ensemble and on its images under several maps.

@@ -74,7 +74,7 @@ def _take(lattice: Lattice, field: Array, chosen: Any) -> Array:
 
 @dataclass(frozen=True)
 class FileEnsemble:
-    """Configurations in files that :func:`gaugeflow.io.read` understands, one configuration each, one chain.
+    """Configurations in files that :func:`gaugeflow.io.read` understands, one configuration each.
 
     Parameters
     ----------
@@ -82,10 +82,20 @@ class FileEnsemble:
         The lattice; its fold is how configurations are laid out in lanes.
     paths
         Files in Markov-chain order.
+    ids, chains
+        Number of each configuration in its chain, and the chain (default: one chain, 0, 1, ...).
     """
 
     lattice: Lattice
     paths: tuple[Path, ...]
+    ids: Sequence[int] = ()
+    chains: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("ids", "chains"):
+            given = getattr(self, name)
+            if len(given) not in (0, len(self.paths)):
+                raise ValueError(f"FileEnsemble: expected {len(self.paths)} {name}, got {len(given)}")
 
     @classmethod
     def open(cls, paths: Sequence[str | Path], fold: Sequence[int] | None = None) -> FileEnsemble:
@@ -117,6 +127,8 @@ class FileEnsemble:
         """
         if size < 1:
             raise ValueError(f"batches: expected a positive size, got {size}")
+        ids = np.asarray(self.ids if len(self.ids) else np.arange(len(self.paths)))
+        chains = np.asarray(self.chains if len(self.chains) else np.zeros(len(self.paths), dtype=np.int64))
         for start in range(0, len(self.paths), size):
             chosen = self.paths[start : start + size]
             configs = [io.read(path) for path in chosen]
@@ -124,5 +136,5 @@ class FileEnsemble:
                 if config.shape != self.lattice.shape:
                     raise ValueError(f"{path}: expected a lattice {self.lattice.shape}, got {config.shape}")
             fields = to_device(self.lattice.pack(np.stack([config.links for config in configs]), 1))
-            count = len(chosen)
-            yield Batch(fields, np.zeros(count), np.arange(start, start + count), np.zeros(count, dtype=np.int64))
+            here = slice(start, start + len(chosen))
+            yield Batch(fields, np.zeros(len(chosen)), ids[here], chains[here])

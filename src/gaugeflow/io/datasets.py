@@ -60,6 +60,15 @@ def opened(path: StrPath, kind: str, mode: str = "r") -> Iterator[h5py.File]:
         yield file
 
 
+def is_kind(path: StrPath, kind: str) -> bool:
+    """Whether a file says that it is of the given kind."""
+    with open(path, "rb") as handle:
+        if handle.read(len(SIGNATURE)) != SIGNATURE:
+            return False
+    with errors_named(path), h5py.File(path, "r") as file:
+        return _is_stored(file, "format", h5py.Dataset) and _read_text(path, file, "format") == kind
+
+
 @contextmanager
 def errors_named(path: StrPath) -> Iterator[None]:
     """Convert the many exceptions that h5py raises for a damaged file to `FormatError`."""

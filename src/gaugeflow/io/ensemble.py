@@ -18,6 +18,7 @@ from gaugeflow.io.datasets import (
     LAYOUT,
     crc32,
     errors_named,
+    is_kind,
     new_file,
     opened,
     read_attributes,
@@ -134,6 +135,19 @@ class EnsembleFile:
         """
         return cls(path, mode="r+" if append else "r")
 
+    @staticmethod
+    def recognises(path: StrPath) -> bool:
+        """Whether a file is an ensemble, rather than a single configuration.
+
+        Raises
+        ------
+        FormatError
+            If the file is HDF5 and damaged.
+        OSError
+            If it cannot be read.
+        """
+        return is_kind(path, _KIND)
+
     def append(self, links: ComplexArray, *, id: ArrayLike, chain: ArrayLike = 0, log_weight: ArrayLike = 0.0) -> None:
         """Add configurations; when the call returns they are on disk.
 
@@ -199,6 +213,11 @@ class EnsembleFile:
     def log_weight(self) -> NDArray[np.float64]:
         """Logarithms of the reweighting factors of all configurations, shape (n,)."""
         return self._read_index("log_weight", 0, self._size)
+
+    @property
+    def checksum(self) -> NDArray[np.uint32]:
+        """Checksums of all configurations, shape (n,); they cover links, number, chain and log-weight."""
+        return self._read_index("crc32", 0, self._size)
 
     def read(self, start: int, stop: int) -> EnsembleSlice:
         """Read and verify the configurations ``start <= i < stop`` in the order of appending.

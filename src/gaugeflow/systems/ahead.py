@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 
 from gaugeflow.backend import offered
 
@@ -14,9 +15,8 @@ def compiles(work: Callable[[], object]) -> bool:
     """Whether the Numba back end compiled a kernel during ``work``."""
     found: list[str] = []
     announce = offered("numba", "announce_compilation")
-    if announce is not None:
-        announce(found.append)
-    work()
+    with announce(found.append) if announce is not None else nullcontext():
+        work()
     return bool(found)
 
 

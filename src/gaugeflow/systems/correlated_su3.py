@@ -6,31 +6,31 @@ and d<O>/dbeta by independent ensembles, reweighting, flows with finite steps, a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gaugeflow import io, kernels
 from gaugeflow.actions import WilsonAction
 from gaugeflow.devices import to_host
-from gaugeflow.ensembles import CorrelatedEnsemble, Measurements, MemoryEnsemble, measure_images
+from gaugeflow.ensembles import CorrelatedEnsemble, Measurements, MemoryEnsemble, along_flow, measure_images
 from gaugeflow.flows import SmearedSweep
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables.flow_scales import flow_history
 from gaugeflow.random import Rng, haar_links
-from gaugeflow.samplers import HeatBath, configurations
+from gaugeflow.samplers import HeatBath, HeatBathState, configurations
 from gaugeflow.systems import figures
 from gaugeflow.systems.ahead import compiles, run_together
 from gaugeflow.systems.correlated import Clock, analyse, cost_table, derivatives_table, weights_table
 from gaugeflow.systems.report import Progress, Report, silent
-from gaugeflow.training import Adam, Trained, cosine, fit_linear, log_variance, train
-from gaugeflow.typing import Ensemble, Params
-
-LINEAR_STEP = 1e-4
-"""Step in beta of the central difference of observables along the linearised flow: its error is of order step^2."""
+from gaugeflow.systems.unfinished import Unfinished
+from gaugeflow.training import Adam, History, Trained, cosine, fit_linear, log_variance, train
+from gaugeflow.typing import Params
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ def run(
 ) -> Report:
     """Generate, train, flow, measure and report.
 
+    A run that is interrupted or killed leaves the folder ``unfinished`` and goes on from there, to the same numbers.
+
     Parameters
     ----------
     out
@@ -80,6 +82,11 @@ def run(
     -------
     Report
         Tables, one JSON object for each step, figures.
+
+    Raises
+    ------
+    ValueError
+        If ``out`` holds an unfinished run with another seed or other settings.
     """
     chosen = settings or (QUICK if quick else Settings())
     out.mkdir(parents=True, exist_ok=True)
@@ -89,28 +96,28 @@ def run(
     flow = make_flow(lattice, chosen.n_colours)
     source = WilsonAction(lattice, chosen.beta)
     prepare(chosen, progress)
-    trained, coefficients = learn(chosen, rng.stream("training"), clock, progress)
-    io.write_params(
-        out / "flow.h5",
-        trained.params,
-        attributes=io.provenance(seed=seed, settings=repr(chosen), dbeta=chosen.steps[-1]),
-    )
-    ensemble = clock.time(
-        "source",
-        "",
-        lambda: generate(
-            lattice, chosen, chosen.beta, rng.stream("source"), lambda i, n: progress("source ensemble", i, n)
-        ),
-    )
-    data = measure(chosen, ensemble, flow, source, trained.params, coefficients, clock, progress)
-    io.write_table(out / "measurements.h5", data.columns(), attributes=io.provenance(seed=seed, settings=repr(chosen)))
-    independent = {
-        step: independent_ensemble(chosen, lattice, step, rng.stream(f"independent {step}"), progress)
-        for step in chosen.steps
-    }
+    with Unfinished.open(out / "unfinished", clock, seed=seed, settings=repr(chosen)) as done:
+        trained, coefficients = learned(chosen, rng.stream("training"), done, progress)
+        ensemble = generate(
+            lattice,
+            chosen,
+            chosen.beta,
+            rng.stream("source"),
+            lambda i, n: progress("source ensemble", i, n),
+            done=(done, "source"),
+            timed=partial(clock.time, "source", ""),
+        )
+        data = measure(chosen, ensemble, flow, source, trained.params, coefficients, done, progress)
+        independent = {
+            step: independent_ensemble(chosen, lattice, step, rng.stream(f"independent {step}"), done, progress)
+            for step in chosen.steps
+        }
+    described = io.provenance(seed=seed, settings=repr(chosen))
+    io.write_params(out / "flow.h5", trained.params, attributes={**described, "dbeta": chosen.steps[-1]})
+    io.write_table(out / "measurements.h5", data.columns(), attributes=described)
     results = [analyse(data, independent[step], lattice, chosen.beta, step, clock) for step in chosen.steps]
     pictures = (
-        figures.log_weights(out / "log_weights.png", data.columns(), chosen.steps),
+        figures.log_weights(out / "log_weights.png", data.columns(), {f"{s:+g}": f"step {s:g}" for s in chosen.steps}),
         figures.training(out / "training.png", trained.history),
         figures.derivatives(out / "derivatives.png", [row for r in results for row in r["derivatives"]]),
     )
@@ -191,19 +198,48 @@ def make_flow(lattice: Lattice, n_colours: int) -> SmearedSweep:
 
 
 def generate(
-    lattice: Lattice, settings: Settings, beta: float, rng: Rng, progress: Callable[[int, int], None]
+    lattice: Lattice,
+    settings: Settings,
+    beta: float,
+    rng: Rng,
+    progress: Callable[[int, int], None],
+    *,
+    done: tuple[Unfinished, str] | None = None,
+    timed: Callable[[Callable[[], Any]], Any] = lambda work: work(),
 ) -> MemoryEnsemble:
-    """Heat bath and overrelaxation: one block of configurations for each recorded step."""
+    """Heat bath and overrelaxation: one block of configurations for each recorded step.
+
+    With ``done``, blocks are kept under a name, and the chain goes on from those that are there.
+    """
     sampler = HeatBath(lattice, beta, settings.overrelax)
     state = sampler.hot(rng.stream("start"), settings.n_colours, settings.chains)
+    blocks = done[0].blocks(done[1], lattice) if done is not None else []
+    first = settings.burn_in + len(blocks) * settings.thin if blocks else 0
+    if blocks:
+        state = HeatBathState(blocks[-1], first)
     total = settings.blocks * settings.thin
-    blocks = []
-    for sample in configurations(
-        sampler, rng.stream("chain"), state, total, burn_in=settings.burn_in, thin=settings.thin
-    ):
-        blocks.append(sample.state.x)
+    stream = configurations(
+        sampler, rng.stream("chain"), state, total, burn_in=settings.burn_in, thin=settings.thin, first=first
+    )
+    while len(blocks) < settings.blocks:
+        blocks.append(timed(lambda: next(stream)).state.x)
+        if done is not None:
+            done[0].keep_block(done[1], lattice, len(blocks) - 1, blocks[-1])
         progress(len(blocks), settings.blocks)
     return MemoryEnsemble(lattice, tuple(blocks))
+
+
+def learned(settings: Settings, rng: Rng, done: Unfinished, progress: Progress) -> tuple[Trained, Params]:
+    """:func:`learn`, or what an interrupted run has learned."""
+    path = done.folder / "flow.h5"
+    if path.exists():
+        params, attributes = io.read_params(path)
+        return Trained(params["trained"], History(**json.loads(attributes["history"]))), params["coefficients"]
+    trained, coefficients = learn(settings, rng, done.clock, progress)
+    parts = {"trained": trained.params, "coefficients": coefficients}
+    io.write_params(path, parts, attributes={"history": json.dumps(vars(trained.history))})
+    done.save()
+    return trained, coefficients
 
 
 def learn(settings: Settings, rng: Rng, clock: Clock, progress: Progress) -> tuple[Trained, Params]:
@@ -269,16 +305,16 @@ def observables(settings: Settings, lattice: Lattice) -> Callable[[Array], Mappi
 
 def measure(
     settings: Settings,
-    ensemble: Ensemble,
+    ensemble: MemoryEnsemble,
     flow: SmearedSweep,
     source: WilsonAction,
     trained: Params,
     coefficients: Params,
-    clock: Clock,
+    done: Unfinished,
     progress: Progress,
 ) -> Measurements:
-    """All measurements on the source ensemble, on its images, and along the linearised flow."""
-    lattice = source.lattice
+    """All measurements on the source ensemble, on its images, and along the linearised flow, block by block."""
+    lattice, clock = source.lattice, done.clock
     maps: dict[str, CorrelatedEnsemble] = {}
     for size in settings.steps:
         for step in (size, -size):
@@ -288,33 +324,22 @@ def measure(
             maps[f"flow{step:+g}"] = CorrelatedEnsemble(ensemble, source, target, flow, params)
     one = observables(settings, lattice)
 
-    def along_flow(x: Array) -> Mapping[str, Array]:
-        """X.dA by a central difference along the flow, and r = div X - X.dS - O."""
-        images = {}
-        for sign in (1, -1):
-            params = {"delta": coefficients["delta"] * (sign * LINEAR_STEP)}
-            y, _ = clock.time("flow", "linear", partial(flow.forward, params, x))
-            images[sign] = clock.time("measurement", "linear", partial(one, y))
-        row = {f"linear|{name}": (images[1][name] - images[-1][name]) / (2.0 * LINEAR_STEP) for name in images[1]}
-        h = clock.time("flow", "linear", lambda: flow.tangent(x, source.grad(x)))
-        row["linear|residual"] = np.einsum("ij,ijb->b", coefficients["delta"], to_host(h)) - to_host(source.d_beta(x))
-        return row
-
-    return measure_images(
-        ensemble,
-        maps,
-        one,
-        settings.chains,
-        source_only=along_flow,
-        timed=clock.time,
-        progress=lambda count: progress("measurements", count, len(ensemble)),
-    )
+    linear = along_flow(flow, coefficients["delta"], source, source.d_beta, one, timed=clock.time)
+    data = done.measurements("measurements")
+    for number in range(len(data) // ensemble.chains, len(ensemble.blocks)):
+        block = MemoryEnsemble(lattice, (ensemble.blocks[number],), (number,))
+        part = measure_images(block, maps, one, settings.chains, source_only=linear, timed=clock.time).columns()
+        data.add(part.pop("id"), part.pop("chain"), part)
+        done.keep_measurements("measurements", data)
+        progress("measurements", len(data), len(ensemble))
+    return data
 
 
 def independent_ensemble(
-    settings: Settings, lattice: Lattice, step: float, rng: Rng, progress: Progress
+    settings: Settings, lattice: Lattice, step: float, rng: Rng, done: Unfinished, progress: Progress
 ) -> Measurements:
     """Measurements on an ensemble of its own at the target coupling."""
     stage = f"independent ensemble {settings.beta + step:g}"
-    ensemble = generate(lattice, settings, settings.beta + step, rng, lambda i, n: progress(stage, i, n))
+    beta, name = settings.beta + step, f"independent{step:+g}"
+    ensemble = generate(lattice, settings, beta, rng, lambda i, n: progress(stage, i, n), done=(done, name))
     return measure_images(ensemble, {}, observables(settings, lattice), settings.chains)

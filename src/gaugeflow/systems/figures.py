@@ -11,14 +11,24 @@ import numpy as np
 from gaugeflow.plots import panels
 
 
-def log_weights(path: Path, columns: Mapping[str, Any], steps: Sequence[float]) -> Path:
-    """Histograms of the log-weights with and without flow, one panel for each step."""
-    figure, axes = panels(1, len(steps))
-    for axis, step in zip(axes[0], steps, strict=True):
+def log_weights(path: Path, columns: Mapping[str, Any], targets: Mapping[str, str]) -> Path:
+    """Histograms of the log-weights with and without flow, one panel for each target.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    columns
+        Measurements, with columns ``plainTARGET|log_weight`` and ``flowTARGET|log_weight``.
+    targets
+        Titles of the panels by target.
+    """
+    figure, axes = panels(1, len(targets))
+    for axis, (target, title) in zip(axes[0], targets.items(), strict=True):
         for kind, label in (("plain", "plain reweighting"), ("flow", "flow")):
-            weight = columns[f"{kind}{step:+g}|log_weight"]
+            weight = columns[f"{kind}{target}|log_weight"]
             axis.hist(weight - np.mean(weight), bins=30, histtype="step", density=True, label=label)
-        axis.set(title=f"step {step:g}", xlabel=r"$\log w - \langle\log w\rangle$", ylabel="density")
+        axis.set(title=title, xlabel=r"$\log w - \langle\log w\rangle$", ylabel="density")
         axis.legend()
     figure.savefig(path, dpi=150)
     return path

@@ -1,0 +1,195 @@
+"""The source configurations of a run file: what ``sample`` made, in whatever form, or the user's files."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gaugeflow.devices import to_device
+from gaugeflow.io.ensemble import EnsembleFile
+from gaugeflow.lattice import Lattice
+from gaugeflow.runfile import RunFile
+from gaugeflow.typing import Batch, Ensemble
+
+ENSEMBLE = "ensemble.h5"
+"""Name of the file of sampled configurations in the folder of results."""
+SUFFIXES = {"nersc": "nersc", "ildg": "ildg", "scidac": "scidac", "hdf5": "h5"}
+"""Endings of single files by format."""
+_FINGERPRINT_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """Configurations in a fixed order, chain and number of each, and a checksum that tells one from another.
+
+    Parameters
+    ----------
+    run
+        The run file.
+    id, chain, checksum
+        ``(n,)`` integers.
+    files
+        One file for each configuration, or the one ensemble file.
+    stored
+        Whether it is an ensemble file.
+    """
+
+    run: RunFile
+    id: npt.NDArray[np.int64]
+    chain: npt.NDArray[np.int64]
+    checksum: npt.NDArray[np.int64]
+    files: tuple[Path, ...]
+    stored: bool = False
+
+    def __len__(self) -> int:
+        """Number of configurations."""
+        return len(self.id)
+
+    def name(self, row: int) -> str:
+        """What a message calls a configuration."""
+        return f"chain {self.chain[row]}, number {self.id[row]} of {self.files[0 if self.stored else row]}"
+
+    def part(self, lattice: Lattice, rows: Sequence[int]) -> Ensemble:
+        """Some configurations as an ensemble."""
+        from gaugeflow.ensembles import FileEnsemble
+
+        if self.stored:
+            return _StoredEnsemble(lattice, self.files[0], tuple(rows))
+        return FileEnsemble(
+            lattice, tuple(self.files[i] for i in rows), self.id[list(rows)].tolist(), self.chain[list(rows)].tolist()
+        )
+
+    def spread(self, count: int) -> tuple[list[int], list[int]]:
+        """Rows for training and held-out rows, a quarter of ``count``, from all over the source.
+
+        They are equally spaced in the order of chains and numbers, and the held-out ones are the last of that order: other
+        chains than the training ones where there are four or more, and otherwise the end of a chain.
+        """
+        order = np.lexsort((self.id, self.chain))[np.arange(count) * len(self) // count]
+        held_out = count // 4
+        return sorted(order[: count - held_out].tolist()), sorted(order[count - held_out :].tolist())
+
+
+def find_source(run: RunFile) -> Source:
+    """The source configurations that exist.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or they belong to another lattice or group.
+    """
+    if run.source.files:
+        return find_files(run, run.source.files, "[source] files")
+    if run.output.format != "ensemble":
+        return _from_written(run)
+    path = run.folder / ENSEMBLE
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: run `gaugeflow sample {run.path}` first, or name [source] files")
+    return _from_ensemble(run, path)
+
+
+def find_files(run: RunFile, pattern: str, key: str) -> Source:
+    """Configurations in the files that match a pattern: one in each, or one ensemble file.
+
+    Raises
+    ------
+    ValueError
+        If nothing matches, or an ensemble belongs to another lattice or group.
+    """
+    files = _matching(run, pattern, key)
+    if len(files) == 1 and EnsembleFile.recognises(files[0]):
+        return _from_ensemble(run, files[0])
+    numbers = np.arange(len(files))
+    return Source(run, numbers, np.zeros_like(numbers), _fingerprints(files), tuple(files))
+
+
+def written_file(run: RunFile, chain: int, number: int) -> Path:
+    """Name of the file of a sampled configuration, where each has its own."""
+    return run.folder / f"{run.path.stem}-{chain}-{number:06d}.{SUFFIXES[run.output.format]}"
+
+
+def _from_ensemble(run: RunFile, path: Path) -> Source:
+    with EnsembleFile.open(path) as file:
+        if file.shape != run.lattice.shape or file.n_colours != run.group.n:
+            raise ValueError(
+                f"{path}: expected {run.lattice.shape} and n = {run.group.n} as in {run.path}, "
+                f"got {file.shape} and n = {file.n_colours}"
+            )
+        if not len(file):
+            raise ValueError(f"{path} holds no configurations yet: run `gaugeflow sample` to its end")
+        return Source(run, file.id, file.chain, file.checksum.astype(np.int64), (path,), stored=True)
+
+
+def _from_written(run: RunFile) -> Source:
+    """Files that ``sample`` wrote, in the order of writing; numbers of which chains are missing are not there yet."""
+    assert run.sampler is not None
+    chains = range(run.sampler.chains)
+    rows = []
+    for number in range(run.sampler.configurations):
+        files = [written_file(run, chain, number) for chain in chains]
+        if not all(file.exists() for file in files):
+            break
+        rows += [(number, chain, file) for chain, file in zip(chains, files, strict=True)]
+    if not rows:
+        raise ValueError(
+            f"{written_file(run, 0, 0)} does not exist: run `gaugeflow sample {run.path}` first, or name [source] files"
+        )
+    written = tuple(file for _, _, file in rows)
+    id, chain = np.asarray([row[:2] for row in rows], dtype=np.int64).T
+    return Source(run, id, chain, _fingerprints(written), written)
+
+
+def _matching(run: RunFile, wanted: str, key: str) -> list[Path]:
+    """Files that match a pattern; numbers in names count as numbers, c.80 before c.100."""
+    pattern = Path(wanted)
+    root = Path(pattern.anchor) if pattern.is_absolute() else run.path.parent
+    found = sorted(root.glob(str(pattern.relative_to(root) if pattern.is_absolute() else pattern)), key=_natural)
+    if not found:
+        raise ValueError(f"{run.path}: {key}: nothing matches {wanted!r} in {root.resolve()}")
+    return found
+
+
+def _natural(path: Path) -> list[Any]:
+    """Text and numbers of a name in turn."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", str(path)))]
+
+
+def _fingerprints(files: Sequence[Path]) -> npt.NDArray[np.int64]:
+    return np.asarray([_fingerprint(file) for file in files], dtype=np.int64)
+
+
+def _fingerprint(file: Path) -> int:
+    """Checksum of the size, the beginning and the end of a file, by which configurations differ anywhere."""
+    with open(file, "rb") as handle:
+        size = handle.seek(0, 2)
+        handle.seek(0)
+        total = zlib.crc32(handle.read(_FINGERPRINT_BYTES), size & 0xFFFFFFFF)
+        handle.seek(max(0, size - _FINGERPRINT_BYTES))
+        return zlib.crc32(handle.read(_FINGERPRINT_BYTES), total)
+
+
+@dataclass(frozen=True)
+class _StoredEnsemble:
+    """Some configurations of an ensemble file."""
+
+    lattice: Lattice
+    path: Path
+    rows: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Consecutive batches of at most ``size`` configurations."""
+        with EnsembleFile.open(self.path) as file:
+            for start in range(0, len(self.rows), size):
+                parts = [file.read(i, i + 1) for i in self.rows[start : start + size]]
+                links, id, chain, log_weight = (np.concatenate(column) for column in zip(*parts, strict=True))
+                yield Batch(to_device(self.lattice.pack(links, 1)), log_weight, id, chain)

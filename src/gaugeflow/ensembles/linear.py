@@ -1,0 +1,68 @@
+"""The linearised flow: what :func:`gaugeflow.analysis.derivative_linear` needs, measured on source configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gaugeflow.devices import to_host
+from gaugeflow.ensembles.correlated import at_once
+from gaugeflow.flows import ResidualSweep, SmearedSweep
+from gaugeflow.lattice import Array
+from gaugeflow.typing import Action
+
+LINEAR_STEP = 1e-4
+"""Step of the central difference of observables along the linearised flow: its error is of order step^2."""
+
+
+def along_flow(
+    flow: ResidualSweep | SmearedSweep,
+    coefficients: npt.NDArray[np.float64],
+    source: Action,
+    operator: Callable[[Array], Array],
+    observables: Callable[[Array], Mapping[str, Array]],
+    *,
+    timed: Callable[[str, str, Callable[[], Any]], Any] = at_once,
+) -> Callable[[Array], Mapping[str, Array]]:
+    """Function of a field that measures X.dA and r = div X - X.dS - O for the linearised flow X.
+
+    The estimator made of them is exact for any coefficients; good ones make its error small.
+
+    Parameters
+    ----------
+    flow
+        One sweep; X is its derivative at the identity along the coefficients.
+    coefficients
+        ``flow.shape``, per unit step of the parameter.
+    source
+        Action S of the source.
+    operator
+        O = dS / d(parameter), ``(batch,)``.
+    observables
+        The observables A, smooth functions of the field: ``(batch,)`` by name.
+    timed
+        As for :func:`gaugeflow.ensembles.measure_images`.
+
+    Returns
+    -------
+    callable
+        The argument ``source_only`` of :func:`gaugeflow.ensembles.measure_images`: columns ``linear|name`` for X.dA and
+        ``linear|residual`` for r.
+    """
+
+    def measure(x: Array) -> Mapping[str, Array]:
+        images = {}
+        for sign in (1, -1):
+            params = {"delta": coefficients * (sign * LINEAR_STEP)}
+            y, _ = timed("flow", "linear", partial(flow.forward, params, x))
+            images[sign] = timed("measurement", "linear", partial(observables, y))
+        row = {f"linear|{name}": (images[1][name] - images[-1][name]) / (2.0 * LINEAR_STEP) for name in images[1]}
+        h = timed("flow", "linear", lambda: flow.tangent(x, source.grad(x)))
+        row["linear|residual"] = np.einsum("ij,ijb->b", coefficients, to_host(h)) - to_host(operator(x))
+        return row
+
+    return measure

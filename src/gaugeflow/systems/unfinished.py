@@ -1,0 +1,102 @@
+"""What a run of a system has done so far, in a folder that is removed when the run is complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gaugeflow import __version__, io
+from gaugeflow.ensembles import Measurements
+from gaugeflow.io.ensemble import EnsembleFile
+from gaugeflow.lattice import Array, Lattice
+from gaugeflow.systems.correlated import Clock
+
+_RUN = "run.json"
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """Pieces of work in files, and the seconds that they took.
+
+    Parameters
+    ----------
+    folder
+        Where they are.
+    identity
+        What the run must have in common with the one that left the folder.
+    clock
+        Seconds; those of earlier calls are added when the folder is opened.
+    """
+
+    folder: Path
+    identity: dict[str, object]
+    clock: Clock
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, clock: Clock, **identity: object) -> Iterator[Unfinished]:
+        """Go on in a folder, or begin; the folder is removed at the end of the context, unless an exception leaves it.
+
+        Raises
+        ------
+        ValueError
+            If the folder belongs to a run with another identity or of another version.
+        """
+        described = {"version": __version__, **identity}
+        if (folder / _RUN).exists():
+            found = json.loads((folder / _RUN).read_text())
+            if found["identity"] != described:
+                raise ValueError(
+                    f"{folder} was left by another run; remove it to start anew: expected {described}, "
+                    f"found {found['identity']}"
+                )
+            clock.seconds.update({(kind, name): spent for kind, name, spent in found["seconds"]})
+        folder.mkdir(parents=True, exist_ok=True)
+        here = cls(folder, described, clock)
+        here.save()
+        yield here
+        shutil.rmtree(folder)
+
+    def save(self) -> None:
+        """Keep the seconds spent so far."""
+        seconds = [[*key, spent] for key, spent in self.clock.seconds.items()]
+        temporary = self.folder / f"{_RUN}.tmp"
+        temporary.write_text(json.dumps({"identity": self.identity, "seconds": seconds}))
+        os.replace(temporary, self.folder / _RUN)
+
+    def measurements(self, name: str) -> Measurements:
+        """Measurements that were kept under a name; empty ones where there are none."""
+        data = Measurements()
+        path = self.folder / f"{name}.h5"
+        if path.exists():
+            columns, _ = io.read_table(path)
+            data.add(columns.pop("id"), columns.pop("chain"), columns)
+        return data
+
+    def keep_measurements(self, name: str, data: Measurements) -> None:
+        """Keep measurements under a name, in place of earlier ones."""
+        io.write_table(self.folder / f"{name}.h5", data.columns())
+        self.save()
+
+    def blocks(self, name: str, lattice: Lattice) -> list[Array]:
+        """Configurations that were kept under a name, block by block."""
+        path = self.folder / f"{name}.h5"
+        if not path.exists():
+            return []
+        with EnsembleFile.open(path) as file:
+            chains = int(file.chain.max(initial=-1)) + 1
+            return [lattice.pack(part.links, 1) for part in file.batches(max(1, chains))]
+
+    def keep_block(self, name: str, lattice: Lattice, number: int, block: Array) -> None:
+        """Keep one more block."""
+        path, links = self.folder / f"{name}.h5", lattice.unpack(block, 1)
+        if not path.exists():
+            EnsembleFile.create(path, shape=lattice.shape, n_colours=links.shape[-1]).close()
+        with EnsembleFile.open(path, append=True) as file:
+            file.append(links, id=number, chain=range(len(links)))
+        self.save()
