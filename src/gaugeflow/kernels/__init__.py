@@ -14,6 +14,15 @@ from gaugeflow.kernels.gauge import (
     wilson_force,
 )
 from gaugeflow.kernels.heatbath import heatbath, overrelax
+from gaugeflow.kernels.loops import (
+    flow_stage_vjp,
+    loop_gradient,
+    loop_gradient_vjp,
+    loop_traces,
+    loop_traces_along,
+    trace_terms,
+    trace_weights,
+)
 from gaugeflow.kernels.random import haar_field, momentum_field, normal_field, uniform_field
 from gaugeflow.kernels.residual import (
     from_ambient,
@@ -42,11 +51,16 @@ __all__ = [
     "clover",
     "evolve",
     "flow_stage",
+    "flow_stage_vjp",
     "from_ambient",
     "gauge_transform",
     "haar_field",
     "heatbath",
     "inner",
+    "loop_gradient",
+    "loop_gradient_vjp",
+    "loop_traces",
+    "loop_traces_along",
     "momentum_field",
     "neighbour_sum",
     "newton_schulz",
@@ -75,6 +89,8 @@ __all__ = [
     "smeared_update",
     "smeared_update_vjp",
     "to_ambient",
+    "trace_terms",
+    "trace_weights",
     "uniform_field",
     "wilson_force",
 ]
