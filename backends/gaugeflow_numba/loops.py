@@ -1,4 +1,4 @@
-"""CPU drivers of :mod:`gaugeflow.kernels.loops`: tables of walks, one product of matrices for each node."""
+"""CPU drivers of :mod:`gaugeflow.kernels.loops`: tables of walks, whose products lie in scratch memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numba import prange
 
 from gaugeflow.kernels.loops import (
     check_numbers,
-    gradient_nodes,
+    half_walks,
     hops_to,
     trace_nodes,
     weight_factors,
@@ -19,20 +19,21 @@ from gaugeflow.sites.loops import (
     backward_along,
     exp_bar,
     forward_along,
+    product_along,
     trace_gradient,
     trace_gradient_bar,
     transported_back,
 )
-from gaugeflow.sites.matrix import add_identity, add_scaled, dag, mul, mul_dag, re_trace, trace
+from gaugeflow.sites.matrix import add, add_identity, add_scaled, dag, mul, mul_dag, re_trace, trace
 from gaugeflow.sites.numbers import wide
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import inline, parallel
 from gaugeflow_numba.fields import Geometry, flat, rows
 from gaugeflow_numba.geometry import CHUNKS, blocks, first, first_lane, link, pieces, put_link
-from gaugeflow_numba.lanes import Lanes, load, load_real, store, store_real, width, zero, zero_matrix
+from gaugeflow_numba.lanes import Lanes, colours, load, load_real, store, store_real, width, zero, zero_matrix
 from gaugeflow_numba.memory import empty, empty_like
 
-DEPTH, DIRECTION, PLACE, BACKWARD, LEAVES = range(5)
+PARENT, DIRECTION, PLACE, BACKWARD = range(4)
 
 
 class _Places:
@@ -53,37 +54,35 @@ class _Places:
 
 
 def _nodes(nodes, place):
-    """Nodes ``(n, 6)``, the last two being their range of leaves, and leaves ``(m, 3)``."""
-    table, leaves = [], []
-    for node in nodes:
-        begin = len(leaves)
-        leaves += [(word, place(offset), int(conjugate)) for word, offset, conjugate in node.leaves]
-        table.append((node.depth, node.direction, place(node.offset), int(node.backward), begin, len(leaves)))
-    return table, leaves
+    return np.array([(node.parent, node.direction, place(node.offset), int(node.backward)) for node in nodes])
 
 
 @lru_cache(maxsize=32)
 def _trace_tables(lattice, words):
+    """Nodes, the node of every word, places."""
     place = _Places(lattice)
-    table, leaves = _nodes(trace_nodes(words, lattice.ndim), place)
-    return np.array(table), np.array(leaves), *place.tables()
+    nodes, ends = trace_nodes(words, lattice.ndim)
+    return _nodes(nodes, place), np.array(ends), *place.tables()
 
 
 @lru_cache(maxsize=32)
 def _gradient_tables(lattice, words):
-    """As for traces, with the range of nodes of each direction."""
+    """Nodes, range of heads of each direction, heads with their range of tails, tails with their factor, places."""
     place = _Places(lattice)
-    table, leaves, ranges = [], [], [0]
-    for nodes in gradient_nodes(words, lattice.ndim):
-        some, their = _nodes(nodes, place)
-        shift = len(leaves)
-        table += [(*node[:LEAVES], node[LEAVES] + shift, node[LEAVES + 1] + shift) for node in some]
-        leaves += their
-        ranges.append(len(table))
+    nodes, directions = half_walks(words, lattice.ndim)
+    table = _nodes(nodes, place)
+    ranges, heads, tails = [0], [], []
+    for found in directions:
+        for head in found:
+            begin = len(tails)
+            tails += [(word, place(offset), int(conjugate), node) for node, (word, offset, conjugate) in head.tails]
+            heads.append((head.node, begin, len(tails)))
+        ranges.append(len(heads))
     return (
+        table,
         np.array(ranges),
-        np.array(table).reshape(-1, 6),
-        np.array(leaves).reshape(-1, 3),
+        np.array(heads).reshape(-1, 3),
+        np.array(tails).reshape(-1, 4),
         *place.tables(),
     )
 
@@ -116,205 +115,160 @@ def _weight_tables(lattice, terms, n_words):
     return np.array(ranges), np.array(products).reshape(-1, 3), np.array(factors).reshape(-1, 3), *place.tables()
 
 
-class _Numbers:
-    """Arguments that describe fields of numbers: matrices of size 1 beside those of the links."""
-
-    def __init__(self, geometry):
-        g = geometry.arguments[-1]
-        self.own = Lanes(g.w, 1, g.bits, g.mode)
-        self.stack = geometry.local_arguments[-1]
-
-
 @inline
-def _extended(stack, node, u, h):
-    """The product of a node; ``stack`` holds that of the node before it at every depth."""
+def _walk(links, nodes, to, turn, site, paths, h, table, sites, lanes, lane, g):
+    """Products of links of all nodes, into scratch memory."""
     stride = 2 * width(h)
-    size = stride * len(u)
-    if node[DEPTH] == 1:
-        path = dag(u) if node[BACKWARD] else u
-    else:
-        before = load(stack, (node[DEPTH] - 2) * size, stride, h)
-        path = mul_dag(before, u) if node[BACKWARD] else mul(before, u)
-    store(stack, (node[DEPTH] - 1) * size, stride, path)
-    return path
-
-
-@inline
-def _extended_along(stack, moved, node, u, y, h):
-    """As `_extended`, with the derivative when u moves by y u."""
-    stride = 2 * width(h)
-    size = stride * len(u)
-    if node[DEPTH] == 1:
-        path = dag(u) if node[BACKWARD] else u
-        along = dag(mul(y, u)) if node[BACKWARD] else mul(y, u)
-    else:
-        before = load(stack, (node[DEPTH] - 2) * size, stride, h)
-        change = load(moved, (node[DEPTH] - 2) * size, stride, h)
-        if node[BACKWARD]:
-            path = mul_dag(before, u)
-            along = backward_along(before, change, u, y)
+    for k in range(len(nodes)):
+        node = nodes[k]
+        place = (to[node[PLACE], site], turn[node[PLACE], site])
+        u = link(links, table, node[DIRECTION], place, sites, lanes, lane, g)
+        size = stride * len(u)
+        if node[PARENT] < 0:
+            path = dag(u) if node[BACKWARD] else u
         else:
-            path = mul(before, u)
-            along = forward_along(before, change, u, y)
-    store(stack, (node[DEPTH] - 1) * size, stride, path)
-    store(moved, (node[DEPTH] - 1) * size, stride, along)
-    return path, along
+            before = load(paths, node[PARENT] * size, stride, h)
+            path = mul_dag(before, u) if node[BACKWARD] else mul(before, u)
+        store(paths, k * size, stride, path)
 
 
 @inline
-def _number(field, table, leaf, to, turn, site, sites, lanes, lane, e):
-    """Number of a field at the place of a leaf, as a matrix of size 1."""
-    z = link(field, table, leaf[0], (to[leaf[1], site], turn[leaf[1], site]), sites, lanes, lane, e)
-    return dag(z) if leaf[2] else z
+def _walk_along(links, direction, nodes, to, turn, site, paths, moved, h, table, sites, lanes, lane, g):
+    """Their derivatives when links u move by y u."""
+    stride = 2 * width(h)
+    for k in range(len(nodes)):
+        node = nodes[k]
+        place = (to[node[PLACE], site], turn[node[PLACE], site])
+        u = link(links, table, node[DIRECTION], place, sites, lanes, lane, g)
+        y = link(direction, table, node[DIRECTION], place, sites, lanes, lane, g)
+        size = stride * len(u)
+        if node[PARENT] < 0:
+            along = dag(mul(y, u)) if node[BACKWARD] else mul(y, u)
+        else:
+            before = load(paths, node[PARENT] * size, stride, h)
+            change = load(moved, node[PARENT] * size, stride, h)
+            along = backward_along(before, change, u, y) if node[BACKWARD] else forward_along(before, change, u, y)
+        store(moved, k * size, stride, along)
+
+
+@inline
+def _at(paths, node, h):
+    """A product in scratch memory."""
+    stride = 2 * width(h)
+    return load(paths, node * stride * colours(h) * colours(h), stride, h)
+
+
+@inline
+def _number(field, table, factor, to, turn, site, sites, lanes, lane, e):
+    """Number that a factor names, as a matrix of size 1."""
+    z = link(field, table, factor[0], (to[factor[1], site], turn[factor[1], site]), sites, lanes, lane, e)
+    return dag(z) if factor[2] else z
 
 
 @parallel
-def _loop_traces(links, nodes, leaves, to, turn, deepest, out, e, h, table, d, sites, lanes, g):
+def _loop_traces(links, nodes, ends, to, turn, size, out, e, h, table, d, sites, lanes, g):
     n = pieces(sites)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
-        stack = np.empty(deepest, links.dtype)
+        paths = np.empty(size, links.dtype)
         for site in range(first(item % n, sites), first(item % n + 1, sites)):
-            for k in range(len(nodes)):
-                node = nodes[k]
-                place = (to[node[PLACE], site], turn[node[PLACE], site])
-                u = link(links, table, node[DIRECTION], place, sites, lanes, lane, g)
-                path = _extended(stack, node, u, h)
-                for q in range(node[LEAVES], node[LEAVES + 1]):
-                    put_link(out, leaves[q, 0], site, sites, lanes, lane, e, (trace(path),))
-
-
-def _deepest(geometry, nodes):
-    """Reals of a stack of products."""
-    return int(nodes[:, DEPTH].max()) * 2 * geometry.n**2 * geometry.width
-
-
-def _traces(lattice, links, words, run, *fields):
-    geometry = Geometry(lattice, links)
-    numbers = _Numbers(geometry)
-    nodes, leaves, to, turn = _trace_tables(lattice, words)
-    out = empty((len(words), lattice.n_blocks, geometry.lanes), links.dtype)
-    run(
-        flat(links),
-        *map(flat, fields),
-        nodes,
-        leaves,
-        to,
-        turn,
-        _deepest(geometry, nodes),
-        flat(out),
-        numbers.own,
-        numbers.stack,
-        *geometry.arguments,
-    )
-    return out
-
-
-def loop_traces(lattice, links, words):
-    return _traces(lattice, links, words, _loop_traces)
+            _walk(links, nodes, to, turn, site, paths, h, table, sites, lanes, lane, g)
+            for word in range(len(ends)):
+                put_link(out, word, site, sites, lanes, lane, e, (trace(_at(paths, ends[word], h)),))
 
 
 @parallel
-def _loop_traces_along(links, direction, nodes, leaves, to, turn, deepest, out, e, h, table, d, sites, lanes, g):
+def _loop_traces_along(links, direction, nodes, ends, to, turn, size, out, e, h, table, d, sites, lanes, g):
     n = pieces(sites)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
-        stack = np.empty(deepest, links.dtype)
-        moved = np.empty(deepest, links.dtype)
+        paths = np.empty(size, links.dtype)
+        moved = np.empty(size, links.dtype)
         for site in range(first(item % n, sites), first(item % n + 1, sites)):
-            for k in range(len(nodes)):
-                node = nodes[k]
-                place = (to[node[PLACE], site], turn[node[PLACE], site])
-                u = link(links, table, node[DIRECTION], place, sites, lanes, lane, g)
-                y = link(direction, table, node[DIRECTION], place, sites, lanes, lane, g)
-                _, along = _extended_along(stack, moved, node, u, y, h)
-                for q in range(node[LEAVES], node[LEAVES + 1]):
-                    put_link(out, leaves[q, 0], site, sites, lanes, lane, e, (trace(along),))
-
-
-def loop_traces_along(lattice, links, direction, words):
-    return _traces(lattice, links, words, _loop_traces_along, direction)
+            _walk(links, nodes, to, turn, site, paths, h, table, sites, lanes, lane, g)
+            _walk_along(links, direction, nodes, to, turn, site, paths, moved, h, table, sites, lanes, lane, g)
+            for word in range(len(ends)):
+                put_link(out, word, site, sites, lanes, lane, e, (trace(_at(moved, ends[word], h)),))
 
 
 @parallel
-def _loop_gradient(
-    links, weights, ranges, nodes, leaves, to, turn, deepest, out, e, h, table, d, sites, lanes, g
-):
+def _loop_gradient(links, weights, nodes, ranges, heads, tails, to, turn, size, out, e, h, table, d, sites, lanes, g):
     n = pieces(sites)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
-        stack = np.empty(deepest, links.dtype)
+        paths = np.empty(size, links.dtype)
         for site in range(first(item % n, sites), first(item % n + 1, sites)):
+            _walk(links, nodes, to, turn, site, paths, h, table, sites, lanes, lane, g)
             for mu in range(d):
                 total = zero_matrix(g)
                 for k in range(ranges[mu], ranges[mu + 1]):
-                    node = nodes[k]
-                    place = (to[node[PLACE], site], turn[node[PLACE], site])
-                    u = link(links, table, node[DIRECTION], place, sites, lanes, lane, g)
-                    path = _extended(stack, node, u, h)
-                    for q in range(node[LEAVES], node[LEAVES + 1]):
-                        z = _number(weights, table, leaves[q], to, turn, site, sites, lanes, lane, e)
-                        total = add_scaled(total, z[0], path)
+                    ends = zero_matrix(g)
+                    for q in range(heads[k, 1], heads[k, 2]):
+                        z = dag(_number(weights, table, tails[q], to, turn, site, sites, lanes, lane, e))
+                        ends = add_scaled(ends, z[0], _at(paths, tails[q, 3], h))
+                    total = add(total, mul_dag(_at(paths, heads[k, 0], h), ends))
                 put_link(out, mu, site, sites, lanes, lane, g, trace_gradient(total))
 
 
 @parallel
 def _loop_gradient_vjp(
-    links, bar, weights, ranges, nodes, leaves, to, turn, deepest, out, e, h, table, d, sites, lanes, g
+    links, bar, weights, nodes, ranges, heads, tails, to, turn, size, out, e, h, table, d, sites, lanes, g
 ):
     n = pieces(sites)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
-        stack = np.empty(deepest, links.dtype)
-        moved = np.empty(deepest, links.dtype)
+        paths = np.empty(size, links.dtype)
+        moved = np.empty(size, links.dtype)
         for site in range(first(item % n, sites), first(item % n + 1, sites)):
+            _walk(links, nodes, to, turn, site, paths, h, table, sites, lanes, lane, g)
+            _walk_along(links, bar, nodes, to, turn, site, paths, moved, h, table, sites, lanes, lane, g)
             for mu in range(d):
                 loops = zero_matrix(g)
-                change = zero_matrix(g)
+                along = zero_matrix(g)
                 for k in range(ranges[mu], ranges[mu + 1]):
-                    node = nodes[k]
-                    place = (to[node[PLACE], site], turn[node[PLACE], site])
-                    u = link(links, table, node[DIRECTION], place, sites, lanes, lane, g)
-                    y = link(bar, table, node[DIRECTION], place, sites, lanes, lane, g)
-                    path, along = _extended_along(stack, moved, node, u, y, h)
-                    for q in range(node[LEAVES], node[LEAVES + 1]):
-                        z = _number(weights, table, leaves[q], to, turn, site, sites, lanes, lane, e)
-                        loops = add_scaled(loops, z[0], path)
-                        change = add_scaled(change, z[0], along)
+                    ends = zero_matrix(g)
+                    change = zero_matrix(g)
+                    for q in range(heads[k, 1], heads[k, 2]):
+                        z = dag(_number(weights, table, tails[q], to, turn, site, sites, lanes, lane, e))
+                        ends = add_scaled(ends, z[0], _at(paths, tails[q, 3], h))
+                        change = add_scaled(change, z[0], _at(moved, tails[q, 3], h))
+                    a = _at(paths, heads[k, 0], h)
+                    loops = add(loops, mul_dag(a, ends))
+                    along = add(along, product_along(a, _at(moved, heads[k, 0], h), ends, change))
                 y = link(bar, table, mu, (site, 0), sites, lanes, lane, g)
-                put_link(out, mu, site, sites, lanes, lane, g, trace_gradient_bar(loops, change, y))
+                put_link(out, mu, site, sites, lanes, lane, g, trace_gradient_bar(loops, along, y))
 
 
-def _gradient(lattice, links, words, weights, run, *fields):
-    check_numbers(lattice, weights, len(words), "weights")
+def _run(lattice, kernel, out, fields, tables):
+    """Call a kernel that walks: the first table holds its nodes."""
+    links = fields[0]
     geometry = Geometry(lattice, links)
-    numbers = _Numbers(geometry)
-    ranges, nodes, leaves, to, turn = _gradient_tables(lattice, words)
-    out = empty_like(links)
-    run(
-        flat(links),
-        *map(flat, fields),
-        flat(weights),
-        ranges,
-        nodes,
-        leaves,
-        to,
-        turn,
-        _deepest(geometry, nodes),
-        flat(out),
-        numbers.own,
-        numbers.stack,
-        *geometry.arguments,
-    )
+    g = geometry.arguments[-1]
+    size = len(tables[0]) * 2 * geometry.n**2 * geometry.width
+    own, scratch = Lanes(g.w, 1, g.bits, g.mode), geometry.local_arguments[-1]
+    kernel(*map(flat, fields), *tables, size, flat(out), own, scratch, *geometry.arguments)
     return out
 
 
+def loop_traces(lattice, links, words):
+    out = empty((len(words), lattice.n_blocks, links.shape[-1]), links.dtype)
+    return _run(lattice, _loop_traces, out, (links,), _trace_tables(lattice, words))
+
+
+def loop_traces_along(lattice, links, direction, words):
+    out = empty((len(words), lattice.n_blocks, links.shape[-1]), links.dtype)
+    return _run(lattice, _loop_traces_along, out, (links, direction), _trace_tables(lattice, words))
+
+
 def loop_gradient(lattice, links, words, weights):
-    return _gradient(lattice, links, words, weights, _loop_gradient)
+    check_numbers(lattice, weights, len(words), "weights")
+    return _run(lattice, _loop_gradient, empty_like(links), (links, weights), _gradient_tables(lattice, words))
 
 
 def loop_gradient_vjp(lattice, links, words, weights, bar):
-    return _gradient(lattice, links, words, weights, _loop_gradient_vjp, bar)
+    check_numbers(lattice, weights, len(words), "weights")
+    fields = (links, bar, weights)
+    return _run(lattice, _loop_gradient_vjp, empty_like(links), fields, _gradient_tables(lattice, words))
 
 
 # ---- polynomials -------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ _NOT_SITE_FUNCTIONS = {"unrolled", "generated", "generators", "size", "memory_si
 _CALLED = {
     "coefficients",
     "coefficients_vjp",
+    "exp_bar",
     "fill",
     "fill_around",
     "fill_loops",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from array_api_compat import array_namespace
 
@@ -107,7 +106,9 @@ class LoopPotential:
     def laplacians(self, x: Array) -> Array:
         """Laplacian of every class, ``(n_classes, batch)``."""
         _, words, terms = self._words
-        return self._laplacians_of(kernels.trace_terms(self.lattice, kernels.loop_traces(self.lattice, x, words), terms))
+        return self._laplacians_of(
+            kernels.trace_terms(self.lattice, kernels.loop_traces(self.lattice, x, words), terms)
+        )
 
     def _laplacians_of(self, values: Array) -> Array:
         xp = array_namespace(values)

@@ -1,10 +1,12 @@
 """Traces of Wilson loops of any shape at all sites, polynomials of them, and their derivatives.
 
 A *word* is a closed walk from a site: steps ``mu + 1`` forward and ``-(mu + 1)`` backward.  Walks with equal beginnings
-share their products: words become a list of *nodes*, each the product of the node before it that is one shorter and of
-one more link.  Traces are fields ``(n_words, n_blocks, lanes)``; a *term* is a tuple of images, an image a tuple of
-factors ``(word, offset, conjugate)``: the sum over sites x and images of the real part of the product of traces at
-x + offset.
+share their products: they become a list of *nodes*, each the product of an earlier node and of one more link.  For
+gradients a word is cut before every link and walked from there by two halves A and B, the loop being A B^dagger; there
+are few different halves, and weighted sums over B come before the product with A.
+
+Traces are fields ``(n_words, n_blocks, lanes)``; a *term* is a tuple of images, an image a tuple of factors
+``(word, offset, conjugate)``: the sum over sites x and images of the real part of the product of traces at x + offset.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ from gaugeflow.sites.loops import (
     backward_along,
     exp_bar,
     forward_along,
+    product_along,
     trace_gradient,
     trace_gradient_bar,
     transported_back,
 )
-from gaugeflow.sites.matrix import add_scaled, dag, mul, mul_dag, trace, zero_like
+from gaugeflow.sites.matrix import add, add_scaled, dag, mul, mul_dag, trace, zero_like
 from gaugeflow.sites.numbers import Matrix, Number, conj, real
 
 Offset = tuple[int, ...]
@@ -36,13 +39,19 @@ Terms = tuple[tuple[tuple[Factor, ...], ...], ...]
 
 
 class Node(NamedTuple):
-    """One step of a walk: the product of ``depth`` links ends with this one."""
+    """A walk: that of an earlier node (-1: nothing), then one more link."""
 
-    depth: int
+    parent: int
     direction: int
     offset: Offset
     backward: bool
-    leaves: tuple[Factor, ...]
+
+
+class Head(NamedTuple):
+    """The node of a first half A, and for every second half its node and where the weight of the loop is stored."""
+
+    node: int
+    tails: tuple[tuple[int, Factor], ...]
 
 
 def hops_to(offset: Offset) -> Hops:
@@ -60,18 +69,12 @@ def _walk(steps: Iterable[int], ndim: int) -> Iterator[tuple[int, Offset, bool]]
         site[mu] += step > 0
 
 
-def _tree(walks: Iterable[tuple[Sequence[int], Factor]], ndim: int) -> tuple[Node, ...]:
-    """Nodes of all walks, parents before their children."""
-    leaves: dict[tuple[int, ...], list[Factor]] = {}
-    for steps, leaf in walks:
-        for k in range(1, len(steps) + 1):
-            leaves.setdefault(tuple(steps[:k]), [])
-        leaves[tuple(steps)].append(leaf)
-    nodes = []
-    for steps in sorted(leaves):
-        mu, offset, backward = list(_walk(steps, ndim))[-1]
-        nodes.append(Node(len(steps), mu, offset, backward, tuple(leaves[steps])))
-    return tuple(nodes)
+def _tree(walks: Iterable[tuple[int, ...]], ndim: int) -> tuple[tuple[Node, ...], dict[tuple[int, ...], int]]:
+    """Nodes of all walks, parents before their children, and the node that each walk and its beginnings end at."""
+    beginnings = sorted({walk[:k] for walk in walks for k in range(1, len(walk) + 1)})
+    place = {walk: i for i, walk in enumerate(beginnings)}
+    nodes = tuple(Node(place.get(walk[:-1], -1), *list(_walk(walk, ndim))[-1]) for walk in beginnings)
+    return nodes, place
 
 
 def _check(words: Words, ndim: int) -> None:
@@ -82,29 +85,41 @@ def _check(words: Words, ndim: int) -> None:
 
 
 @lru_cache(maxsize=64)
-def trace_nodes(words: Words, ndim: int) -> tuple[Node, ...]:
-    """Walks that start at the site where the trace is stored."""
+def trace_nodes(words: Words, ndim: int) -> tuple[tuple[Node, ...], tuple[int, ...]]:
+    """Walks from the site where traces are stored, and the node of every word."""
     _check(words, ndim)
-    return _tree(((word, (w, (0,) * ndim, False)) for w, word in enumerate(words)), ndim)
+    nodes, place = _tree(words, ndim)
+    return nodes, tuple(place[word] for word in words)
 
 
 @lru_cache(maxsize=64)
-def gradient_nodes(words: Words, ndim: int) -> tuple[tuple[Node, ...], ...]:
-    """For each direction the walks that start with a forward step from a site.
+def half_walks(words: Words, ndim: int) -> tuple[tuple[Node, ...], tuple[tuple[Head, ...], ...]]:
+    """Walks from a site, and for each direction the halves of all loops that start with a forward step.
 
-    A word is cut before each of its forward steps, and its reverse likewise: the leaves say where the trace of this word
-    is stored, and whether it is that of the reverse.
+    A word is cut before each of its forward steps, and its reverse likewise.
     """
     _check(words, ndim)
-    walks: list[list[tuple[Sequence[int], Factor]]] = [[] for _ in range(ndim)]
+    loops: list[list[tuple[tuple[int, ...], tuple[int, ...], Factor]]] = [[] for _ in range(ndim)]
     for w, word in enumerate(words):
         for reverse in (False, True):
-            steps = tuple(-step for step in reversed(word)) if reverse else word
+            steps = _back(word) if reverse else word
             for i, (mu, site, backward) in enumerate(_walk(steps, ndim)):
                 if not backward:
-                    base = tuple(-x for x in site)
-                    walks[mu].append((steps[i:] + steps[:i], (w, base, reverse)))
-    return tuple(_tree(found, ndim) for found in walks)
+                    cut = steps[i:] + steps[:i]
+                    half = (len(cut) + 1) // 2
+                    loops[mu].append((cut[:half], _back(cut[half:]), (w, tuple(-x for x in site), reverse)))
+    nodes, place = _tree((walk for found in loops for a, b, _ in found for walk in (a, b)), ndim)
+    heads = []
+    for found in loops:
+        tails: dict[tuple[int, ...], list[tuple[int, Factor]]] = {}
+        for a, b, factor in found:
+            tails.setdefault(a, []).append((place[b], factor))
+        heads.append(tuple(Head(place[a], tuple(tails[a])) for a in sorted(tails)))
+    return nodes, tuple(heads)
+
+
+def _back(steps: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(-step for step in reversed(steps))
 
 
 @lru_cache(maxsize=64)
@@ -126,33 +141,32 @@ def weight_factors(terms: Terms, n_words: int) -> tuple[tuple[tuple[int, tuple[F
 
 
 # ---- walks -------------------------------------------------------------------------------------------------------
-def _products(lattice: Lattice, links: Array, nodes: Sequence[Node], here: Array) -> Iterator[tuple[Node, Matrix]]:
-    stack: list[Matrix] = []
+def _products(lattice: Lattice, links: Array, nodes: Sequence[Node], here: Array) -> list[Matrix]:
+    """The product of links of every node."""
+    paths: list[Matrix] = []
     for node in nodes:
         u = link_at(lattice, links, node.direction, here, hops_to(node.offset))
-        del stack[node.depth - 1 :]
-        if node.depth == 1:
-            stack.append(dag(u) if node.backward else u)
+        if node.parent < 0:
+            paths.append(dag(u) if node.backward else u)
         else:
-            stack.append((mul_dag if node.backward else mul)(stack[-1], u))
-        yield node, stack[-1]
+            paths.append((mul_dag if node.backward else mul)(paths[node.parent], u))
+    return paths
 
 
 def _products_along(
-    lattice: Lattice, links: Array, direction: Array, nodes: Sequence[Node], here: Array
-) -> Iterator[tuple[Node, Matrix, Matrix]]:
+    lattice: Lattice, links: Array, direction: Array, nodes: Sequence[Node], here: Array, paths: Sequence[Matrix]
+) -> list[Matrix]:
+    """Their derivatives along an algebra field."""
     moved: list[Matrix] = []
-    paths: list[Matrix] = []
-    for node, path in _products(lattice, links, nodes, here):
+    for node in nodes:
         u = link_at(lattice, links, node.direction, here, hops_to(node.offset))
         y = link_at(lattice, direction, node.direction, here, hops_to(node.offset))
-        del moved[node.depth - 1 :], paths[node.depth - 1 :]
-        if node.depth == 1:
+        if node.parent < 0:
             moved.append(dag(mul(y, u)) if node.backward else mul(y, u))
         else:
-            moved.append((backward_along if node.backward else forward_along)(paths[-1], moved[-1], u, y))
-        paths.append(path)
-        yield node, path, moved[-1]
+            formula = backward_along if node.backward else forward_along
+            moved.append(formula(paths[node.parent], moved[node.parent], u, y))
+    return moved
 
 
 def number_at(lattice: Lattice, numbers: Array, here: Array, offset: Offset = ()) -> Number:
@@ -162,8 +176,8 @@ def number_at(lattice: Lattice, numbers: Array, here: Array, offset: Offset = ()
     return xp.take(flat, reach(lattice, xp, here, hops_to(offset)), axis=0)
 
 
-def _leaf(lattice: Lattice, weights: Array, here: Array, leaf: Factor) -> Number:
-    word, offset, conjugate = leaf
+def _factor(lattice: Lattice, weights: Array, here: Array, factor: Factor) -> Number:
+    word, offset, conjugate = factor
     value = number_at(lattice, weights[word, ...], here, offset)
     return conj(value) if conjugate else value
 
@@ -194,11 +208,9 @@ def loop_traces(lattice: Lattice, links: Array, words: Words) -> Array:
     """
     xp = array_namespace(links)
     here = all_slots(lattice, xp)
-    found: dict[int, Array] = {}
-    for node, path in _products(lattice, links, trace_nodes(words, lattice.ndim), here):
-        for word, _, _ in node.leaves:
-            found[word] = to_lanes(lattice, trace(path))
-    return xp.stack([found[w] for w in range(len(words))])
+    nodes, ends = trace_nodes(words, lattice.ndim)
+    paths = _products(lattice, links, nodes, here)
+    return xp.stack([to_lanes(lattice, trace(paths[end])) for end in ends])
 
 
 @kernel("links", "direction")
@@ -206,11 +218,9 @@ def loop_traces_along(lattice: Lattice, links: Array, direction: Array, words: W
     """Derivatives of :func:`loop_traces` along an algebra field."""
     xp = array_namespace(links)
     here = all_slots(lattice, xp)
-    found: dict[int, Array] = {}
-    for node, _, moved in _products_along(lattice, links, direction, trace_nodes(words, lattice.ndim), here):
-        for word, _, _ in node.leaves:
-            found[word] = to_lanes(lattice, trace(moved))
-    return xp.stack([found[w] for w in range(len(words))])
+    nodes, ends = trace_nodes(words, lattice.ndim)
+    moved = _products_along(lattice, links, direction, nodes, here, _products(lattice, links, nodes, here))
+    return xp.stack([to_lanes(lattice, trace(moved[end])) for end in ends])
 
 
 @kernel("links")
@@ -232,12 +242,16 @@ def loop_gradient(lattice: Lattice, links: Array, words: Words, weights: Array) 
     xp = array_namespace(links)
     here = all_slots(lattice, xp)
     check_numbers(lattice, weights, len(words), "weights")
+    nodes, heads = half_walks(words, lattice.ndim)
+    paths = _products(lattice, links, nodes, here)
     result = []
-    for mu, nodes in enumerate(gradient_nodes(words, lattice.ndim)):
-        total = zero_like(link_at(lattice, links, mu, here))
-        for node, path in _products(lattice, links, nodes, here):
-            for leaf in node.leaves:
-                total = add_scaled(total, _leaf(lattice, weights, here, leaf), path)
+    for found in heads:
+        total = nought = zero_like(link_at(lattice, links, 0, here))
+        for head in found:
+            tails = nought
+            for node, factor in head.tails:
+                tails = add_scaled(tails, conj(_factor(lattice, weights, here, factor)), paths[node])
+            total = add(total, mul_dag(paths[head.node], tails))
         result.append(to_field(lattice, trace_gradient(total)))
     return xp.stack(result)
 
@@ -261,14 +275,20 @@ def loop_gradient_vjp(lattice: Lattice, links: Array, words: Words, weights: Arr
     xp = array_namespace(links)
     here = all_slots(lattice, xp)
     check_numbers(lattice, weights, len(words), "weights")
+    nodes, heads = half_walks(words, lattice.ndim)
+    paths = _products(lattice, links, nodes, here)
+    moved = _products_along(lattice, links, bar, nodes, here, paths)
     result = []
-    for mu, nodes in enumerate(gradient_nodes(words, lattice.ndim)):
-        loops = along = zero_like(link_at(lattice, links, mu, here))
-        for node, path, moved in _products_along(lattice, links, bar, nodes, here):
-            for leaf in node.leaves:
-                weight = _leaf(lattice, weights, here, leaf)
-                loops = add_scaled(loops, weight, path)
-                along = add_scaled(along, weight, moved)
+    for mu, found in enumerate(heads):
+        loops = along = nought = zero_like(link_at(lattice, links, mu, here))
+        for head in found:
+            tails = change = nought
+            for node, factor in head.tails:
+                weight = conj(_factor(lattice, weights, here, factor))
+                tails = add_scaled(tails, weight, paths[node])
+                change = add_scaled(change, weight, moved[node])
+            loops = add(loops, mul_dag(paths[head.node], tails))
+            along = add(along, product_along(paths[head.node], moved[head.node], tails, change))
         result.append(to_field(lattice, trace_gradient_bar(loops, along, link_at(lattice, bar, mu, here))))
     return xp.stack(result)
 
@@ -277,7 +297,7 @@ def loop_gradient_vjp(lattice: Lattice, links: Array, words: Words, weights: Arr
 def _product(lattice: Lattice, traces: Array, here: Array, factors: Sequence[Factor], first: Number) -> Number:
     value = first
     for factor in factors:
-        value = value * _leaf(lattice, traces, here, factor)
+        value = value * _factor(lattice, traces, here, factor)
     return value
 
 

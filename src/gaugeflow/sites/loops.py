@@ -17,6 +17,11 @@ def backward_along(path: Matrix, moved: Matrix, u: Matrix, y: Matrix) -> Matrix:
     return sub(mul_dag(moved, u), mul(mul_dag(path, u), y))
 
 
+def product_along(a: Matrix, a_moved: Matrix, b: Matrix, b_moved: Matrix) -> Matrix:
+    """Derivative of ``a b^dagger``."""
+    return add(mul_dag(a_moved, b), mul_dag(a, b_moved))
+
+
 def trace_gradient(loops: Matrix) -> Matrix:
     """Gradient of ``Re tr loops`` when the first link of the loops moves."""
     return scale(-0.5, project(loops))

@@ -1,13 +1,15 @@
 """Training of flows with hand-derived gradients."""
 
 from gaugeflow.training.adam import Adam, AdamState, constant, cosine, exponential
-from gaugeflow.training.least_squares import LinearFit, fit_linear
+from gaugeflow.training.gauss_newton import GaussNewton, gauss_newton
+from gaugeflow.training.least_squares import LinearFit, fit_linear, select_fields
 from gaugeflow.training.loop import History, Trained, held_out_ess, train
 from gaugeflow.training.loss import LossValue, log_variance, log_weight, reverse_kl, reverse_kl_path
 
 __all__ = [
     "Adam",
     "AdamState",
+    "GaussNewton",
     "History",
     "LinearFit",
     "LossValue",
@@ -16,10 +18,12 @@ __all__ = [
     "cosine",
     "exponential",
     "fit_linear",
+    "gauss_newton",
     "held_out_ess",
     "log_variance",
     "log_weight",
     "reverse_kl",
     "reverse_kl_path",
+    "select_fields",
     "train",
 ]
