@@ -53,8 +53,12 @@ class _Places:
         return reached // lattice.n_folds, reached % lattice.n_folds
 
 
+def _integers(rows, columns):
+    return np.array(rows, dtype=np.int64).reshape(-1, columns)
+
+
 def _nodes(nodes, place):
-    return np.array([(node.parent, node.direction, place(node.offset), int(node.backward)) for node in nodes])
+    return _integers([(node.parent, node.direction, place(node.offset), int(node.backward)) for node in nodes], 4)
 
 
 @lru_cache(maxsize=32)
@@ -81,8 +85,8 @@ def _gradient_tables(lattice, words):
     return (
         table,
         np.array(ranges),
-        np.array(heads).reshape(-1, 3),
-        np.array(tails).reshape(-1, 4),
+        _integers(heads, 3),
+        _integers(tails, 4),
         *place.tables(),
     )
 
@@ -97,7 +101,7 @@ def _term_tables(lattice, terms):
             factors += [(word, place(offset), int(conjugate)) for word, offset, conjugate in image]
             images.append(len(factors))
         ranges.append(len(images) - 1)
-    return np.array(ranges), np.array(images), np.array(factors), *place.tables()
+    return np.array(ranges), np.array(images), _integers(factors, 3), *place.tables()
 
 
 @lru_cache(maxsize=32)
@@ -112,7 +116,7 @@ def _weight_tables(lattice, terms, n_words):
             factors += [(word, place(offset), int(conjugate)) for word, offset, conjugate in others]
             products.append((k, begin, len(factors)))
         ranges.append(len(products))
-    return np.array(ranges), np.array(products).reshape(-1, 3), np.array(factors).reshape(-1, 3), *place.tables()
+    return np.array(ranges), _integers(products, 3), _integers(factors, 3), *place.tables()
 
 
 @inline

@@ -216,6 +216,16 @@ def contraction(term: Term, other: Term, n: int) -> Sum:
     }
 
 
+def words(terms: Iterable[Term]) -> frozenset[Steps]:
+    """Shapes of all loops in all images of classes, each in one of its two senses."""
+    return frozenset(
+        min(normal(way)[1] for way in (loop, reverse(loop)))
+        for term in terms
+        for image in images(term)
+        for loop in image
+    )
+
+
 def closure(terms: Iterable[Term], n: int) -> tuple[Term, ...]:
     """The smallest set of classes that holds ``terms``, in their order, and their Laplacians, constants aside."""
     found = list(dict.fromkeys(terms))

@@ -39,5 +39,10 @@ def systems() -> dict[str, System]:
             "4D SU(3) 12^4 at beta 5.95, 6.00, 6.05: replica exchange with flows (T-REX), about an hour; --quick: 8^4",
             "gaugeflow.systems.trex",
         ),
+        System(
+            "trivialising",
+            "2D U(1), SU(2), SU(3) on 16 x 16 and 4D SU(3) by trivialising gradient flows, trained here; --quick: SU(3)",
+            "gaugeflow.systems.trivialising",
+        ),
     )
     return {system.name: system for system in known}
