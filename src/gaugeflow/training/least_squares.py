@@ -23,7 +23,7 @@ class LinearFit(NamedTuple):
     variance_flow: float
 
 
-def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10) -> LinearFit:
+def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10, damping: float = 0.0) -> LinearFit:
     """Least-squares coefficients of the fields of a flow.
 
     Parameters
@@ -34,6 +34,9 @@ def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10) -> LinearFit:
         ``(n_configurations,)`` values of O = dS / d(step).
     cut
         Directions in which h fluctuates less than this, relative to the largest, are left out.
+    damping
+        Added to the eigenvalues of the matrix of correlations of h, whose mean is 1: coefficients stay small in
+        directions in which h hardly fluctuates.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10) -> LinearFit:
     unit = fluctuation / scale
     values, vectors = xp.linalg.eigh(unit @ unit.T / count)
     keep = values > cut * xp.max(values)
-    inverse = xp.where(keep, 1.0 / xp.where(keep, values, xp.ones_like(values)), xp.zeros_like(values))
+    inverse = xp.where(keep, 1.0 / xp.where(keep, values + damping, xp.ones_like(values)), xp.zeros_like(values))
     projected = vectors.T @ (unit @ wanted / count)
     coefficients = (vectors @ (inverse * projected)) / scale[:, 0]
     rest = wanted - coefficients @ fluctuation
