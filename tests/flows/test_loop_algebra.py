@@ -50,7 +50,7 @@ def test_luescher(ndim):
     assert len(first) == (7 if ndim == 2 else 11)  # pairs of plaquettes out of a plane beside those in it
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4])
+@pytest.mark.parametrize("n", [1, 2, 3, pytest.param(4, marks=pytest.mark.slow)])
 def test_laplacian_and_contraction(n, rng):
     """Sums of second differences along all generators of a link, against joined and split loops; products likewise."""
     lattice = Lattice((4, 4))
@@ -135,6 +135,8 @@ def test_errors():
         LoopPotential(Lattice((4, 4)), 3, ())
     with pytest.raises(ValueError, match="expected loops in 3 dimensions"):
         LoopPotential(Lattice((4, 4, 4)), 3, (loop_algebra.plaquette(2),))
+    with pytest.raises(ValueError, match="expected closed loops"):
+        LoopPotential(Lattice((4, 4)), 3, ((((0, 0), (1, 2)),),))
     with pytest.raises(ValueError, match=r"direction 1 of extent 2 is too short .* on 3 sites"):
         LoopPotential(Lattice((4, 2)), 3, (FIRST_ORDER["rectangle"][0],))
     with pytest.raises(ValueError, match="word: expected a closed walk"):

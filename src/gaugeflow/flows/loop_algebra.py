@@ -43,6 +43,14 @@ def links_of(loop: Loop) -> Iterator[tuple[int, Site, int]]:
         site = after
 
 
+def is_closed(loop: Loop) -> bool:
+    """Whether the walk has steps and ends where it starts."""
+    site, steps = loop
+    for step in steps:
+        site = hop(site, step)
+    return bool(steps) and site == loop[0]
+
+
 def normal(loop: Loop) -> Loop:
     """The smallest of the starting points."""
     site, steps = loop

@@ -42,6 +42,8 @@ class LoopPotential:
         for term in self.classes:
             if any(len(site) != self.lattice.ndim for site, _ in term):
                 raise ValueError(f"classes: expected loops in {self.lattice.ndim} dimensions, got {term}")
+            if not all(loop_algebra.is_closed(loop) for loop in term):
+                raise ValueError(f"classes: expected closed loops, got {term}")
         for image in (image for term in self.classes for image in loop_algebra.images(term)):
             for mu, extent in enumerate(self.lattice.shape):
                 sites = [s[mu] for loop in image for _, s, _ in loop_algebra.links_of(loop)]
