@@ -19,7 +19,7 @@ from gaugeflow.systems.trivialising import QUICK, Settings, Target, exact_plaque
 def test_u1(tmp_path):
     """U(1) at beta = 1 on 8 x 8, trained on 4 x 4: plaquette 0.4463899659 within 3.5 sigma (seed 4), ESS above 90 %."""
     target = Target(1, 1.0, (8, 8), (4, 4), n_classes=None, knots=3, steps=5)
-    settings = Settings((target,), 64, 6, newton_steps=1, newton_blocks=3, held_out_blocks=1, sample_blocks=4)
+    settings = Settings((target,), 64, 6, newton_blocks=3, held_out_blocks=1, sample_blocks=4)
     stages = []
     report = run(out=tmp_path, seed=4, settings=settings, progress=lambda stage, done, total: stages.append(stage))
     (row,) = report.json

@@ -54,6 +54,8 @@ class Target:
         Classes of loops; None: all those of Luescher's expansion to first order.
     knots, steps
         Of the flow.
+    newton_steps
+        Gauss-Newton steps after the linear fits.
     published
         Effective sample size of arXiv:2212.08469.
     """
@@ -65,6 +67,7 @@ class Target:
     n_classes: int | None = 53
     knots: int = 5
     steps: int = 10
+    newton_steps: int = 1
     published: float | None = None
 
     @property
@@ -86,12 +89,11 @@ class Settings:
         Target(2, 2.2),
         Target(1, 2.0),
         Target(1, 1.0),
-        Target(3, 2.0, (4, 4, 4, 4), (4, 4, 4, 4), None, 4, 8),
-        Target(3, 1.0, (4, 4, 4, 4), (4, 4, 4, 4), None, 4, 8),
+        Target(3, 2.0, (4, 4, 4, 4), (4, 4, 4, 4), None, 4, 8, 0),
+        Target(3, 1.0, (4, 4, 4, 4), (4, 4, 4, 4), None, 4, 8, 0),
     )
     batch: int = 64
     fit_blocks: int = 16
-    newton_steps: int = 0
     newton_blocks: int = 12
     held_out_blocks: int = 4
     sample_blocks: int = 8
@@ -166,12 +168,12 @@ def learn(target: Target, settings: Settings, classes: tuple[Any, ...], rng: Rng
         progress(f"{target.name}: linear fit", i + 1, target.knots)
     params: Params = flow.interpolated(np.stack(columns, axis=1))
     source, action = WilsonAction(lattice, 0.0), WilsonAction(lattice, target.beta)
-    for step in range(settings.newton_steps):
+    for step in range(target.newton_steps):
         here = rng.stream("newton").stream(step)
         count = settings.newton_blocks
         blocks = _sources(lattice, n, 0.0, here, settings.batch, count + settings.held_out_blocks)
         params = gauss_newton(flow, params, source, action, blocks[:count], blocks[count:]).params
-        progress(f"{target.name}: Gauss-Newton", step + 1, settings.newton_steps)
+        progress(f"{target.name}: Gauss-Newton", step + 1, target.newton_steps)
     return Learned(flow, params)
 
 
