@@ -4,7 +4,7 @@ import math
 
 from numba.extending import overload
 
-from gaugeflow.sites import adjoint, clover, exponential, gauge, jacobian, matrix, residual, smeared, unitary
+from gaugeflow.sites import adjoint, clover, exponential, gauge, jacobian, loops, matrix, residual, smeared, unitary
 from gaugeflow_numba import lanes, simd  # noqa: F401  (their overloads of the element functions)
 from gaugeflow_numba._jit import teach
 
@@ -14,6 +14,7 @@ _NOT_SITE_FUNCTIONS = {"unrolled", "generated", "generators", "size", "memory_si
 _CALLED = {
     "coefficients",
     "coefficients_vjp",
+    "exp_bar",
     "fill",
     "fill_around",
     "fill_loops",
@@ -43,7 +44,7 @@ def _(matrix):
     return lambda matrix: n
 
 
-for _module in (matrix, exponential, gauge, clover, unitary, adjoint, jacobian, residual, smeared):
+for _module in (matrix, exponential, gauge, clover, unitary, adjoint, jacobian, residual, smeared, loops):
     for _function in _functions(_module):
         called = getattr(_function, "large", False) or _function.__name__ in _CALLED
         teach(_function, inlined=not called)

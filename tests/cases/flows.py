@@ -18,7 +18,9 @@ from gaugeflow.flows import (
     SinhArcsinh,
     SmearedSweep,
     Smearing,
+    TrivialisingFlow,
     affine_chain,
+    luescher_classes,
 )
 from gaugeflow.lattice import Box, Lattice
 from gaugeflow.random import Rng
@@ -131,6 +133,19 @@ def _smeared(n, shape, smearing, planes="isotropic", masks="auto", fold=None, si
     return factory
 
 
+def _trivialising(n, shape, order, size, steps, fold=None):
+    """A trivialising flow whose log det the integrator finds to 1e-7: small coefficients that hardly depend on time."""
+
+    def factory():
+        lattice = Lattice(shape, fold)
+        flow = TrivialisingFlow(lattice, n, luescher_classes(len(shape), n, order), knots=3, steps=steps)
+        rng = np.random.default_rng(n)
+        c = size * rng.normal(size=(len(flow.classes), 1)) * (1.0 + 0.1 * rng.normal(size=flow.shape))
+        return flow, lattice, {"c": c}, links(lattice, n, 2)
+
+    return factory
+
+
 def _chain():
     lattice = Lattice((2, 2))
     flow = Chain((ResidualSweep(lattice, 3), ResidualSweep(lattice, 3, (SMEARED,), reverse=True)))
@@ -155,6 +170,10 @@ GAUGE_FLOWS = {
     "smeared SU(2), folded": _smeared(2, (2, 4), Smearing((0.1,), 1, (0,), 0.0), masks="parity", fold=(1, 2)),
     "smeared SU(3)": _smeared(3, (2, 2), Smearing((0.06, 0.08), 1, (0, 2))),
     "chain SU(3)": _chain,
+    "trivialising U(1), folded": _trivialising(1, (4, 4), 1, 1e-3, 12, (2, 1)),
+    "trivialising U(1) 4D": _trivialising(1, (3, 3, 3, 3), 1, 2e-4, 6),
+    "trivialising SU(2)": _trivialising(2, (3, 3), 1, 1e-3, 12),
+    "trivialising SU(3)": _trivialising(3, (3, 3), 1, 1e-3, 12),
 }
 SCALAR_FLOWS = {
     "neighbour affine": _neighbour_affine,

@@ -85,6 +85,11 @@ class Case:
         return self.asarray(np.stack([np.arange(self.lattice.volume), forward, last[backward[backward]]]))
 
     @property
+    def traces(self):
+        """A complex number for each of four words and each site."""
+        return self.asarray(np.ascontiguousarray(np.asarray(self.links)[:4, :, 0, 0]))
+
+    @property
     def key(self):
         return self.asarray(Rng(11).at(self.n).words())
 
@@ -92,6 +97,15 @@ class Case:
         """A coefficient for each of ``count`` loops and each configuration."""
         return self.asarray(np.random.default_rng(count).uniform(0.5, 2.0, size=(count, self.batch)))
 
+
+WORDS = ((1, 2, -1, -2), (1, 1, 3, -1, -1, -3), (1, 2, -1, -2, 1, 2, -1, -2), (4, -1, 2, -4, 1, -2))
+"""Plaquette, rectangle, plaquette twice, chair."""
+TERMS = (
+    (((0, (0, 0, 0, 0), False),),),
+    (((1, (0, 0, 0, 0), False), (0, (1, -1, 0, 0), True)), ((3, (0, 0, 1, 0), False), (2, (0, 0, 0, 2), False))),
+    (((0, (0, 0, 0, 0), False), (0, (0, 0, 0, 0), False), (2, (0, 1, 0, 0), True)),),
+)
+"""Polynomials of one, two and three traces."""
 
 KERNELS = {
     "activate": lambda c: (c.features(2), ("leaky relu", "silu", "tanh")[c.n % 3], 0.1),
@@ -107,11 +121,16 @@ KERNELS = {
     "convolve_features_vjp": lambda c: (c.features(7), c.features(7 * c.n - 5, 4), c.taps),
     "evolve": lambda c: (c.links, c.algebra, -0.3),
     "flow_stage": lambda c: (c.links, c.algebra, -1.0 * c.algebra, 0.2, -1.5),
+    "flow_stage_vjp": lambda c: (c.algebra, -1.0 * c.algebra),
     "from_ambient": lambda c: (c.links, c.matrices),
     "gauge_transform": lambda c: (c.links, c.links[0, ...]),
     "haar_field": lambda c: (c.key, c.lattice.ndim, c.n, c.batch),
     "heatbath": lambda c: (c.ordered, 20.0 * c.weights(len(c.lattice.planes)), c.key),
     "inner": lambda c: (c.algebra, c.links),
+    "loop_gradient": lambda c: (c.links, WORDS, c.traces),
+    "loop_gradient_vjp": lambda c: (c.links, WORDS, c.traces, c.algebra),
+    "loop_traces": lambda c: (c.links, WORDS),
+    "loop_traces_along": lambda c: (c.links, c.algebra, WORDS),
     "momentum_field": lambda c: (c.key, c.lattice.ndim, c.n, c.batch),
     "neighbour_sum": lambda c: (c.scalars,),
     "newton_schulz": lambda c: (c.matrices[0, ...],),
@@ -141,6 +160,8 @@ KERNELS = {
     "smeared_update": lambda c: (c.links, MU, c.sites, c.loops),
     "smeared_update_vjp": lambda c: (c.links, MU, c.sites, c.loops, c.weights(1)[0, ...], c.matrices),
     "to_ambient": lambda c: (c.links, c.algebra),
+    "trace_terms": lambda c: (c.traces, TERMS),
+    "trace_weights": lambda c: (c.traces, TERMS, c.weights(len(TERMS))),
     "uniform_field": lambda c: (c.key, 3, c.batch),
     "wilson_force": lambda c: (c.links, c.weights(len(c.lattice.planes))),
 }

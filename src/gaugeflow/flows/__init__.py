@@ -8,6 +8,7 @@ from gaugeflow.flows.pointwise import SinhArcsinh
 from gaugeflow.flows.residual import ResidualSweep
 from gaugeflow.flows.smeared import SmearedSweep
 from gaugeflow.flows.smearing import Smearing
+from gaugeflow.flows.trivialising import TrivialisingFlow, luescher_classes
 
 __all__ = [
     "AffineCoupling",
@@ -18,6 +19,8 @@ __all__ = [
     "SinhArcsinh",
     "SmearedSweep",
     "Smearing",
+    "TrivialisingFlow",
     "affine_chain",
     "evaluate",
+    "luescher_classes",
 ]

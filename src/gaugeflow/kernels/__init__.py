@@ -14,6 +14,15 @@ from gaugeflow.kernels.gauge import (
     wilson_force,
 )
 from gaugeflow.kernels.heatbath import heatbath, overrelax
+from gaugeflow.kernels.loops import (
+    flow_stage_vjp,
+    loop_gradient,
+    loop_gradient_vjp,
+    loop_traces,
+    loop_traces_along,
+    trace_terms,
+    trace_weights,
+)
 from gaugeflow.kernels.network import activate, activate_vjp, convolve_features, convolve_features_vjp
 from gaugeflow.kernels.random import haar_field, momentum_field, normal_field, uniform_field
 from gaugeflow.kernels.residual import (
@@ -48,11 +57,16 @@ __all__ = [
     "convolve_features_vjp",
     "evolve",
     "flow_stage",
+    "flow_stage_vjp",
     "from_ambient",
     "gauge_transform",
     "haar_field",
     "heatbath",
     "inner",
+    "loop_gradient",
+    "loop_gradient_vjp",
+    "loop_traces",
+    "loop_traces_along",
     "momentum_field",
     "neighbour_sum",
     "newton_schulz",
@@ -82,6 +96,8 @@ __all__ = [
     "smeared_update",
     "smeared_update_vjp",
     "to_ambient",
+    "trace_terms",
+    "trace_weights",
     "uniform_field",
     "wilson_force",
 ]

@@ -44,5 +44,10 @@ def systems() -> dict[str, System]:
             "2D phi^4, L = 6 ... 14 at fixed L / xi: affine flows beside Metropolis and HMC, broken phase; --quick: L <= 10",
             "gaugeflow.systems.phi4",
         ),
+        System(
+            "trivialising",
+            "2D U(1), SU(2), SU(3) on 16 x 16 and 4D SU(3) by trivialising gradient flows, trained here; --quick: SU(3)",
+            "gaugeflow.systems.trivialising",
+        ),
     )
     return {system.name: system for system in known}

@@ -109,3 +109,30 @@ def replicas(path: Path, betas: Sequence[float], charge: Any, local: Any, walker
         axis.set_xlabel("local steps")
     figure.savefig(path, dpi=150)
     return path
+
+
+def sample_sizes(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Effective sample size of every target, with published ones."""
+    figure, axes = panels()
+    axis = axes[0, 0]
+    place = np.arange(len(rows))
+    axis.bar(place, [row["ess"] for row in rows], yerr=[row["ess_error"] for row in rows], capsize=3, label="this flow")
+    known = [i for i, row in enumerate(rows) if row["ess_published"] is not None]
+    if known:
+        axis.plot(known, [rows[i]["ess_published"] for i in known], "k_", ms=24, mew=2, label="published")
+    axis.set(ylabel="ESS", ylim=(0.0, 1.05))
+    axis.set_xticks(place, [row["target"] for row in rows], rotation=30, ha="right")
+    axis.legend(loc="lower left")
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def weights(path: Path, samples: Mapping[str, Any]) -> Path:
+    """Histograms of log-weights."""
+    figure, axes = panels()
+    for name, weight in samples.items():
+        axes[0, 0].hist(weight - np.mean(weight), bins=40, histtype="step", density=True, label=name)
+    axes[0, 0].set(xlabel=r"$\log w - \langle\log w\rangle$", ylabel="density")
+    axes[0, 0].legend(fontsize=7)
+    figure.savefig(path, dpi=150)
+    return path

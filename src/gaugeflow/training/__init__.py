@@ -2,7 +2,8 @@
 
 from gaugeflow.training.adam import Adam, AdamState, constant, cosine, exponential
 from gaugeflow.training.anneal import Stage, anneal
-from gaugeflow.training.least_squares import LinearFit, fit_linear
+from gaugeflow.training.gauss_newton import GaussNewton, gauss_newton
+from gaugeflow.training.least_squares import LinearFit, fit_linear, select_fields
 from gaugeflow.training.loop import History, Trained, held_out_ess, train, train_from_prior
 from gaugeflow.training.loss import (
     LossValue,
@@ -17,6 +18,7 @@ from gaugeflow.training.prior import PriorAction, PriorEnsemble
 __all__ = [
     "Adam",
     "AdamState",
+    "GaussNewton",
     "History",
     "LinearFit",
     "LossValue",
@@ -29,12 +31,14 @@ __all__ = [
     "cosine",
     "exponential",
     "fit_linear",
+    "gauss_newton",
     "held_out_ess",
     "log_variance",
     "log_weight",
     "reverse_kl",
     "reverse_kl_path",
     "reverse_kl_reinforce",
+    "select_fields",
     "train",
     "train_from_prior",
 ]

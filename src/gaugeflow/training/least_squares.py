@@ -7,6 +7,7 @@ quadratic in c (arXiv:2603.02984).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from array_api_compat import array_namespace
@@ -22,7 +23,7 @@ class LinearFit(NamedTuple):
     variance_flow: float
 
 
-def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10) -> LinearFit:
+def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10, damping: float = 0.0) -> LinearFit:
     """Least-squares coefficients of the fields of a flow.
 
     Parameters
@@ -33,6 +34,9 @@ def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10) -> LinearFit:
         ``(n_configurations,)`` values of O = dS / d(step).
     cut
         Directions in which h fluctuates less than this, relative to the largest, are left out.
+    damping
+        Added to the eigenvalues of the matrix of correlations of h, whose mean is 1: coefficients stay small in
+        directions in which h hardly fluctuates.
 
     Returns
     -------
@@ -55,7 +59,7 @@ def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10) -> LinearFit:
     unit = fluctuation / scale
     values, vectors = xp.linalg.eigh(unit @ unit.T / count)
     keep = values > cut * xp.max(values)
-    inverse = xp.where(keep, 1.0 / xp.where(keep, values, xp.ones_like(values)), xp.zeros_like(values))
+    inverse = xp.where(keep, 1.0 / xp.where(keep, values + damping, xp.ones_like(values)), xp.zeros_like(values))
     projected = vectors.T @ (unit @ wanted / count)
     coefficients = (vectors @ (inverse * projected)) / scale[:, 0]
     rest = wanted - coefficients @ fluctuation
@@ -64,3 +68,52 @@ def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10) -> LinearFit:
         float(xp.sum(wanted**2)) / (count - 1),
         float(xp.sum(rest**2)) / (count - 1 - fields),
     )
+
+
+def select_fields(h: Array, operator: Array, count: int, *, start: Sequence[int] = ()) -> tuple[int, ...]:
+    """Fields chosen one by one, each the one that lowers the variance of :func:`fit_linear` most.
+
+    Parameters
+    ----------
+    h, operator
+        As for :func:`fit_linear`; dependent fields do no harm.
+    count
+        Number of fields to choose.
+    start
+        Fields that are taken in any case, first.
+
+    Returns
+    -------
+    tuple of int
+        Rows of h in the order in which they were chosen; fewer than ``count`` where nothing is left to choose.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than ``count`` fields.
+    """
+    xp = array_namespace(h)
+    if not len(start) <= count <= h.shape[0]:
+        raise ValueError(f"select_fields: expected a count of {len(start)} to {h.shape[0]}, got {count}")
+    rest = h - xp.mean(h, axis=1, keepdims=True)
+    norm = xp.sqrt(xp.sum(rest**2, axis=1, keepdims=True))
+    rest = rest / xp.where(norm > 0.0, norm, xp.ones_like(norm))
+    wanted = operator - xp.mean(operator)
+    chosen: list[int] = []
+    for step in range(count):
+        squares = xp.sum(rest**2, axis=1)
+        gain = xp.where(squares > _DEPENDENT, (rest @ wanted) ** 2 / xp.where(squares > 0.0, squares, 1.0), -1.0)
+        best = start[step] if step < len(start) else int(xp.argmax(gain))
+        if step >= len(start) and float(gain[best]) < 0.0:
+            break
+        chosen.append(best)
+        if float(squares[best]) > _DEPENDENT:
+            unit = rest[best, :] / xp.sqrt(squares[best])
+            wanted = wanted - unit * xp.sum(unit * wanted)
+            rest = rest - (rest @ unit)[:, None] * unit[None, :]
+            rest = xp.where((xp.arange(rest.shape[0]) == best)[:, None], 0.0, rest)
+    return tuple(chosen)
+
+
+_DEPENDENT = 1e-8
+"""What is left of the square of a unit vector that others span, up to rounding."""
