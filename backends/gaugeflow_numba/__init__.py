@@ -8,7 +8,7 @@ from functools import cache
 
 class _Backend:
     name = "numba"
-    _modules = ("gauge", "scalar", "residual", "smear", "smeared", "random", "heatbath")
+    _modules = ("gauge", "scalar", "residual", "smear", "smeared", "random", "heatbath", "network")
 
     def accepts(self, array):
         return type(array).__module__.partition(".")[0] == "numpy"

@@ -63,6 +63,22 @@ class Case:
     def scalars(self):
         return self.asarray(scalars(self.lattice, self.batch).astype(np.zeros(0, self.dtype).real.dtype))
 
+    def features(self, channels, seed=0):
+        """Features ``(channels, n_blocks, lanes)``."""
+        x = np.stack([scalars(self.lattice, self.batch, seed + c) for c in range(channels)])
+        return self.asarray(x.astype(np.zeros(0, self.dtype).real.dtype))
+
+    def matrix(self, *shape):
+        """Numbers that depend on the shape alone."""
+        return self.asarray(np.random.default_rng(shape).normal(size=shape).astype(np.zeros(0, self.dtype).real.dtype))
+
+    @property
+    def taps(self):
+        """Three translations: none, one forward, two backward and one along the last direction."""
+        forward, backward = self.lattice.slot_neighbour[0].astype(np.int64)
+        last = self.lattice.slot_neighbour[-1, 0]
+        return self.asarray(np.stack([np.arange(self.lattice.volume), forward, last[backward[backward]]]))
+
     @property
     def key(self):
         return self.asarray(Rng(11).at(self.n).words())
@@ -73,7 +89,17 @@ class Case:
 
 
 KERNELS = {
+    "activate": lambda c: (c.features(2), ("leaky relu", "silu", "tanh")[c.n % 3], 0.1),
+    "activate_vjp": lambda c: (
+        c.features(2),
+        c.features(2, 5),
+        c.features(2, 9),
+        ("leaky relu", "silu", "tanh")[c.n % 3],
+        0.1,
+    ),
     "clover": lambda c: (c.links,),
+    "convolve_features": lambda c: (c.features(5), c.matrix(3, 7 * c.n - 5, 5), c.matrix(7 * c.n - 5), c.taps),
+    "convolve_features_vjp": lambda c: (c.features(7), c.features(7 * c.n - 5, 4), c.taps),
     "evolve": lambda c: (c.links, c.algebra, -0.3),
     "flow_stage": lambda c: (c.links, c.algebra, -1.0 * c.algebra, 0.2, -1.5),
     "from_ambient": lambda c: (c.links, c.matrices),

@@ -14,6 +14,7 @@ from gaugeflow.kernels.gauge import (
     wilson_force,
 )
 from gaugeflow.kernels.heatbath import heatbath, overrelax
+from gaugeflow.kernels.network import activate, activate_vjp, convolve_features, convolve_features_vjp
 from gaugeflow.kernels.random import haar_field, momentum_field, normal_field, uniform_field
 from gaugeflow.kernels.residual import (
     from_ambient,
@@ -39,7 +40,11 @@ from gaugeflow.kernels.smeared import (
 )
 
 __all__ = [
+    "activate",
+    "activate_vjp",
     "clover",
+    "convolve_features",
+    "convolve_features_vjp",
     "evolve",
     "flow_stage",
     "from_ambient",

@@ -12,7 +12,8 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from gaugeflow.kernels.network import check_features, convolve, convolve_weight
+from gaugeflow import kernels
+from gaugeflow.kernels.network import check_features
 from gaugeflow.kernels.slots import all_slots, reach
 from gaugeflow.lattice import Array, IntArray, Lattice
 from gaugeflow.random import Rng, normal
@@ -121,16 +122,19 @@ class Convolution:
     def forward(self, params: Params, x: Array) -> Array:
         """``(inputs, n_blocks, lanes)`` to ``(outputs, n_blocks, lanes)``."""
         self._check(params, x)
-        y = convolve(self.lattice, x, params["weight"], self.taps)
-        return y + params["bias"][:, None, None] if self.bias else y
+        xp = array_namespace(x)
+        bias = params["bias"] if self.bias else xp.zeros((self.outputs,), dtype=x.dtype)
+        return kernels.convolve_features(self.lattice, x, params["weight"], bias, self.taps)
 
     def vjp(self, params: Params, x: Array, y: Array, y_bar: Array) -> tuple[Params, Array]:
         """Cotangents: a correlation for the weights, the convolution with opposite taps for x."""
         self._check(params, x)
-        weight_bar = convolve_weight(self.lattice, x, y_bar, self.taps)
+        weight_bar, bias_bar = kernels.convolve_features_vjp(self.lattice, x, y_bar, self.taps)
         xp = array_namespace(x)
-        x_bar = convolve(self.lattice, y_bar, xp.permute_dims(params["weight"], (0, 2, 1)), self.taps[::-1])
-        return {"weight": weight_bar} | (_bias_bar(y_bar) if self.bias else {}), x_bar
+        nothing = xp.zeros((self.inputs,), dtype=x.dtype)
+        transposed = xp.permute_dims(params["weight"], (0, 2, 1))
+        x_bar = kernels.convolve_features(self.lattice, y_bar, transposed, nothing, self.taps[::-1])
+        return {"weight": weight_bar} | ({"bias": bias_bar} if self.bias else {}), x_bar
 
 
 def _bias_bar(y_bar: Array) -> dict[str, Array]:

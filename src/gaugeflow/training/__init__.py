@@ -1,9 +1,18 @@
 """Training of flows with hand-derived gradients."""
 
 from gaugeflow.training.adam import Adam, AdamState, constant, cosine, exponential
+from gaugeflow.training.anneal import Stage, anneal
 from gaugeflow.training.least_squares import LinearFit, fit_linear
-from gaugeflow.training.loop import History, Trained, held_out_ess, train
-from gaugeflow.training.loss import LossValue, log_variance, log_weight, reverse_kl, reverse_kl_path
+from gaugeflow.training.loop import History, Trained, held_out_ess, train, train_from_prior
+from gaugeflow.training.loss import (
+    LossValue,
+    log_variance,
+    log_weight,
+    reverse_kl,
+    reverse_kl_path,
+    reverse_kl_reinforce,
+)
+from gaugeflow.training.prior import PriorAction, PriorEnsemble
 
 __all__ = [
     "Adam",
@@ -11,7 +20,11 @@ __all__ = [
     "History",
     "LinearFit",
     "LossValue",
+    "PriorAction",
+    "PriorEnsemble",
+    "Stage",
     "Trained",
+    "anneal",
     "constant",
     "cosine",
     "exponential",
@@ -21,5 +34,7 @@ __all__ = [
     "log_weight",
     "reverse_kl",
     "reverse_kl_path",
+    "reverse_kl_reinforce",
     "train",
+    "train_from_prior",
 ]

@@ -15,9 +15,11 @@ import numpy as np
 from gaugeflow import io, tree
 from gaugeflow.analysis import ess
 from gaugeflow.errors import FormatError
+from gaugeflow.random import Rng
 from gaugeflow.training.adam import Adam, AdamState
 from gaugeflow.training.loss import Loss, log_weight
-from gaugeflow.typing import Action, Array, Ensemble, Flow, Params
+from gaugeflow.training.prior import PriorAction, PriorEnsemble
+from gaugeflow.typing import Action, Array, Ensemble, Flow, Params, Prior
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,18 @@ def held_out_ess(
     return estimate.value, estimate.error
 
 
-def _forever(ensemble: Ensemble, batch: int) -> Iterator[Array]:
+def _forever(ensemble: Ensemble, batch: int, first: int) -> Iterator[Array]:
+    """Batches in order, again and again, without the ``first`` ones."""
+    if isinstance(ensemble, PriorEnsemble):
+        for chunk in ensemble.batches(batch, first):
+            yield chunk.fields
+        first = 0
+    skipped = 0
     while True:
         for chunk in ensemble.batches(batch):
-            yield chunk.fields
+            skipped += 1
+            if skipped > first:
+                yield chunk.fields
 
 
 def train(
@@ -117,9 +127,7 @@ def train(
     if checkpoint is not None and checkpoint.exists():
         current, best, state, history = _load(checkpoint, params)
         spent = history.seconds[-1]
-    batches = _forever(ensemble, batch)
-    for _ in range(state.step):
-        next(batches)
+    batches = _forever(ensemble, batch, state.step)
     start = time.perf_counter() - spent
 
     def evaluate(losses: list[float]) -> None:
@@ -147,6 +155,59 @@ def train(
             evaluate(losses)
             losses = []
     return Trained(best, history)
+
+
+def train_from_prior(
+    flow: Flow,
+    params: Params,
+    prior: Prior,
+    target: Action,
+    *,
+    rng: Rng,
+    loss: Loss,
+    optimiser: Adam,
+    steps: int,
+    batch: int,
+    held_out: int = 1024,
+    evaluate_every: int = 100,
+    patience: int | None = None,
+    checkpoint: Path | None = None,
+    progress: Callable[[int, float], None] = lambda step, ess: None,
+) -> Trained:
+    """Train a flow from a prior to an action: :func:`train` on samples that are drawn anew for every update.
+
+    Parameters
+    ----------
+    flow, params, target, loss, optimiser, steps, batch, evaluate_every, patience, checkpoint, progress
+        As for :func:`train`.
+    prior
+        Distribution of what enters the flow.
+    rng
+        Random numbers of the samples.
+    held_out
+        Samples, the same ones at every evaluation, for the ESS that decides.
+
+    Raises
+    ------
+    FormatError
+        If the checkpoint is not one of this training.
+    """
+    return train(
+        flow,
+        params,
+        PriorAction(prior),
+        target,
+        PriorEnsemble(prior, rng.stream("training"), steps * batch),
+        PriorEnsemble(prior, rng.stream("held out"), held_out),
+        loss=loss,
+        optimiser=optimiser,
+        steps=steps,
+        batch=batch,
+        evaluate_every=evaluate_every,
+        patience=patience,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
 
 
 def _tired(history: History, patience: int | None) -> bool:

@@ -6,10 +6,11 @@ All of them see the log-weight ``log w = -S_target(f(x)) + log det f' + S_source
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
+from gaugeflow.flows import evaluate
 from gaugeflow.typing import Action, Array, Flow, Params
 
 
@@ -32,40 +33,63 @@ def log_weight(flow: Flow, params: Params, source: Action, target: Action, x: Ar
 
 def reverse_kl(flow: Flow, params: Params, source: Action, target: Action, x: Array) -> LossValue:
     """Reverse Kullback-Leibler divergence, minus the mean log-weight (up to a constant)."""
-    y, weight = log_weight(flow, params, source, target, x)
+    at = evaluate(flow, params, x)
+    weight = source.value(x) - target.value(at.y) + at.log_det
     batch = weight.shape[0]
-    gradient, _ = flow.vjp(params, x, y, target.grad(y) * (1.0 / batch), weight * 0.0 - 1.0 / batch)
+    gradient, _ = at.pull_back(target.grad(at.y) * (1.0 / batch), weight * 0.0 - 1.0 / batch)
     xp = array_namespace(weight)
     return LossValue(-float(xp.mean(weight)), gradient, weight)
 
 
-def reverse_kl_path(flow: Any, params: Params, source: Action, target: Action, x: Array) -> LossValue:
+def reverse_kl_path(flow: Flow, params: Params, source: Action, target: Action, x: Array) -> LossValue:
     """Reverse Kullback-Leibler divergence with the path gradient (arXiv:2206.09016, 2403.15881).
 
     The gradient leaves out the score term, whose mean is zero, so that its noise vanishes with the loss: it is the
     parameter part of the VJP with ``y_bar = grad [S_target + log q](y)``, q the density of f(x).  The flow must offer
     ``push_score``.
     """
-    y, weight = log_weight(flow, params, source, target, x)
+    at = evaluate(flow, params, x)
+    weight = source.value(x) - target.value(at.y) + at.log_det
     batch = weight.shape[0]
-    score = flow.push_score(params, x, y, -source.grad(x))
-    gradient, _ = flow.vjp(params, x, y, (target.grad(y) + score) * (1.0 / batch), weight * 0.0)
+    score = at.push_score(-source.grad(x))
+    gradient, _ = at.pull_back((target.grad(at.y) + score) * (1.0 / batch), weight * 0.0)
     xp = array_namespace(weight)
+    return LossValue(-float(xp.mean(weight)), gradient, weight)
+
+
+def reverse_kl_reinforce(flow: Flow, params: Params, source: Action, target: Action, x: Array) -> LossValue:
+    """Reverse Kullback-Leibler divergence with the gradient that needs no gradient of the target (arXiv:2202.01314).
+
+    With ``l = -log w`` at fixed y, the gradient is the mean of ``(l - b) d log q(y)``; the control variate b, the mean
+    of l over all *other* configurations of the batch, leaves it unbiased.  As q is the density of f(x),
+    ``d log q(y) = -d log_det - grad log q(y) . dy``.  The flow must offer ``push_score``.
+    """
+    at = evaluate(flow, params, x)
+    weight = source.value(x) - target.value(at.y) + at.log_det
+    xp = array_namespace(weight)
+    batch = _at_least_two("reverse_kl_reinforce", weight)
+    factor = (weight - xp.mean(weight)) * (1.0 / (batch - 1))
+    gradient, _ = at.pull_back(_times(at.push_score(-source.grad(x)), factor), factor)
     return LossValue(-float(xp.mean(weight)), gradient, weight)
 
 
 def log_variance(flow: Flow, params: Params, source: Action, target: Action, x: Array) -> LossValue:
     """Variance of the log-weights over the batch: ``-log ESS`` to leading order."""
-    y, weight = log_weight(flow, params, source, target, x)
+    at = evaluate(flow, params, x)
+    weight = source.value(x) - target.value(at.y) + at.log_det
     xp = array_namespace(weight)
-    batch = weight.shape[0]
-    if batch < 2:
-        raise ValueError(f"log_variance: expected at least two configurations in a batch, got {batch}")
+    batch = _at_least_two("log_variance", weight)
     deviation = weight - xp.mean(weight)
     bar = deviation * (2.0 / (batch - 1))
-    y_bar = _times(target.grad(y), -bar)
-    gradient, _ = flow.vjp(params, x, y, y_bar, bar)
+    gradient, _ = at.pull_back(_times(target.grad(at.y), -bar), bar)
     return LossValue(float(xp.sum(deviation**2)) / (batch - 1), gradient, weight)
+
+
+def _at_least_two(loss: str, weight: Array) -> int:
+    batch = int(weight.shape[0])
+    if batch < 2:
+        raise ValueError(f"{loss}: expected at least two configurations in a batch, got {batch}")
+    return batch
 
 
 def _times(field: Array, factor: Array) -> Array:
