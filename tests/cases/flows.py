@@ -8,9 +8,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cases.fields import links, scalars
+from cases.fields import links, ordered, scalars
 from gaugeflow import nn, tree
-from gaugeflow.flows import AffineCoupling, Chain, Convolution, ResidualSweep, SmearedSweep, Smearing, affine_chain
+from gaugeflow.flows import (
+    AffineCoupling,
+    AngleFlow,
+    Chain,
+    CircularSpline,
+    Convolution,
+    LoopCoupling,
+    ProjectionMixture,
+    ResidualSweep,
+    SmearedSweep,
+    Smearing,
+    affine_chain,
+    block_chain,
+    plaquette_chain,
+)
 from gaugeflow.lattice import Lattice
 from gaugeflow.random import Rng
 
@@ -124,6 +138,33 @@ def _chain():
     return flow, lattice, params, links(lattice, 3, 2)
 
 
+def _loops(shape, circle, direction, cell=(1, 1), frozen=0, offset=(0, 0), fold=None, fields=links):
+    """One coupling of loops with a convolutional network.
+
+    Log-slopes of splines have kinks at knots, which differences must not meet: rows of many updates start near unity, far
+    from the knots.
+    """
+
+    def factory():
+        lattice = Lattice(shape, fold)
+        blocks = [n // m for n, m in zip(shape, cell, strict=True)]
+        blocks[1 - direction] //= 2 + frozen
+        net = nn.convolutional(Lattice(blocks), (3 + 2 * frozen, 3, circle.channels), activation=nn.Tanh())
+        flow = AngleFlow(lattice, LoopCoupling(lattice, net, circle, direction, cell, frozen, offset))
+        return flow, lattice, shaken(flow, 0.3), fields(lattice, 1, 2)
+
+    return factory
+
+
+def _loop_chain(shape, make):
+    def factory():
+        lattice = Lattice(shape)
+        flow = make(lattice)
+        return flow, lattice, shaken(flow, 0.2), ordered(lattice, 1, 2)
+
+    return factory
+
+
 PLAIN, SMEARED = Convolution(0), Convolution(2, 0.04, -0.7)
 GAUGE_FLOWS = {
     "residual U(1)": _residual(1, (2, 4), (PLAIN,)),
@@ -136,6 +177,16 @@ GAUGE_FLOWS = {
     "smeared SU(2), folded": _smeared(2, (2, 4), Smearing((0.1,), 1, (0,), 0.0), masks="parity", fold=(1, 2)),
     "smeared SU(3)": _smeared(3, (2, 2), Smearing((0.06, 0.08), 1, (0, 2))),
     "chain SU(3)": _chain,
+    "loops, half of the links": _loops((4, 4), CircularSpline(3), 0),
+    "loops, frozen plaquettes, folded": _loops(
+        (8, 4), CircularSpline(3), 1, frozen=2, offset=(3, 1), fold=(2, 2), fields=ordered
+    ),
+    "loops, projections": _loops((4, 4), ProjectionMixture(2), 1, offset=(1, 0)),
+    "loops of rectangles": _loops((8, 4), CircularSpline(2), 0, cell=(4, 1), offset=(2, 1)),
+    "plaquette chain": _loop_chain(
+        (4, 4), lambda x: plaquette_chain(x, 1, (2,), circle=ProjectionMixture(2), frozen=0, single_precision=False)
+    ),
+    "block chain": _loop_chain((4, 4), lambda x: block_chain(x, (3,), circle=CircularSpline(3))),
 }
 SCALAR_FLOWS = {
     "neighbour affine": _neighbour_affine,

@@ -54,6 +54,9 @@ def test_derivatives_of_one_site(name):
     np.testing.assert_allclose(
         np.exp(moved.log_slope), difference(lambda e: circle.evaluate(raw, x + e).y), rtol=1e-9, atol=1e-9
     )
+    np.testing.assert_allclose(
+        moved.curvature(), difference(lambda e: circle.evaluate(raw, x + e).log_slope), rtol=1e-9, atol=1e-9
+    )
     rng = np.random.default_rng(8)
     y_bar, log_bar = rng.normal(size=(2, len(x)))
     raw_bar, x_bar = moved.pull_back(y_bar, log_bar)

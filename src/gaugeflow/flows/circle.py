@@ -21,13 +21,14 @@ TWO_PI = 2.0 * math.pi
 
 
 class Moved(NamedTuple):
-    """Images of angles (not reduced to one turn), log dy/dx, and the pull-back of ``(y_bar, log_bar)``.
+    """Images of angles (not reduced to one turn), log dy/dx, its derivative by x, and the pull-back.
 
-    The pull-back returns the cotangents of the channels and of the angles.
+    The pull-back takes ``(y_bar, log_bar)`` to the cotangents of the channels and of the angles.
     """
 
     y: Array
     log_slope: Array
+    curvature: Callable[[], Array]
     pull_back: Callable[[Array, Array], tuple[Array, Array]]
 
 
@@ -112,11 +113,15 @@ class CircularSpline:
         """The map at angles in [-pi, pi]."""
         widths, heights, slopes, turn = self._knots(raw)
         place = x * (1.0 / TWO_PI) + 0.5
-        y, log_slope = spline.spline(place, widths, heights, slopes)
+        passed, at = spline.locate(place, widths, heights, slopes)
+        y, log_slope = spline.spline(place, at)
+
+        def curvature() -> Array:
+            return spline.spline_curvature(place, at) * (1.0 / TWO_PI)
 
         def pull_back(y_bar: Array, log_bar: Array) -> tuple[Array, Array]:
             xp = array_namespace(x)
-            x_bar, *bars = spline.spline_vjp(place, widths, heights, slopes, TWO_PI * y_bar, log_bar)
+            x_bar, *bars = spline.spline_vjp(place, passed, at, TWO_PI * y_bar, log_bar)
             floor = self.floor / self.bins
             raw_bar = (
                 *spline.shares_vjp(widths, floor, bars[0]),
@@ -126,7 +131,7 @@ class CircularSpline:
             )
             return xp.stack(raw_bar), x_bar * (1.0 / TWO_PI)
 
-        return Moved(x + (TWO_PI * (y - place) + turn), log_slope, pull_back)
+        return Moved(x + (TWO_PI * (y - place) + turn), log_slope, curvature, pull_back)
 
     def inverse(self, raw: Array, y: Array) -> tuple[Array, Array]:
         """Angles x in [-pi, pi] that the map takes to y, up to turns, and log dy/dx there; closed form."""
@@ -183,13 +188,16 @@ class ProjectionMixture:
         weights, scales, bounded, turn = self._numbers(raw)
         y, log_slope = projection.projections(x, weights, scales)
 
+        def curvature() -> Array:
+            return projection.projections_curvature(x, weights, scales)
+
         def pull_back(y_bar: Array, log_bar: Array) -> tuple[Array, Array]:
             xp = array_namespace(x)
             x_bar, weights_bar, scales_bar = projection.projections_vjp(x, weights, scales, y_bar, log_bar)
             through = (self._factor(i) * (1.0 - b * b) * scales_bar[i] for i, b in enumerate(bounded))
             return xp.stack((*spline.shares_vjp(weights, 0.0, weights_bar), *through, y_bar)), x_bar
 
-        return Moved(y + turn, log_slope, pull_back)
+        return Moved(y + turn, log_slope, curvature, pull_back)
 
     def inverse(self, raw: Array, y: Array) -> tuple[Array, Array]:
         """Angles x in [-pi, pi] that the map takes to y, up to turns, and log dy/dx there.

@@ -31,6 +31,17 @@ def _sums(x: Number, weights: Matrix, scales: Matrix) -> tuple[Number, Number]:
     return y, slope
 
 
+def projections_curvature(x: Number, weights: Matrix, scales: Matrix) -> Number:
+    """Derivative of log dy/dx by x."""
+    c, q = cos(0.5 * x), sin(0.5 * x)
+    slope, second = x * 0.0, x * 0.0
+    for weight, s in zip(weights, scales, strict=True):
+        part = 1.0 / (c * c * exp(-s) + q * q * exp(s))
+        slope = slope + weight * part
+        second = second - weight * part * part * c * q * (exp(s) - exp(-s))
+    return second / slope
+
+
 def projections_inverse(y: Number, weights: Matrix, scales: Matrix, rounding: float) -> tuple[Number, Number, float]:
     """``(x, log dy/dx, error)`` with the x that :func:`projections` takes to -pi <= y <= pi.
 

@@ -105,25 +105,39 @@ def _log_slope(p: _Parts) -> Number:
     return 2.0 * log(p.mean / p.denominator) + log(p.slope)
 
 
-def spline(x: Number, widths: Matrix, heights: Matrix, slopes: Matrix) -> tuple[Number, Number]:
-    """``(y, log dy/dx)`` at 0 <= x <= 1.
+def locate(x: Number, widths: Matrix, heights: Matrix, slopes: Matrix) -> tuple[Matrix, Bin]:
+    """Whether x has passed each inner knot, and its bin.
 
     Parameters
     ----------
     x
-        Place on the circle.
+        Place on the circle, 0 <= x <= 1.
     widths, heights
         Distances of the n >= 2 knots along x and y, each of sum 1.
     slopes
         dy/dx at the n knots, the first of which is 0 = 1.
     """
-    at = _bin(_passed(x, widths), widths, heights, slopes)
+    passed = _passed(x, widths)
+    return passed, _bin(passed, widths, heights, slopes)
+
+
+def spline(x: Number, at: Bin) -> tuple[Number, Number]:
+    """``(y, log dy/dx)`` at x in the bin ``at`` of :func:`locate`."""
     p = _parts(at, (x - at.x) / at.width)
     return at.y + at.height * p.value / p.denominator, _log_slope(p)
 
 
+def spline_curvature(x: Number, at: Bin) -> Number:
+    """Derivative of log dy/dx by x."""
+    p = _parts(at, (x - at.x) / at.width)
+    tilt = 1.0 - 2.0 * p.xi
+    bend = at.low + at.high - 2.0 * p.mean
+    slope = 2.0 * (at.high * p.xi + p.mean * tilt - at.low * p.rest)
+    return (slope / p.slope - 2.0 * bend * tilt / p.denominator) / at.width
+
+
 def spline_inverse(y: Number, widths: Matrix, heights: Matrix, slopes: Matrix) -> tuple[Number, Number]:
-    """``(x, log dy/dx)`` at the x that :func:`spline` takes to 0 <= y <= 1.
+    """``(x, log dy/dx)`` at the x that the spline takes to 0 <= y <= 1.
 
     Of the two roots of the quadratic equation the one in the bin is 2 c / (b + sqrt(b^2 + 4 a c)), in which nothing
     cancels.
@@ -142,11 +156,9 @@ def spline_inverse(y: Number, widths: Matrix, heights: Matrix, slopes: Matrix) -
 
 
 def spline_vjp(
-    x: Number, widths: Matrix, heights: Matrix, slopes: Matrix, y_bar: Number, log_bar: Number
+    x: Number, passed: Matrix, at: Bin, y_bar: Number, log_bar: Number
 ) -> tuple[Number, Matrix, Matrix, Matrix]:
-    """Cotangents of x, widths, heights and slopes from those of y and of log dy/dx."""
-    passed = _passed(x, widths)
-    at = _bin(passed, widths, heights, slopes)
+    """Cotangents of x, widths, heights and slopes from those of y and of log dy/dx; the rest is that of :func:`locate`."""
     p = _parts(at, (x - at.x) / at.width)
     bend = at.low + at.high - 2.0 * p.mean
     tilt = 1.0 - 2.0 * p.xi
@@ -169,7 +181,7 @@ def spline_vjp(
     x_bar = xi_bar / at.width
     width_bar = -(x_bar * p.xi + mean_bar * p.mean / at.width)
     height_bar = y_bar * p.value / p.denominator + mean_bar / at.width
-    count = len(widths)
+    count = len(passed) + 1
     nothing = x_bar * 0.0
     widths_bar = tuple(_chosen(passed, k, -x_bar, width_bar, nothing) for k in range(count))
     heights_bar = tuple(_chosen(passed, k, y_bar, height_bar, nothing) for k in range(count))
