@@ -39,5 +39,10 @@ def systems() -> dict[str, System]:
             "4D SU(3) 12^4 at beta 5.95, 6.00, 6.05: replica exchange with flows (T-REX), about an hour; --quick: 8^4",
             "gaugeflow.systems.trex",
         ),
+        System(
+            "u1",
+            "2D U(1) on 8 x 8 and 16 x 16, beta 1 to 7: flows from Haar links, exact values, no topological freezing",
+            "gaugeflow.systems.u1",
+        ),
     )
     return {system.name: system for system in known}
