@@ -8,19 +8,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cases.fields import links, scalars
+from cases.fields import links, ordered, scalars
 from gaugeflow import nn, tree
 from gaugeflow.flows import (
     AffineCoupling,
+    AngleFlow,
     Chain,
+    CircularSpline,
     Convolution,
+    LoopCoupling,
+    ProjectionMixture,
     ResidualSweep,
     SinhArcsinh,
     SmearedSweep,
     Smearing,
     TrivialisingFlow,
     affine_chain,
+    block_chain,
     luescher_classes,
+    plaquette_chain,
 )
 from gaugeflow.lattice import Box, Lattice
 from gaugeflow.random import Rng
@@ -153,6 +159,33 @@ def _chain():
     return flow, lattice, params, links(lattice, 3, 2)
 
 
+def _loops(shape, circle, direction, cell=(1, 1), frozen=0, offset=(0, 0), fold=None, fields=links):
+    """One coupling of loops with a convolutional network.
+
+    Log-slopes of splines have kinks at knots, which differences must not meet: rows of many updates start near unity, far
+    from the knots.
+    """
+
+    def factory():
+        lattice = Lattice(shape, fold)
+        blocks = [n // m for n, m in zip(shape, cell, strict=True)]
+        blocks[1 - direction] //= 2 + frozen
+        net = nn.convolutional(Lattice(blocks), (3 + 2 * frozen, 3, circle.channels), activation=nn.Tanh())
+        flow = AngleFlow(lattice, LoopCoupling(lattice, net, circle, direction, cell, frozen, offset))
+        return flow, lattice, shaken(flow, 0.3), fields(lattice, 1, 2)
+
+    return factory
+
+
+def _loop_chain(shape, make):
+    def factory():
+        lattice = Lattice(shape)
+        flow = make(lattice)
+        return flow, lattice, shaken(flow, 0.2), ordered(lattice, 1, 2)
+
+    return factory
+
+
 PLAIN, SMEARED, FROZEN_PLANES = Convolution(0), Convolution(2, 0.04, -0.7), Convolution(1, 0.2, 0.0, fill=False)
 GAUGE_FLOWS = {
     "residual U(1)": _residual(1, (2, 4), (PLAIN,)),
@@ -174,6 +207,16 @@ GAUGE_FLOWS = {
     "trivialising U(1) 4D": _trivialising(1, (3, 3, 3, 3), 1, 2e-4, 6),
     "trivialising SU(2)": _trivialising(2, (3, 3), 1, 1e-3, 12),
     "trivialising SU(3)": _trivialising(3, (3, 3), 1, 1e-3, 12),
+    "loops, half of the links": _loops((4, 4), CircularSpline(3), 0),
+    "loops, frozen plaquettes, folded": _loops(
+        (8, 4), CircularSpline(3), 1, frozen=2, offset=(3, 1), fold=(2, 2), fields=ordered
+    ),
+    "loops, projections": _loops((4, 4), ProjectionMixture(2), 1, offset=(1, 0)),
+    "loops of rectangles": _loops((8, 4), CircularSpline(2), 0, cell=(4, 1), offset=(2, 1)),
+    "plaquette chain": _loop_chain(
+        (4, 4), lambda x: plaquette_chain(x, 1, (2,), circle=ProjectionMixture(2), frozen=0, single_precision=False)
+    ),
+    "block chain": _loop_chain((4, 4), lambda x: block_chain(x, (3,), circle=CircularSpline(3))),
 }
 SCALAR_FLOWS = {
     "neighbour affine": _neighbour_affine,

@@ -146,10 +146,10 @@ def _bias_bar(y_bar: Array) -> dict[str, Array]:
 class ChannelMixing:
     """y_o(s) = bias_o + sum_c weight[o, c] x_c(s): the same dense layer on every site.
 
-    Parameters are those of :class:`Convolution`.
+    Parameters are those of :class:`Convolution`; without a lattice (None) any number of sites is taken.
     """
 
-    lattice: Lattice
+    lattice: Lattice | None
     inputs: int
     outputs: int
     bias: bool = True
@@ -166,7 +166,10 @@ class ChannelMixing:
 
     def forward(self, params: Params, x: Array) -> Array:
         """``(inputs, n_blocks, lanes)`` to ``(outputs, n_blocks, lanes)``."""
-        check_features(self.lattice, x, self.inputs)
+        if self.lattice is not None:
+            check_features(self.lattice, x, self.inputs)
+        elif len(x.shape) != 3 or x.shape[0] != self.inputs:
+            raise ValueError(f"x: expected shape ({self.inputs}, sites, lanes), got {tuple(x.shape)}")
         _check_weight("ChannelMixing", params["weight"], (self.outputs, self.inputs), x)
         xp = array_namespace(x)
         y = xp.reshape(params["weight"] @ xp.reshape(x, (self.inputs, -1)), (self.outputs, *x.shape[1:]))

@@ -83,3 +83,23 @@ def get(memory: Any, index: int) -> Number:
 def put(memory: Any, index: int, value: Number) -> None:
     """Store a number in a formula's scratch memory."""
     memory[index] = value
+
+
+def exp(x: Number) -> Number:
+    """Exponential of a real number (not vectorised, as :func:`log`)."""
+    return array_namespace(x).exp(x) if is_array_api_obj(x) else math.exp(x)
+
+
+def sin(x: Number) -> Number:
+    """Sine of a real number."""
+    return array_namespace(x).sin(x) if is_array_api_obj(x) else math.sin(x)
+
+
+def cos(x: Number) -> Number:
+    """Cosine of a real number."""
+    return array_namespace(x).cos(x) if is_array_api_obj(x) else math.cos(x)
+
+
+def atan2(y: Number, x: Number) -> Number:
+    """Angle of the point (x, y), in [-pi, pi]."""
+    return array_namespace(y).atan2(y, x) if is_array_api_obj(y) else math.atan2(y, x)

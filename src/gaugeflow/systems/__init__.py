@@ -49,5 +49,10 @@ def systems() -> dict[str, System]:
             "2D U(1), SU(2), SU(3) on 16 x 16 and 4D SU(3) by trivialising gradient flows, trained here; --quick: SU(3)",
             "gaugeflow.systems.trivialising",
         ),
+        System(
+            "u1",
+            "2D U(1) on 8 x 8 and 16 x 16, beta 1 to 7: flows from Haar links, exact values, no topological freezing",
+            "gaugeflow.systems.u1",
+        ),
     )
     return {system.name: system for system in known}

@@ -136,3 +136,40 @@ def weights(path: Path, samples: Mapping[str, Any]) -> Path:
     axes[0, 0].legend(fontsize=7)
     figure.savefig(path, dpi=150)
     return path
+
+
+def qualities(path: Path, results: Sequence[Mapping[str, Any]]) -> Path:
+    """ESS of flows, and autocorrelation times of the charge by flow and by HMC, against beta for every lattice."""
+    figure, axes = panels(1, 2)
+    for i, extent in enumerate(dict.fromkeys(r["lattice"][0] for r in results)):
+        rows = [r for r in results if r["lattice"][0] == extent]
+        beta = [r["beta"] for r in rows]
+        style: dict[str, Any] = {"marker": "o", "ms": 4, "color": f"C{i}"}
+        axes[0, 0].errorbar(
+            beta,
+            [r["ess"] for r in rows],
+            yerr=[r["ess_error"] for r in rows],
+            capsize=2,
+            label=f"L = {extent}",
+            **style,
+        )
+        for kind, line, label in (("flow", "-", "flow"), ("hmc", "--", "HMC")):
+            tau = [np.nan if r[kind]["Q"]["tau_int"] is None else r[kind]["Q"]["tau_int"] for r in rows]
+            axes[0, 1].plot(beta, tau, line, label=f"{label}, L = {extent}", **style)
+    axes[0, 0].set(xlabel=r"$\beta$", ylabel="ESS", ylim=(0.0, 1.05))
+    axes[0, 1].set(xlabel=r"$\beta$", ylabel=r"$\tau_\mathrm{int}(Q)$", yscale="log")
+    for axis in axes[0]:
+        axis.legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def charges(path: Path, histories: Mapping[str, Any], title: str) -> Path:
+    """Histories of the topological charge of one chain by each algorithm."""
+    figure, axes = panels(1, len(histories), sharey=True)
+    for axis, (name, values) in zip(axes[0], histories.items(), strict=True):
+        axis.plot(np.arange(1, len(values) + 1), values, lw=0.8)
+        axis.set(title=f"{name}, {title}", xlabel="proposal" if name == "flow" else "trajectory")
+    axes[0, 0].set(ylabel="Q")
+    figure.savefig(path, dpi=150)
+    return path
