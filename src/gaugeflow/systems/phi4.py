@@ -204,7 +204,9 @@ def train(
     history = {stage.name: result for stage, result in zip(stages, trained, strict=True)}
     near = min(settings.points, key=lambda point: abs(point.extent - settings.broken.extent))
     history[BROKEN] = anneal([broken], history[near.name].params, **options)[0]
-    rounded = {name: tree.map(lambda p: np.asarray(p, dtype=np.float32), result.params) for name, result in history.items()}
+    rounded = {
+        name: tree.map(lambda p: np.asarray(p, dtype=np.float32), result.params) for name, result in history.items()
+    }
     io.write_params(out / "phi4.h5", rounded, attributes=attributes)
     return tree.map(lambda p: np.asarray(p, dtype=np.float64), rounded), history
 
