@@ -58,6 +58,12 @@ def test_trex_of_u1(script, tmp_path):
     assert (tmp_path / "trex-u1" / "history.png").stat().st_size > 1000
 
 
+def test_networks(script):
+    """One row, with the time of a step and a rate."""
+    out = script("networks.py", "--channels", 1, 8, 2, "--extent", 4, "--batch", 64)
+    assert re.fullmatch(r"\| 1-8-2 \| 4\^2 \| \d+\.\d \| \d+\.\d \| \d+ \|", out.splitlines()[-1])
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
 def test_links_of_pages(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
