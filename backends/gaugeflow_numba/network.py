@@ -1,8 +1,8 @@
 """CPU drivers of :mod:`gaugeflow.kernels.network`.
 
 A convolution is a matrix product whose columns are lanes.  A tile of outputs by registers stays in registers while taps
-and channels are summed; the numbers that taps read are used where they lie, or are first packed side by side if there
-are more outputs than a tile has rows.
+and channels are summed; the numbers that taps read are used where they lie.  Sites are visited for a few lanes at a time, so
+that a site is still in the second-level cache when the next tap reads it.
 """
 
 from __future__ import annotations
@@ -18,32 +18,33 @@ from gaugeflow_numba.tile import ROWS, add_products, add_scaled, add_sums, fille
 
 SUMS = 16
 """Parts of the sum over sites: a fixed number, so that sums do not depend on threads."""
+NEAR, ROWS_READ = 1 << 19, 48
+"""Bytes of features that stay in the second-level cache: lanes are cut so that this many sites' worth of them do."""
 PANEL = 1 << 14
 """Bytes of cotangents that stay in the first-level cache while weights are summed."""
 
 
 @parallel
 def _convolve(x, out, factors, bias, taps, sizes, g):
-    blocks, rows, channels, outputs, lanes, step = sizes
+    blocks, rows, channels, outputs, lanes, step, span = sizes
     n_taps, slots = taps.shape
     depth = n_taps * channels
     chunks = (lanes + step - 1) // step
-    n = pieces(slots)
-    for item in prange(n):
-        for slot in range(first(item, slots), first(item + 1, slots)):
-            for chunk in range(chunks):
-                lane = min(chunk * step, lanes - step)
-                for block in range(blocks):
-                    tile = filled(bias, block * rows, g)
-                    k = block * depth * rows
-                    for t in range(n_taps):
-                        at = taps[t, slot] * lanes + lane
-                        for _ in range(channels):
-                            tile = add_scaled(tile, x, at, factors, k, g)
-                            at += slots * lanes
-                            k += rows
-                    to = (block * rows * slots + slot) * lanes + lane
-                    write(out, to, slots * lanes, outputs - block * rows, tile, g)
+    for item in prange((chunks + span - 1) // span * slots):
+        part, slot = item // slots, item % slots
+        for chunk in range(part * span, min((part + 1) * span, chunks)):
+            lane = min(chunk * step, lanes - step)
+            for block in range(blocks):
+                tile = filled(bias, block * rows, g)
+                k = block * depth * rows
+                for t in range(n_taps):
+                    at = taps[t, slot] * lanes + lane
+                    for _ in range(channels):
+                        tile = add_scaled(tile, x, at, factors, k, g)
+                        at += slots * lanes
+                        k += rows
+                to = (block * rows * slots + slot) * lanes + lane
+                write(out, to, slots * lanes, outputs - block * rows, tile, g)
 
 
 def convolve_features(lattice, x, weight, bias, taps):
@@ -62,7 +63,9 @@ def convolve_features(lattice, x, weight, bias, taps):
     constants = np.zeros(blocks * rows, x.dtype)
     constants[:outputs] = bias
     out = empty((outputs, *x.shape[1:]), x.dtype)
-    sizes = (blocks, rows, channels, outputs, lanes, g.columns * g.w)
+    step = g.columns * g.w
+    span = max(1, NEAR // (channels * step * x.itemsize * ROWS_READ))
+    sizes = (blocks, rows, channels, outputs, lanes, step, span)
     _convolve(x.reshape(-1), out.reshape(-1), factors, constants, np.ascontiguousarray(taps, np.int64), sizes, g)
     return out
 
@@ -77,9 +80,10 @@ def _convolve_vjp(x, y_bar, totals, sums, taps, sizes, g):
         panel = np.zeros(wide * span, x.dtype)
         starts = np.empty(columns, np.int64)
         total = totals[item]
-        for slot in range(item * slots // items, (item + 1) * slots // items):
-            for begin in range(0, whole, span):
-                count = min(span, whole - begin)
+        low, high = item * slots // items, (item + 1) * slots // items
+        for begin in range(0, whole, span):
+            count = min(span, whole - begin)
+            for slot in range(low, high):
                 for o in range(outputs):
                     at = (o * slots + slot) * lanes + begin
                     part = y_bar[at]
@@ -98,6 +102,7 @@ def _convolve_vjp(x, y_bar, totals, sums, taps, sizes, g):
                             for lane in range(0, count, width):
                                 tile = add_products(tile, panel, block * span + lane, span, x, starts, lane, g)
                             add_sums(total, (t * channels + c) * wide + block, wide, channels - c, tile, g)
+        for slot in range(low, high):
             for lane in range(whole, lanes):
                 for o in range(outputs):
                     value = y_bar[(o * slots + slot) * lanes + lane]

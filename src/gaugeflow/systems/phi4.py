@@ -38,6 +38,8 @@ OBSERVABLES = ("M", "chi_2", "E")
 SHIPPED = files("gaugeflow.systems") / "data" / "phi4.h5"
 """Trained parameters of the five volumes and of the broken phase; ``gaugeflow demo phi4`` trains them anew."""
 BROKEN = "broken"
+THERMALISE = 200
+"""Metropolis sweeps before HMC in the broken phase."""
 
 
 @dataclass(frozen=True)
@@ -233,14 +235,19 @@ def sample(
     local = ScalarMetropolis(here.action, settings.metropolis_width)
     hmc = HMC(here.lattice, (Level(here.action, settings.hmc_steps, OMELYAN2),))
     start = here.prior.sample(rng.stream("start"), settings.chains)
-    plans: dict[str, tuple[Sampler, Any, int, tuple[Observable, ...]]] = {
-        "flow": (flow, flow.start(rng, settings.chains), settings.proposals, ()),
-        "Metropolis": (local, local.init(start), settings.sweeps, ()),
-        "HMC": (hmc, hmc.init(start), settings.trajectories, (_LogWeight(flow),)),
+    plans: dict[str, tuple[Sampler, int, tuple[Observable, ...]]] = {
+        "flow": (flow, settings.proposals, ()),
+        "Metropolis": (local, settings.sweeps, ()),
+        "HMC": (hmc, settings.trajectories, (_LogWeight(flow),)),
     }
-    runs, seconds = {}, {}
-    for kind, (sampler, state, steps, more) in plans.items():
+    runs: dict[str, Run] = {}
+    seconds = {}
+    for kind, (sampler, steps, more) in plans.items():
         path = out / f"{here.point.name}-{kind}.h5"
+        if kind == "flow":
+            state: Any = flow.start(rng, settings.chains)
+        else:  # far from equilibrium the quartic force is so strong that HMC would accept nothing, for ever
+            state = sampler.init(start if kind == "Metropolis" else runs["Metropolis"].state.x)
         runs[kind] = _chain(sampler, state, steps, rng.stream(kind), here.lattice, path, more, progress)
         seconds[kind] = _seconds(sampler, rng, runs[kind].state) / settings.chains
     return runs, seconds
@@ -371,7 +378,9 @@ def both_modes(
         "flow": IndependenceMetropolis(here.lattice, here.action, here.prior, here.flow, params),
         "mirrored flow": IndependenceMetropolis(here.lattice, here.action, Mirrored(plain)),
     }
-    start = here.prior.sample(rng.stream("start"), settings.chains // 2)
+    local = ScalarMetropolis(here.action, settings.metropolis_width)
+    start = local.init(here.prior.sample(rng.stream("start"), settings.chains // 2))
+    start = run_chain(local, rng.stream("thermalise"), start, THERMALISE, progress=False).state.x
     hmc = HMC(here.lattice, (Level(here.action, settings.hmc_steps, OMELYAN2),))
     state = hmc.init(here.lattice.pack(np.concatenate([sign * here.lattice.unpack(start) for sign in (1.0, -1.0)])))
     weights = tuple(_LogWeight(sampler, f"log_weight of {name}") for name, sampler in proposals.items())
