@@ -1,8 +1,9 @@
 """Every kernel on every back end, precision, N and fold equals the reference; the reference equals itself elsewhere.
 
 By default each kernel is compiled for four of the sixteen combinations, a Latin square: every N, and every pair of a
-precision and a layout, occurs once for each kernel, except that Jacobians of SU(4), half a minute of compilation each,
-are left to ``-m "slow or not slow"``, which runs all combinations (their formulas are tested at N = 4 by default, on one link).
+precision and a layout, occurs once for each kernel, except that Jacobians and long walks of SU(4), half a minute of
+compilation each, are left to ``-m "slow or not slow"``, which runs all combinations (the formulas of Jacobians are tested at
+N = 4 by default, on one link).
 """
 
 import inspect
@@ -29,9 +30,11 @@ SHAPE, FOLD = (4, 4, 2, 2), (2, 2, 1, 1)
 # evenly, so that a processor that can will shuffle them; those of 5 straddle registers and are gathered.
 PLAIN, SHUFFLED, GATHERED = (None, 19), (FOLD, 4), (FOLD, 5)
 SIZES = (1, 2, 3, 4)
-JACOBIANS = {f"residual_{k}" for k in ("score", "solve", "update", "update_vjp")} | {
-    f"smeared_{k}" for k in ("score", "solve", "update", "update_vjp")
-}
+JACOBIANS = (
+    {f"residual_{k}" for k in ("score", "solve", "update", "update_vjp")}
+    | {f"smeared_{k}" for k in ("score", "solve", "update", "update_vjp")}
+    | {"flow_stage_vjp", "loop_gradient", "loop_gradient_vjp", "loop_traces_along"}
+)
 LAYOUTS = tuple(itertools.product((np.complex128, np.complex64), ("plain", "folded")))
 
 

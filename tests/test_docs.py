@@ -58,7 +58,6 @@ def test_trex_of_u1(script, tmp_path):
     assert (tmp_path / "trex-u1" / "history.png").stat().st_size > 1000
 
 
-<<<<<<< HEAD
 def test_trex_in_a_defect(script, tmp_path):
     """4^4 at beta = 6, weak links made whole: flows around the cube raise swap rates; <P> is 0.597 on this lattice."""
     options = ("--strengths", 0.7, 1.0, "--steps", 16, "--burn-in", 8, "--fit", 2)
@@ -67,12 +66,12 @@ def test_trex_in_a_defect(script, tmp_path):
     for line in (plain, flow, local):
         assert numbers(line.split("<P>")[1])[0] == pytest.approx(0.597, abs=0.01)
     assert (tmp_path / "trex-defect" / "swaps.png").stat().st_size > 1000
-=======
+
+
 def test_networks(script):
     """One row, with the time of a step and a rate."""
     out = script("networks.py", "--channels", 1, 8, 2, "--extent", 4, "--batch", 64)
     assert re.fullmatch(r"\| 1-8-2 \| 4\^2 \| \d+\.\d \| \d+\.\d \| \d+ \|", out.splitlines()[-1])
->>>>>>> nn
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)

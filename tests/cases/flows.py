@@ -204,7 +204,7 @@ GAUGE_FLOWS = {
     "smeared SU(3)": _smeared(3, (2, 2), Smearing((0.06, 0.08), 1, (0, 2))),
     "chain SU(3)": _chain,
     "trivialising U(1), folded": _trivialising(1, (4, 4), 1, 1e-3, 12, (2, 1)),
-    "trivialising U(1) 4D": _trivialising(1, (3, 3, 3, 3), 1, 2e-4, 6),
+    "trivialising U(1) 3D": _trivialising(1, (3, 3, 3), 1, 5e-4, 8),
     "trivialising SU(2)": _trivialising(2, (3, 3), 1, 1e-3, 12),
     "trivialising SU(3)": _trivialising(3, (3, 3), 1, 1e-3, 12),
     "loops, half of the links": _loops((4, 4), CircularSpline(3), 0),
