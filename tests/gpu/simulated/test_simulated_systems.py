@@ -38,6 +38,13 @@ def test_flow(name, rng):
     check.check_flow(flow, lattice, params, cupy.asarray(x), rng)
 
 
+def test_gauge_covariance(rng):
+    action, lattice, x = ACTIONS["wilson u1 2d smallest"]()
+    check.check_gauge_covariance(action, lattice, cupy.asarray(x), rng)
+    flow, lattice, params, x = GAUGE_FLOWS["residual SU(2)"]()
+    check.check_gauge_covariance(flow, lattice, cupy.asarray(x), rng, params=params)
+
+
 def test_fields_are_made_where_the_chosen_back_end_computes(crossings):
     with use_backend("cupy"):
         links = random.haar_links(random.Rng(1), SMALL, 2)
