@@ -239,7 +239,7 @@ def _evolve(links, momentum, step, out, table, d, sites, lanes, g):
         put(out, mu, sites, site, lanes, lane, g, mul(exp(p), row(links, mu, sites, site, lanes, lane, g)))
 
 
-def _each_link(formula, lattice, links, *arguments):
+def each_link(formula, lattice, links, *arguments):
     """A field from a kernel that makes every link of it from the same links of other fields."""
     geometry = Geometry(lattice, links)
     out = xp.empty(links.shape, links.dtype)
@@ -249,7 +249,7 @@ def _each_link(formula, lattice, links, *arguments):
 
 
 def evolve(lattice, links, momentum, step):
-    return _each_link(_evolve, lattice, links, momentum, float(step))
+    return each_link(_evolve, lattice, links, momentum, float(step))
 
 
 @kernel
@@ -281,7 +281,7 @@ def _project(matrices, out, table, d, sites, lanes, g):
 
 
 def project(lattice, matrices):
-    return _each_link(_project, lattice, matrices)
+    return each_link(_project, lattice, matrices)
 
 
 @kernel
@@ -294,7 +294,7 @@ def _reunitarise(links, out, table, d, sites, lanes, g):
 
 
 def reunitarise(lattice, links):
-    return _each_link(_reunitarise, lattice, links)
+    return each_link(_reunitarise, lattice, links)
 
 
 @kernel
@@ -331,7 +331,7 @@ def _gauge_transform(links, rotation, out, table, d, sites, lanes, g):
 def gauge_transform(lattice, links, rotation):
     if rotation.shape != links.shape[1:]:
         raise ValueError(f"rotation: expected shape {links.shape[1:]}, got {rotation.shape}")
-    return _each_link(_gauge_transform, lattice, links, rotation)
+    return each_link(_gauge_transform, lattice, links, rotation)
 
 
 @device

@@ -30,7 +30,7 @@ from gaugeflow.sites.residual import (
 )
 from gaugeflow_cupy._jit import device, kernel
 from gaugeflow_cupy.device import Geometry, contiguous, launch, rows, sites_on_device
-from gaugeflow_cupy.gauge import _each_link, staple_sum
+from gaugeflow_cupy.gauge import each_link, staple_sum
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
 from gaugeflow_cupy.memory import load_real, scratch, store_real, zero, zero_matrix
 
@@ -284,7 +284,7 @@ def _to_ambient(links, force, out, table, d, sites, lanes, g):
 
 
 def to_ambient(lattice, links, force):
-    return _each_link(_to_ambient, lattice, links, force)
+    return each_link(_to_ambient, lattice, links, force)
 
 
 @kernel
@@ -297,7 +297,7 @@ def _from_ambient(links, bar, out, table, d, sites, lanes, g):
 
 
 def from_ambient(lattice, links, bar):
-    return _each_link(_from_ambient, lattice, links, bar)
+    return each_link(_from_ambient, lattice, links, bar)
 
 
 @kernel

@@ -16,7 +16,7 @@ from gaugeflow.sites.matrix import add, add_scaled, dag, re_trace_mul_dag, scale
 from gaugeflow.sites.numbers import wide
 from gaugeflow_cupy._jit import device, kernel
 from gaugeflow_cupy.device import Geometry, contiguous, launch, rows, sites_on_device
-from gaugeflow_cupy.gauge import _each_link, staple_sum
+from gaugeflow_cupy.gauge import each_link, staple_sum
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
 from gaugeflow_cupy.memory import load_real, store_real, zero_matrix
 
@@ -31,7 +31,7 @@ def _smear(links, weight, kappa, out, table, d, sites, lanes, g):
 
 
 def smear(lattice, links, eta, kappa):
-    return _each_link(_smear, lattice, links, rows(lattice, eta, lattice.ndim**2, links, "eta"), float(kappa))
+    return each_link(_smear, lattice, links, rows(lattice, eta, lattice.ndim**2, links, "eta"), float(kappa))
 
 
 @kernel
@@ -44,7 +44,7 @@ def _plaquette_gradient(links, weight, out, table, d, sites, lanes, g):
 
 
 def plaquette_gradient(lattice, links, weight):
-    return _each_link(_plaquette_gradient, lattice, links, rows(lattice, weight, lattice.ndim**2, links, "weight"))
+    return each_link(_plaquette_gradient, lattice, links, rows(lattice, weight, lattice.ndim**2, links, "weight"))
 
 
 @kernel

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cases.actions import ACTIONS
+from cases.actions import ACTIONS, GAUGE_ACTIONS
 from cases.flows import GAUGE_FLOWS
 from cases.kernels import KERNELS, Case
 from gaugeflow import check, devices, random
@@ -80,6 +80,18 @@ def test_action(name, rng, cupy):
 def test_flow(name, rng, cupy):
     flow, lattice, params, x = GAUGE_FLOWS[name]()
     check.check_flow(flow, lattice, params, cupy.asarray(x), rng)
+
+
+@pytest.mark.parametrize("name", GAUGE_ACTIONS)
+def test_action_is_gauge_invariant(name, rng, cupy):
+    action, lattice, x = GAUGE_ACTIONS[name]()
+    check.check_gauge_covariance(action, lattice, cupy.asarray(x), rng)
+
+
+@pytest.mark.parametrize("name", GAUGE_FLOWS)
+def test_flow_is_gauge_covariant(name, rng, cupy):
+    flow, lattice, params, x = GAUGE_FLOWS[name]()
+    check.check_gauge_covariance(flow, lattice, cupy.asarray(x), rng, params=params)
 
 
 def test_chain_equals_that_of_the_host(cupy):

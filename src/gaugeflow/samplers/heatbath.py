@@ -66,11 +66,11 @@ class HeatBath:
         return HeatBathState(x, 0)
 
     def hot(self, rng: Rng, n: int, batch: int = 1) -> HeatBathState:
-        """State of Haar-distributed NumPy links."""
+        """State of Haar-distributed links, of the array library of the chosen back end (NumPy by default)."""
         return self.init(haar_links(rng, self.lattice, n, batch))
 
     def cold(self, n: int, batch: int = 1) -> HeatBathState:
-        """State of NumPy links that are all 1."""
+        """State of links that are all 1, of the array library of the chosen back end (NumPy by default)."""
         return self.init(SU(self.lattice).identity(haar_links(Rng(0), self.lattice, n, batch)))
 
     def step(self, rng: Rng, state: HeatBathState) -> tuple[HeatBathState, HeatBathInfo]:

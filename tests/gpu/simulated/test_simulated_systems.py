@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from cases.actions import ACTIONS
 from cases.flows import GAUGE_FLOWS
-from gaugeflow import check, devices, random
+from gaugeflow import check, devices, io, random
 from gaugeflow.actions import WilsonAction
 from gaugeflow.backend import use_backend
 from gaugeflow.cli import main
@@ -36,6 +36,13 @@ def test_action(name, rng):
 def test_flow(name, rng):
     flow, lattice, params, x = GAUGE_FLOWS[name]()
     check.check_flow(flow, lattice, params, cupy.asarray(x), rng)
+
+
+def test_gauge_covariance(rng):
+    action, lattice, x = ACTIONS["wilson u1 2d smallest"]()
+    check.check_gauge_covariance(action, lattice, cupy.asarray(x), rng)
+    flow, lattice, params, x = GAUGE_FLOWS["residual SU(2)"]()
+    check.check_gauge_covariance(flow, lattice, cupy.asarray(x), rng, params=params)
 
 
 def test_fields_are_made_where_the_chosen_back_end_computes(crossings):
@@ -142,6 +149,69 @@ def test_command(tmp_path):
         assert result.exit_code == 0, result.output
         found[backend] = json.loads(result.stdout)["plaquette"]["mean"]
     assert abs(found["cupy"] - found["reference"]) < 1e-12
+
+
+PIPELINE = """
+[lattice]
+shape = [4, 4]
+[group]
+n = 1
+[source]
+beta = 1.0
+[sampler]
+seed = 5
+chains = 1
+burn_in = 1
+separation = 1
+configurations = 24
+overrelaxation = 0
+[target]
+beta = [1.1]
+[flow]
+kind = "residual"
+sweeps = 1
+convolutions = [0]
+[training]
+configurations = 24
+batch = 4
+{training}
+[observables]
+names = ["plaquette", "t2_e"]
+flow_time = 0.04
+[output]
+dir = "{folder}"
+"""
+
+
+def test_measure(tmp_path):
+    """``gaugeflow measure`` reads on the host and measures on the device."""
+    links = random.haar_links(random.Rng(7), Lattice((2, 2, 2, 2)), 3)
+    path = tmp_path / "one.nersc"
+    io.write(path, io.Config(Lattice((2, 2, 2, 2)).unpack(links, components=1)[0]))
+    found = []
+    for backend in ("reference", "cupy"):
+        command = ["measure", str(path), "--flow-time", "0.02", "--json", "--backend", backend]
+        result = CliRunner().invoke(main, command, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        (row,) = json.loads(result.stdout)
+        found.append([row["plaquette"], *row["polyakov_loop"], *(row["flow"][-1][k] for k in ("t2_e", "q"))])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-10)
+
+
+def test_pipeline(tmp_path):
+    """``sample``, ``train`` and ``derive`` give the same derivatives on either back end."""
+    found = {}
+    for backend in ("reference", "cupy"):
+        run = tmp_path / f"{backend}.toml"
+        training = 'method = "adam"\nsteps = 1'
+        run.write_text(PIPELINE.format(folder=tmp_path / backend, training=training))
+        for command in ("sample", "train", "derive"):
+            result = CliRunner().invoke(
+                main, [command, str(run), "--json", "--backend", backend], catch_exceptions=False
+            )
+            assert result.exit_code == 0, result.output
+        found[backend] = [row["value"] for row in json.loads(result.stdout)["derivatives"]]
+    np.testing.assert_allclose(found["cupy"], found["reference"], rtol=1e-8)
 
 
 @pytest.mark.slow
