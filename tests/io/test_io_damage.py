@@ -374,11 +374,14 @@ def fuzz_target(tmp_path, stored, random_config):
 
 
 def mutate(rng, content):
-    """Overwrite a few short pieces, more often near the ends where headers are, or cut or extend the file."""
+    """Flip bits or overwrite short pieces, more often near the ends where headers are, or cut or extend the file."""
     damaged = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 8))):
         place = rng.randrange(len(content) if rng.random() < 0.4 else min(len(content), 1500))
         position = place if rng.random() < 0.7 else len(content) - 1 - place
+        if rng.random() < 0.3:
+            damaged[position] ^= 1 << rng.randrange(8)
+            continue
         size = rng.choice((1, 1, 2, 4, 8))
         fills = (bytes(size), b"\xff" * size, rng.randbytes(size), b"9" * size, b"\x7f" + bytes(size - 1))
         damaged[position : position + size] = rng.choice(fills)
