@@ -347,9 +347,23 @@ def arrays(value):
     return [array for item in value for array in arrays(item)] if isinstance(value, (tuple, list)) else [value]
 
 
-def arrays_only(reader):
+def without_attributes(reader):
     """The reader without the attributes of tables and parameters."""
-    return lambda path: arrays(reader(path)[0] if reader in (read_table, read_params) else reader(path))
+    return lambda path: reader(path)[0] if reader in (read_table, read_params) else reader(path)
+
+
+GROUP = 3e-5
+"""Links stay in the group within 1e-5 if an entry changes by this at most: so much may pass without a checksum."""
+
+
+def allowed(name, found):
+    """By how much a field that was accepted may differ from the good one.
+
+    The plain sum of NERSC does not see two changes that cancel, openQCD has no checksum, and a LIME file loses its own
+    when a bit flips in the name of that record.
+    """
+    unsigned = isinstance(found, Config) and "checksum" not in found.metadata
+    return GROUP if unsigned or name.startswith("nersc") else 0
 
 
 @pytest.fixture
@@ -374,11 +388,14 @@ def fuzz_target(tmp_path, stored, random_config):
 
 
 def mutate(rng, content):
-    """Overwrite a few short pieces, more often near the ends where headers are, or cut or extend the file."""
+    """Flip bits or overwrite short pieces, more often near the ends where headers are, or cut or extend the file."""
     damaged = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 8))):
         place = rng.randrange(len(content) if rng.random() < 0.4 else min(len(content), 1500))
         position = place if rng.random() < 0.7 else len(content) - 1 - place
+        if rng.random() < 0.3:
+            damaged[position] ^= 1 << rng.randrange(8)
+            continue
         size = rng.choice((1, 1, 2, 4, 8))
         fills = (bytes(size), b"\xff" * size, rng.randbytes(size), b"9" * size, b"\x7f" + bytes(size - 1))
         damaged[position : position + size] = rng.choice(fills)
@@ -393,15 +410,15 @@ def mutate(rng, content):
     return damaged
 
 
-def run_fuzz(path, target, cases, seed, tolerance):
+def run_fuzz(path, target, cases, seed, name):
     """Every damaged file is refused with `FormatError` or gives the same field as the good one.
 
     No case may take seconds, and all together no memory to speak of.
     """
-    reader, content = arrays_only(target[0]), target[1]
+    reader, content = without_attributes(target[0]), target[1]
     rng = random.Random(seed)
     path.write_bytes(content)
-    expected = reader(path)
+    expected = arrays(reader(path))
     refused, longest, memory = 0, 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for case in range(cases):
         path.write_bytes(mutate(rng, content))
@@ -411,6 +428,7 @@ def run_fuzz(path, target, cases, seed, tolerance):
         except FormatError:
             refused += 1
         else:
+            tolerance, found = allowed(name, found), arrays(found)
             assert [array.shape for array in found] == [array.shape for array in expected], case
             pairs = zip(found, expected, strict=True)
             assert all(np.allclose(one, other, rtol=0, atol=tolerance) for one, other in pairs), case
@@ -420,24 +438,18 @@ def run_fuzz(path, target, cases, seed, tolerance):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 50_000  # KB
 
 
-def fuzz_tolerance(name):
-    """The plain sum of NERSC does not see two changes that cancel, and openQCD has none: what remains are changes that
-    leave links in the group within 1e-5, which for a small entry is a change of twice as much."""
-    return 3e-5 if name.startswith("nersc") or name == "openqcd" else 0
-
-
 TARGETS = [*WRITERS, "openqcd", "table", "params", "ensemble"]
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_fuzz(tmp_path, fuzz_target, name):
-    run_fuzz(tmp_path / "fuzzed", fuzz_target(name), 200, 11, fuzz_tolerance(name))
+    run_fuzz(tmp_path / "fuzzed", fuzz_target(name), 200, 11, name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_fuzz_long(tmp_path, fuzz_target, name):
-    run_fuzz(tmp_path / "fuzzed", fuzz_target(name), 20_000, 12, fuzz_tolerance(name))
+    run_fuzz(tmp_path / "fuzzed", fuzz_target(name), 20_000, 12, name)
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import h5py
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import gaugeflow
 from gaugeflow.errors import FormatError
 from gaugeflow.io import EnsembleFile, provenance, read_params, read_table, write_params, write_table
+from gaugeflow.io.files import SparseImage
 
 
 @pytest.fixture
@@ -134,6 +136,45 @@ def test_wrong_structure_is_named(path, links, name, value, field):
         file[name] = value
     with pytest.raises(FormatError, match=field), EnsembleFile.open(path) as ensemble:
         ensemble.read(0, len(ensemble))
+
+
+def test_capacity_costs_nothing(path, links):
+    """Ten million configurations: neither memory nor disk for those that are not there."""
+    tracemalloc.start()
+    try:
+        with EnsembleFile.create(path, shape=(4, 3), n_colours=2, capacity=10**7) as ensemble:
+            ensemble.append(links[:2], id=[0, 1])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    status = path.stat()
+    assert status.st_size > 1e10
+    assert 512 * status.st_blocks < 1e6
+    assert peak < 5e6
+    with EnsembleFile.open(path) as ensemble:
+        assert (ensemble.read(0, 2).links == links[:2]).all()
+
+
+def test_image_of_a_file(tmp_path):
+    """Pieces over pieces and over holes read and are saved as in a file; what is beyond the end is not there."""
+    image, rng = SparseImage(), np.random.default_rng(3)
+    expected = np.zeros(1000, np.uint8)
+    for start, stop in ((10, 30), (25, 60), (0, 12), (500, 501), (700, 900), (705, 710)):
+        expected[start:stop] = rng.integers(1, 255, stop - start)
+        assert image.seek(start) == start
+        assert image.write(expected[start:stop].tobytes()) == stop - start
+        assert image.tell() == stop
+    image.truncate(1000)
+    for start, count in ((0, 1000), (5, 50), (400, 400), (950, 100)):
+        image.seek(start)
+        assert image.read(count) == expected[start : start + count].tobytes()
+    assert image.seek(-10, 2) == 990
+    assert image.seek(4, 1) == 994
+    assert image.read() == bytes(6)
+    image.save(tmp_path / "image")
+    assert (tmp_path / "image").read_bytes() == expected.tobytes()
+    with pytest.raises(FileExistsError):
+        image.save(tmp_path / "image")
 
 
 def test_an_ensemble_larger_than_its_file_is_refused(path):
