@@ -95,6 +95,12 @@ def test_derive_from_files(runfile, command, killed, tmp_path, form):
     assert all(np.isfinite(row["error"]) for row in result["derivatives"])
 
 
+def test_files_of_another_group_are_refused(runfile, command, tmp_path):
+    store(tmp_path, range(24), n=2)
+    text = command("train", runfile(n=3, files="c.*.h5"), status=2)
+    assert "c.0.h5: number of colours: expected 3, found 2" in text
+
+
 def test_numbers_in_names_count_as_numbers(runfile, tmp_path):
     store(tmp_path, (100, 80, 9))
     found = find_source(read_runfile(runfile(files="c.*.h5")))

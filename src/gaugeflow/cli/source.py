@@ -62,9 +62,9 @@ class Source:
 
         if self.stored:
             return _StoredEnsemble(lattice, self.files[0], tuple(rows))
-        return FileEnsemble(
-            lattice, tuple(self.files[i] for i in rows), self.id[list(rows)].tolist(), self.chain[list(rows)].tolist()
-        )
+        chosen = list(rows)
+        paths = tuple(self.files[i] for i in chosen)
+        return FileEnsemble(lattice, paths, self.id[chosen].tolist(), self.chain[chosen].tolist(), self.run.group.n)
 
     def spread(self, count: int) -> tuple[list[int], list[int]]:
         """Rows for training and held-out rows, a quarter of ``count``, from all over the source.

@@ -84,12 +84,15 @@ class FileEnsemble:
         Files in Markov-chain order.
     ids, chains
         Number of each configuration in its chain, and the chain (default: one chain, 0, 1, ...).
+    n_colours
+        N that all files must have (default: whatever they have).
     """
 
     lattice: Lattice
     paths: tuple[Path, ...]
     ids: Sequence[int] = ()
     chains: Sequence[int] = ()
+    n_colours: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("ids", "chains"):
@@ -121,7 +124,7 @@ class FileEnsemble:
         Raises
         ------
         FormatError
-            If a file is damaged.
+            If a file is damaged, or has another number of colours.
         ValueError
             If a file has another lattice.
         """
@@ -131,7 +134,7 @@ class FileEnsemble:
         chains = np.asarray(self.chains if len(self.chains) else np.zeros(len(self.paths), dtype=np.int64))
         for start in range(0, len(self.paths), size):
             chosen = self.paths[start : start + size]
-            configs = [io.read(path) for path in chosen]
+            configs = [io.read(path, n_colours=self.n_colours) for path in chosen]
             for path, config in zip(chosen, configs, strict=True):
                 if config.shape != self.lattice.shape:
                     raise ValueError(f"{path}: expected a lattice {self.lattice.shape}, got {config.shape}")
