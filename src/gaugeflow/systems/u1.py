@@ -42,12 +42,12 @@ class Settings:
     chains: int = 32
     steps: int = 400
     burn_in: int = 200
-    parts: int = 6
+    parts: tuple[int, int] = (6, 2)
     hidden: tuple[int, ...] = (8,)
     training_extent: int = 8
-    training_batch: int = 64
+    training_batch: int = 128
     training_steps: int = 120
-    training_rate: float = 0.04
+    training_rate: float = 0.02
 
 
 QUICK = Settings(extents=(8,), betas=(2.0, 4.0, 7.0), chains=16, steps=200, burn_in=50)
@@ -114,7 +114,7 @@ def name_of(beta: float) -> str:
 
 def make_flow(extent: int, settings: Settings) -> AngleFlow:
     """The flow on a square lattice."""
-    return block_chain(Lattice((extent, extent)), settings.hidden, circle=ProjectionMixture(settings.parts))
+    return block_chain(Lattice((extent, extent)), settings.hidden, circle=ProjectionMixture(*settings.parts))
 
 
 def shipped() -> dict[str, Any]:
@@ -172,9 +172,9 @@ def learn(flow: AngleFlow, params: Params, beta: float, settings: Settings, rng:
         part = AngleFlow(lattice, Chain(layers[first:]))
         inner: Params = {str(i - first): learned[str(i)] for i in range(first, len(layers))}
         steps = settings.training_steps * (1 if first else 3)
-        rate = settings.training_rate
+        rate = settings.training_rate * (1.0 if first else 0.25)
         # Gradients of paths fall by orders of magnitude: a long memory of their squares would stop the steps.
-        optimiser = Adam(cosine(rate, steps, warm_up=10, final=rate / 100), beta2=0.95)
+        optimiser = Adam(cosine(rate, steps, warm_up=10, final=rate / 100), beta2=0.95, clip=10.0)
         state = optimiser.init(inner)
         for step in range(steps):
             x = prior.sample(rng.stream(first).at(step), settings.training_batch)
