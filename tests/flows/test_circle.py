@@ -12,6 +12,7 @@ MAPS = {
     "spline": CircularSpline(5),
     "spline of two bins": CircularSpline(2, floor=2e-3, slope_floor=0.0),
     "projections": ProjectionMixture(3),
+    "projections of both kinds": ProjectionMixture(2, 2),
     "one projection": ProjectionMixture(1, bound=2.0),
 }
 every_map = pytest.mark.parametrize("name", MAPS)

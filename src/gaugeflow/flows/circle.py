@@ -144,14 +144,16 @@ class CircularSpline:
 class ProjectionMixture:
     """Weighted sum of non-compact projections, then a rotation.
 
-    The ``2 parts + 1`` channels are logits of the weights, log-scales, and the angle of the rotation.  Log-scales are
+    Channels are logits of the weights, log-scales, and the angle of the rotation.  Log-scales are
     ``bound c_i tanh(r_i / bound)`` of channel r_i with unequal c_i between 0 and 2, so that parts that start equal grow
     apart.
 
     Parameters
     ----------
     parts
-        Number of projections.
+        Number of projections of x, at least 1.
+    doubled
+        Number of projections of 2 x; with them the image of a uniform angle can be dense at 0 and at pi.
     bound
         Half of the largest log-scale; it keeps slopes within exp(+-2 bound).
 
@@ -161,39 +163,42 @@ class ProjectionMixture:
     """
 
     parts: int = 6
+    doubled: int = 0
     bound: float = 4.0
 
     def __post_init__(self) -> None:
         _check_least("parts", self.parts, 1)
+        _check_least("doubled parts", self.doubled, 0)
         if not self.bound > 0.0:
             raise ValueError(f"ProjectionMixture: expected bound > 0, got {self.bound}")
 
     @property
     def channels(self) -> int:
         """Numbers that steer one map."""
-        return 2 * self.parts + 1
+        return 2 * (self.parts + self.doubled) + 1
 
     def _numbers(self, raw: Array) -> tuple[Matrix, Matrix, Matrix, Array]:
-        n, numbers = self.parts, _channels(raw, self.channels)
+        n, numbers = self.parts + self.doubled, _channels(raw, self.channels)
         xp = array_namespace(raw)
         bounded = tuple(xp.tanh(r / self.bound) for r in numbers[n : 2 * n])
         scales = tuple(self.bound * self._factor(i) * b for i, b in enumerate(bounded))
         return spline.shares(numbers[:n], 0.0), scales, bounded, numbers[2 * n]
 
     def _factor(self, i: int) -> float:
-        return 2.0 * (i + 1) / (self.parts + 1)
+        place, count = (i, self.parts) if i < self.parts else (i - self.parts, self.doubled)
+        return 2.0 * (place + 1) / (count + 1)
 
     def evaluate(self, raw: Array, x: Array) -> Moved:
         """The map at angles in [-pi, pi]."""
         weights, scales, bounded, turn = self._numbers(raw)
-        y, log_slope = projection.projections(x, weights, scales)
+        y, log_slope = projection.projections(x, weights, scales, self.parts)
 
         def curvature() -> Array:
-            return projection.projections_curvature(x, weights, scales)
+            return projection.projections_curvature(x, weights, scales, self.parts)
 
         def pull_back(y_bar: Array, log_bar: Array) -> tuple[Array, Array]:
             xp = array_namespace(x)
-            x_bar, weights_bar, scales_bar = projection.projections_vjp(x, weights, scales, y_bar, log_bar)
+            x_bar, weights_bar, scales_bar = projection.projections_vjp(x, weights, scales, self.parts, y_bar, log_bar)
             through = (self._factor(i) * (1.0 - b * b) * scales_bar[i] for i, b in enumerate(bounded))
             return xp.stack((*spline.shares_vjp(weights, 0.0, weights_bar), *through, y_bar)), x_bar
 
@@ -209,7 +214,7 @@ class ProjectionMixture:
         """
         weights, scales, _, turn = self._numbers(raw)
         rounding = float(array_namespace(y).finfo(y.dtype).eps)
-        x, log_slope, error = projection.projections_inverse(wrap(y - turn), weights, scales, rounding)
+        x, log_slope, error = projection.projections_inverse(wrap(y - turn), weights, scales, self.parts, rounding)
         if not error <= 4.0:
             raise ConvergenceError(
                 f"ProjectionMixture.inverse: expected steps of at most 4 roundings, got {error:.3g} after "

@@ -1,7 +1,9 @@
-"""Mixtures of non-compact projections: x -> sum_i rho_i 2 atan(exp(s_i) tan(x / 2)) on angles (arXiv:2002.02428).
+"""Mixtures of non-compact projections: x -> sum_i rho_i 2 atan(exp(s_i) tan(k_i x / 2)) / k_i on angles.
 
-Every part keeps 0 and pi where they are, so that the sum of monotone maps is one, too.  With ``u = cos^2(x/2)``,
-``v = sin^2(x/2)`` a part has the derivative ``g' = 1 / (exp(-s) u + exp(s) v)``; nothing overflows at x = pi.
+Source: arXiv:2002.02428, where k = 1.  A part with k = 2 repeats after half a turn, which makes two maxima of a density
+possible.  Every part keeps 0 and pi where they are, so that the sum of monotone maps is one, too.  With
+``u = cos^2(k x/2)``, ``v = sin^2(k x/2)`` a part has the derivative ``g' = 1 / (exp(-s) u + exp(s) v)``; nothing overflows.
+Angles k x / 2 within [-pi, pi] need no counting of turns, hence k is 1 or 2.
 """
 
 from __future__ import annotations
@@ -14,42 +16,62 @@ STEPS = 100
 """Most steps of the inverse; bisection alone needs 54 in double precision."""
 
 
-def projections(x: Number, weights: Matrix, scales: Matrix) -> tuple[Number, Number]:
-    """``(y, log dy/dx)`` at -pi <= x <= pi, for weights of sum 1 and log-scales s."""
-    y, slope = _sums(x, weights, scales)
+def projections(x: Number, weights: Matrix, scales: Matrix, single: int) -> tuple[Number, Number]:
+    """``(y, log dy/dx)`` at -pi <= x <= pi, for weights of sum 1 and log-scales s; the first ``single`` parts have k = 1."""
+    y, slope = _sums(x, weights, scales, single)
     return y, log(slope)
 
 
-def _sums(x: Number, weights: Matrix, scales: Matrix) -> tuple[Number, Number]:
+def _harmonics(x: Number) -> tuple[tuple[Number, Number], tuple[Number, Number]]:
+    """cos and sin of x / 2, and of x."""
     c, q = cos(0.5 * x), sin(0.5 * x)
+    return (c, q), ((c - q) * (c + q), 2.0 * c * q)
+
+
+def _whole(b: Number, a: Number, x: Number) -> Number:
+    """Angle of (a, b), of the sign of x near the ends, where x may lie a rounding beyond pi."""
+    angle = atan2(b, a)
+    above = where(angle < 0.0, angle + 2.0 * math.pi, angle)
+    below = where(angle > 0.0, angle - 2.0 * math.pi, angle)
+    return where(x > 2.0, above, where(x < -2.0, below, angle))
+
+
+def _sums(x: Number, weights: Matrix, scales: Matrix, single: int) -> tuple[Number, Number]:
+    halves = _harmonics(x)
     y, slope = x * 0.0, x * 0.0
-    for weight, s in zip(weights, scales, strict=True):
+    for i, (weight, s) in enumerate(zip(weights, scales, strict=True)):
+        double = int(i >= single)
+        c, q = halves[double]
         root = exp(0.5 * s)
         a, b = c / root, q * root
-        y = y + weight * 2.0 * atan2(b, a)
+        y = y + weight * (_whole(b, a, x) if double else 2.0 * atan2(b, a))
         slope = slope + weight / (a * a + b * b)
     return y, slope
 
 
-def projections_curvature(x: Number, weights: Matrix, scales: Matrix) -> Number:
+def projections_curvature(x: Number, weights: Matrix, scales: Matrix, single: int) -> Number:
     """Derivative of log dy/dx by x."""
-    c, q = cos(0.5 * x), sin(0.5 * x)
+    halves = _harmonics(x)
     slope, second = x * 0.0, x * 0.0
-    for weight, s in zip(weights, scales, strict=True):
+    for i, (weight, s) in enumerate(zip(weights, scales, strict=True)):
+        double = int(i >= single)
+        c, q = halves[double]
         part = 1.0 / (c * c * exp(-s) + q * q * exp(s))
         slope = slope + weight * part
-        second = second - weight * part * part * c * q * (exp(s) - exp(-s))
+        second = second - (1.0 + double) * weight * part * part * c * q * (exp(s) - exp(-s))
     return second / slope
 
 
-def projections_inverse(y: Number, weights: Matrix, scales: Matrix, rounding: float) -> tuple[Number, Number, float]:
+def projections_inverse(
+    y: Number, weights: Matrix, scales: Matrix, single: int, rounding: float
+) -> tuple[Number, Number, float]:
     """``(x, log dy/dx, error)`` with the x that :func:`projections` takes to -pi <= y <= pi.
 
     Newton steps within a bracket that shrinks, bisection where a step leaves it.
 
     Parameters
     ----------
-    y, weights, scales
+    y, weights, scales, single
         Angle and parameters.
     rounding
         Spacing of numbers near 1: iterations end when x changes by less than four times that everywhere.
@@ -63,7 +85,7 @@ def projections_inverse(y: Number, weights: Matrix, scales: Matrix, rounding: fl
     x = y
     error = math.inf
     for _ in range(STEPS):
-        value, slope = _sums(x, weights, scales)
+        value, slope = _sums(x, weights, scales, single)
         above = value > y
         low, high = where(above, low, x), where(above, x, high)
         new = x - (value - y) / slope
@@ -73,30 +95,31 @@ def projections_inverse(y: Number, weights: Matrix, scales: Matrix, rounding: fl
         x = new
         if error <= 4.0:
             break
-    return x, log(_sums(x, weights, scales)[1]), error
+    return x, log(_sums(x, weights, scales, single)[1]), error
 
 
 def projections_vjp(
-    x: Number, weights: Matrix, scales: Matrix, y_bar: Number, log_bar: Number
+    x: Number, weights: Matrix, scales: Matrix, single: int, y_bar: Number, log_bar: Number
 ) -> tuple[Number, Matrix, Matrix]:
     """Cotangents of x, weights and log-scales from those of y and of log dy/dx."""
-    c, q = cos(0.5 * x), sin(0.5 * x)
-    sine = 2.0 * c * q
-    values, slopes, ups, downs = [], [], [], []
-    for s in scales:
+    halves = _harmonics(x)
+    values, slopes, tilts = [], [], []
+    for i, s in enumerate(scales):
+        c, q = halves[int(i >= single)]
         root = exp(0.5 * s)
         a, b = c / root, q * root
-        values.append(2.0 * atan2(b, a))
+        values.append(_whole(b, a, x) if i >= single else 2.0 * atan2(b, a))
         slopes.append(1.0 / (a * a + b * b))
-        ups.append(b * b)  # exp(s) v
-        downs.append(a * a)  # exp(-s) u
+        tilts.append(b * b - a * a)  # exp(s) v - exp(-s) u
     total = sum((w * g for w, g in zip(weights[1:], slopes[1:], strict=True)), start=weights[0] * slopes[0])
     slope_bar = log_bar / total
     x_bar = y_bar * total
     weights_bar, scales_bar = [], []
-    for weight, s, value, slope, up, down in zip(weights, scales, values, slopes, ups, downs, strict=True):
-        square = weight * slope * slope
-        x_bar = x_bar - slope_bar * square * sine * 0.5 * (exp(s) - exp(-s))
-        weights_bar.append(y_bar * value + slope_bar * slope)
-        scales_bar.append(weight * slope * y_bar * sine - slope_bar * square * (up - down))
+    for i, (weight, s) in enumerate(zip(weights, scales, strict=True)):
+        k = 1.0 + int(i >= single)
+        c, q = halves[int(i >= single)]
+        square = weight * slopes[i] * slopes[i]
+        x_bar = x_bar - slope_bar * square * k * c * q * (exp(s) - exp(-s))
+        weights_bar.append(y_bar * values[i] + slope_bar * slopes[i])
+        scales_bar.append(weight * slopes[i] * y_bar * 2.0 * c * q / k - slope_bar * square * tilts[i])
     return x_bar, tuple(weights_bar), tuple(scales_bar)

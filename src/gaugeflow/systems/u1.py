@@ -27,7 +27,7 @@ from gaugeflow.samplers import HMC, IndependenceMetropolis, Level
 from gaugeflow.samplers import run as run_chain
 from gaugeflow.systems import exact_u1, figures
 from gaugeflow.systems.report import Progress, Report, Table, silent
-from gaugeflow.training import Adam, PriorAction, cosine, reverse_kl_path
+from gaugeflow.training import Adam, PriorAction, cosine, log_weight, reverse_kl_path
 from gaugeflow.typing import Params
 
 SHIPPED = "u1.h5"
@@ -42,12 +42,13 @@ class Settings:
     chains: int = 32
     steps: int = 400
     burn_in: int = 200
-    parts: int = 6
+    parts: tuple[int, int] = (6, 2)
     hidden: tuple[int, ...] = (8,)
     training_extent: int = 8
     training_batch: int = 64
-    training_steps: int = 120
-    training_rate: float = 0.04
+    training_steps: int = 100
+    training_rate: float = 0.03
+    held_out: int = 1024
 
 
 QUICK = Settings(extents=(8,), betas=(2.0, 4.0, 7.0), chains=16, steps=200, burn_in=50)
@@ -114,7 +115,7 @@ def name_of(beta: float) -> str:
 
 def make_flow(extent: int, settings: Settings) -> AngleFlow:
     """The flow on a square lattice."""
-    return block_chain(Lattice((extent, extent)), settings.hidden, circle=ProjectionMixture(settings.parts))
+    return block_chain(Lattice((extent, extent)), settings.hidden, circle=ProjectionMixture(*settings.parts))
 
 
 def shipped() -> dict[str, Any]:
@@ -162,25 +163,32 @@ def learn(flow: AngleFlow, params: Params, beta: float, settings: Settings, rng:
     """Train by reverse KL with path gradients, from the smallest loops to the largest.
 
     Couplings of small loops learn the same whatever larger loops do, because those are frozen when the small ones move;
-    larger ones would be misled by couplings that have not been trained yet.  So the chain grows at its front.
+    larger ones would be misled by couplings that have not been trained yet.  So the chain grows at its front, and what a
+    stage has learned is kept only if it lowers the loss on samples that it has not seen: gradients of the few largest
+    loops are noisy, and there the identity is hard to beat.
     """
     lattice = flow.lattice
     layers = flow.flow.flows  # type: ignore[attr-defined]
     prior, target = Haar(lattice, 1), WilsonAction(lattice, beta)
+    source = PriorAction(prior)
+    unseen = prior.sample(rng.stream("held out"), settings.held_out)
     learned = dict(params)
-    for first in range(len(layers) - 1, -1, -1):
-        part = AngleFlow(lattice, Chain(layers[first:]))
-        inner: Params = {str(i - first): learned[str(i)] for i in range(first, len(layers))}
-        steps = settings.training_steps * (1 if first else 3)
-        rate = settings.training_rate
+    for first in range(len(layers) - 1, -2, -1):  # the last stage trains the whole chain once more, in small steps
+        whole, front = first < 0, max(first, 0)
+        part = AngleFlow(lattice, Chain(layers[front:]))
+        start: Params = {str(i - front): learned[str(i)] for i in range(front, len(layers))}
+        steps = settings.training_steps * max(1, 3 - (len(layers) - 1 - front))
+        rate = settings.training_rate * (0.1 if whole else 1.0)
         # Gradients of paths fall by orders of magnitude: a long memory of their squares would stop the steps.
         optimiser = Adam(cosine(rate, steps, warm_up=10, final=rate / 100), beta2=0.95)
-        state = optimiser.init(inner)
+        inner, state = start, optimiser.init(start)
         for step in range(steps):
-            x = prior.sample(rng.stream(first).at(step), settings.training_batch)
-            result = reverse_kl_path(part, inner, PriorAction(prior), target, x)
+            x = prior.sample(rng.stream(first + 1).at(step), settings.training_batch)
+            result = reverse_kl_path(part, inner, source, target, x)
             inner, state = optimiser.update(state, inner, result.gradient)
-        learned |= {str(i): inner[str(i - first)] for i in range(first, len(layers))}
+        before, after = (np.mean(log_weight(part, p, source, target, unseen)[1]) for p in (start, inner))
+        if after > before:
+            learned |= {str(i): inner[str(i - front)] for i in range(front, len(layers))}
     return learned
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gaugeflow import __version__, io
+from gaugeflow.devices import to_device, to_host
 from gaugeflow.ensembles import Measurements
 from gaugeflow.io.ensemble import EnsembleFile
 from gaugeflow.lattice import Array, Lattice
@@ -90,11 +91,11 @@ class Unfinished:
             return []
         with EnsembleFile.open(path) as file:
             chains = int(file.chain.max(initial=-1)) + 1
-            return [lattice.pack(part.links, 1) for part in file.batches(max(1, chains))]
+            return [to_device(lattice.pack(part.links, 1)) for part in file.batches(max(1, chains))]
 
     def keep_block(self, name: str, lattice: Lattice, number: int, block: Array) -> None:
         """Keep one more block."""
-        path, links = self.folder / f"{name}.h5", lattice.unpack(block, 1)
+        path, links = self.folder / f"{name}.h5", to_host(lattice.unpack(block, 1))
         if not path.exists():
             EnsembleFile.create(path, shape=lattice.shape, n_colours=links.shape[-1]).close()
         with EnsembleFile.open(path, append=True) as file:
