@@ -1,6 +1,7 @@
 """Compiles the kernels of the GPU back end without a GPU: to cubin, and to code that this machine's processor runs.
 
-``python tests/gpu/compiled/toolchain.py`` (see ``docs/gpu.md``) rewrites the table of registers, spills and local memory.
+``python tests/gpu/compiled/toolchain.py [N [DRIVER]]`` (see ``docs/gpu.md``) rewrites the table of registers, spills and local
+memory, or the rows of one driver.
 """
 
 import ctypes
@@ -196,14 +197,16 @@ def _values(arguments):
             yield ctypes.c_double(argument) if isinstance(argument, float) else ctypes.c_int64(int(argument))
 
 
-def write_table(n=3):
-    """Compile everything for every architecture, and write the table."""
+def write_table(n=3, only=""):
+    """Compile all drivers whose name contains ``only`` for every architecture, and write their rows."""
     table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
     table["toolchain"] = {name: version(name) for name in ("numba-cuda", "nvidia-cuda-nvcc-cu12")}
     rows = table.setdefault(f"SU({n})", {})
     for architecture in ARCHITECTURES:
         for variant, (lattice, dtype) in VARIANTS.items():
             for name, (function, argument_types) in drivers(n, lattice, dtype).items():
+                if only not in name:
+                    continue
                 found = resources(function, argument_types, architecture)
                 rows.setdefault(name, {}).setdefault(variant, {})[architecture] = found
                 print(architecture, variant, name, found, flush=True)
@@ -211,4 +214,4 @@ def write_table(n=3):
 
 
 if __name__ == "__main__":
-    write_table(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    write_table(int(sys.argv[1]) if len(sys.argv) > 1 else 3, "".join(sys.argv[2:]))
