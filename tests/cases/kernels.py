@@ -87,7 +87,9 @@ class Case:
     @property
     def traces(self):
         """A complex number for each of four words and each site."""
-        return self.asarray(np.ascontiguousarray(np.asarray(self.links)[:4, :, 0, 0]))
+        return self.asarray(
+            np.ascontiguousarray(links(self.lattice, self.n, self.batch)[:4, :, 0, 0].astype(self.dtype))
+        )
 
     @property
     def key(self):
@@ -165,3 +167,19 @@ KERNELS = {
     "uniform_field": lambda c: (c.key, 3, c.batch),
     "wilson_force": lambda c: (c.links, c.weights(len(c.lattice.planes))),
 }
+
+REFERENCE_ON_GPU = {
+    "activate",
+    "activate_vjp",
+    "convolve_features",
+    "convolve_features_vjp",
+    "flow_stage_vjp",
+    "loop_gradient",
+    "loop_gradient_vjp",
+    "loop_traces",
+    "loop_traces_along",
+    "trace_terms",
+    "trace_weights",
+}
+"""Kernels without a driver for GPUs, those of networks and of loops of any shape: the reference serves CuPy arrays."""
+GPU = sorted(KERNELS.keys() - REFERENCE_ON_GPU)

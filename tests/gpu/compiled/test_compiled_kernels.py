@@ -10,7 +10,7 @@ import toolchain
 from numba.cuda import types
 from numba.cuda.typing.typeof import typeof
 
-from cases.kernels import KERNELS, Case
+from cases.kernels import GPU, KERNELS, Case
 from gaugeflow.backend import use_backend
 from gaugeflow.lattice import Lattice
 from gaugeflow_cupy import device, gauge
@@ -37,7 +37,7 @@ QUICK_LAYOUTS = {"SU(2) folded, single": (2, FOLDED, 1, np.complex64), "U(1)": (
 
 
 def _cases():
-    for name in sorted(KERNELS):
+    for name in GPU:
         if name in QUICK or name in {"residual_update", "smeared_update_vjp", "haar_field"}:
             for label, layout in QUICK_LAYOUTS.items():
                 if name in QUICK or label == "U(1)":

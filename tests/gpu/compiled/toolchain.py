@@ -22,7 +22,7 @@ import nvidia
 from numba.cuda import codegen, compiler, dispatcher, types
 from numba.cuda.np.numpy_support import from_dtype
 
-from cases.kernels import KERNELS, Case
+from cases.kernels import GPU, KERNELS, Case
 from gaugeflow.backend import kernels
 from gaugeflow.lattice import Lattice
 from gaugeflow_cupy import device
@@ -77,7 +77,7 @@ def drivers(n, lattice, dtype):
         )
 
     with np.errstate(all="ignore"):  # nothing fills the results
-        for name in sorted(KERNELS):
+        for name in GPU:
             with_launcher(record, name, Case(lattice, n, 2, dtype, cupy.asarray))
     return found
 
