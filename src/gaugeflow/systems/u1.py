@@ -7,6 +7,7 @@ to ``parameters.h5`` of its folder.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -178,7 +179,8 @@ def learn(flow: AngleFlow, params: Params, beta: float, settings: Settings, rng:
         part = AngleFlow(lattice, Chain(layers[front:]))
         start: Params = {str(i - front): learned[str(i)] for i in range(front, len(layers))}
         steps = settings.training_steps * max(1, 3 - (len(layers) - 1 - front))
-        rate = settings.training_rate * (0.1 if whole else 1.0)
+        few = math.prod(layers[front].blocks) / math.prod(layers[-1].blocks)
+        rate = settings.training_rate * (0.1 if whole else math.sqrt(few))  # gradients of few loops are noisy
         # Gradients of paths fall by orders of magnitude: a long memory of their squares would stop the steps.
         optimiser = Adam(cosine(rate, steps, warm_up=10, final=rate / 100), beta2=0.95)
         inner, state = start, optimiser.init(start)
