@@ -6,13 +6,13 @@ import cupy as xp
 from numba import cuda
 
 from gaugeflow.kernels.smeared import _check_paths
-from gaugeflow.sites.matrix import dag, dag_mul, mul, scale
+from gaugeflow.sites.matrix import dag_mul, mul, scale
 from gaugeflow.sites.matrix import project as project_site
 from gaugeflow.sites.numbers import wide
 from gaugeflow.sites.residual import update
 from gaugeflow.sites.smeared import (
     assemble,
-    assemble_bar_product,
+    assemble_bar,
     generator,
     loops_determinant,
     loops_score,
@@ -142,18 +142,15 @@ def smeared_solve(lattice, links, mu, sites, paths, tolerance, limit):
 
 
 @device
-def _put_paths_bar(paths_bar, count, position, lanes, lane, g, factor, h, s_z, b_0, b_n, frozen):
-    """A multiple of the cotangents of the seven matrices of one active link, from those of A, C, D, R, R'."""
-    a_bar, c_bar, e_bar, r_bar, t_bar = frozen
-    b_0_bar, h_bar = assemble_bar_product(b_0, h, r_bar, t_bar)
-    b_n_bar, z_bar = assemble_bar_product(b_n, dag(s_z), r_bar, t_bar)
-    put(paths_bar, 0, count, position, lanes, lane, g, scale(factor, dag(a_bar)))
-    put(paths_bar, 1, count, position, lanes, lane, g, scale(factor, dag(c_bar)))
-    put(paths_bar, 2, count, position, lanes, lane, g, scale(factor, dag(z_bar)))
-    put(paths_bar, 3, count, position, lanes, lane, g, scale(factor, dag(e_bar)))
-    put(paths_bar, 4, count, position, lanes, lane, g, scale(factor, h_bar))
-    put(paths_bar, 5, count, position, lanes, lane, g, scale(factor, b_0_bar))
-    put(paths_bar, 6, count, position, lanes, lane, g, scale(factor, b_n_bar))
+def _put_paths(paths, count, position, lanes, lane, g, matrices):
+    """Write the seven matrices of one active link."""
+    put(paths, 0, count, position, lanes, lane, g, matrices[0])
+    put(paths, 1, count, position, lanes, lane, g, matrices[1])
+    put(paths, 2, count, position, lanes, lane, g, matrices[2])
+    put(paths, 3, count, position, lanes, lane, g, matrices[3])
+    put(paths, 4, count, position, lanes, lane, g, matrices[4])
+    put(paths, 5, count, position, lanes, lane, g, matrices[5])
+    put(paths, 6, count, position, lanes, lane, g, matrices[6])
 
 
 @kernel
@@ -171,8 +168,8 @@ def _smeared_update_vjp(
         bar = load_real(log_det_bar, lane)
         x_bar, a_bar, c_bar, e_bar, r_bar, t_bar = loops_vjp(scratch(links, g), u, a, c, e, r, t, y_bar, bar)
         put(active_bar, 0, count, position, lanes, lane, g, scale(-2.0, dag_mul(u, x_bar)))
-        frozen = (a_bar, c_bar, e_bar, r_bar, t_bar)
-        _put_paths_bar(paths_bar, count, position, lanes, lane, g, 1.0, h, s_z, b_0, b_n, frozen)
+        bars = assemble_bar(1.0, s_z, h, b_0, b_n, a_bar, c_bar, e_bar, r_bar, t_bar)
+        _put_paths(paths_bar, count, position, lanes, lane, g, bars)
 
 
 def smeared_update_vjp(lattice, links, mu, sites, paths, log_det_bar, total):
@@ -198,8 +195,8 @@ def _smeared_score(links, paths, mu, active, count, total, moved, paths_bar, tab
         pushed, a_bar, c_bar, e_bar, r_bar, t_bar = loops_score(scratch(links, g), u, a, c, e, r, t, score)
         y = update(u, generator(u, a, c, e, r, t))
         put(moved, 0, count, position, lanes, lane, g, scale(-2.0, dag_mul(y, pushed)))
-        frozen = (a_bar, c_bar, e_bar, r_bar, t_bar)
-        _put_paths_bar(paths_bar, count, position, lanes, lane, g, -1.0, h, s_z, b_0, b_n, frozen)
+        bars = assemble_bar(-1.0, s_z, h, b_0, b_n, a_bar, c_bar, e_bar, r_bar, t_bar)
+        _put_paths(paths_bar, count, position, lanes, lane, g, bars)
 
 
 def smeared_score(lattice, links, mu, sites, paths, total):

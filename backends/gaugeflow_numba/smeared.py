@@ -7,13 +7,13 @@ from numba import prange
 
 from gaugeflow.kernels.smeared import _check_paths
 from gaugeflow.sites.jacobian import memory_size
-from gaugeflow.sites.matrix import dag, dag_mul, mul, scale
+from gaugeflow.sites.matrix import dag_mul, mul, scale
 from gaugeflow.sites.matrix import project as project_site
 from gaugeflow.sites.numbers import wide
 from gaugeflow.sites.residual import update
 from gaugeflow.sites.smeared import (
     assemble,
-    assemble_bar_product,
+    assemble_bar,
     generator,
     loops_determinant,
     loops_score,
@@ -202,18 +202,15 @@ def smeared_solve(lattice, links, mu, sites, paths, tolerance, limit):
 
 
 @inline
-def _put_paths_bar(paths_bar, row, count, lanes, lane, g, factor, h, s_z, b_0, b_n, frozen):
-    """A multiple of the cotangents of the seven matrices of one active link, from those of A, C, D, R, R'."""
-    a_bar, c_bar, e_bar, r_bar, t_bar = frozen
-    b_0_bar, h_bar = assemble_bar_product(b_0, h, r_bar, t_bar)
-    b_n_bar, z_bar = assemble_bar_product(b_n, dag(s_z), r_bar, t_bar)
-    put_link(paths_bar, 0, row, count, lanes, lane, g, scale(factor, dag(a_bar)))
-    put_link(paths_bar, 1, row, count, lanes, lane, g, scale(factor, dag(c_bar)))
-    put_link(paths_bar, 2, row, count, lanes, lane, g, scale(factor, dag(z_bar)))
-    put_link(paths_bar, 3, row, count, lanes, lane, g, scale(factor, dag(e_bar)))
-    put_link(paths_bar, 4, row, count, lanes, lane, g, scale(factor, h_bar))
-    put_link(paths_bar, 5, row, count, lanes, lane, g, scale(factor, b_0_bar))
-    put_link(paths_bar, 6, row, count, lanes, lane, g, scale(factor, b_n_bar))
+def _put_paths(paths, row, count, lanes, lane, g, matrices):
+    """Write the seven matrices of one active link."""
+    put_link(paths, 0, row, count, lanes, lane, g, matrices[0])
+    put_link(paths, 1, row, count, lanes, lane, g, matrices[1])
+    put_link(paths, 2, row, count, lanes, lane, g, matrices[2])
+    put_link(paths, 3, row, count, lanes, lane, g, matrices[3])
+    put_link(paths, 4, row, count, lanes, lane, g, matrices[4])
+    put_link(paths, 5, row, count, lanes, lane, g, matrices[5])
+    put_link(paths, 6, row, count, lanes, lane, g, matrices[6])
 
 
 @parallel
@@ -235,9 +232,9 @@ def _smeared_update_vjp(
             y = update(u, generator(u, a, c, e, r, t))
             y_bar = scale(-0.5, project_site(mul(y, link(total, table, mu, x, sites, lanes, lane, g))))
             x_bar, a_bar, c_bar, e_bar, r_bar, t_bar = loops_vjp(memory, u, a, c, e, r, t, y_bar, bar)
-            frozen = (a_bar, c_bar, e_bar, r_bar, t_bar)
             put_link(active_bar, 0, row, count, lanes, lane, g, scale(-2.0, dag_mul(u, x_bar)))
-            _put_paths_bar(paths_bar, row, count, lanes, lane, g, 1.0, h, s_z, b_0, b_n, frozen)
+            bars = assemble_bar(1.0, s_z, h, b_0, b_n, a_bar, c_bar, e_bar, r_bar, t_bar)
+            _put_paths(paths_bar, row, count, lanes, lane, g, bars)
 
 
 def smeared_update_vjp(lattice, links, mu, sites, paths, log_det_bar, total):
@@ -275,10 +272,10 @@ def _smeared_score(links, paths, mu, active_sites, size, total, active, paths_ba
             a, c, e, r, t = assemble(s_a, s_c, s_z, s_0, h, b_0, b_n)
             score = scale(-0.5, project_site(mul(u, link(total, table, mu, x, sites, lanes, lane, g))))
             new_score, a_bar, c_bar, e_bar, r_bar, t_bar = loops_score(memory, u, a, c, e, r, t, score)
-            frozen = (a_bar, c_bar, e_bar, r_bar, t_bar)
             y = update(u, generator(u, a, c, e, r, t))
             put_link(active, 0, row, count, lanes, lane, g, scale(-2.0, dag_mul(y, new_score)))
-            _put_paths_bar(paths_bar, row, count, lanes, lane, g, -1.0, h, s_z, b_0, b_n, frozen)
+            bars = assemble_bar(-1.0, s_z, h, b_0, b_n, a_bar, c_bar, e_bar, r_bar, t_bar)
+            _put_paths(paths_bar, row, count, lanes, lane, g, bars)
 
 
 def smeared_score(lattice, links, mu, sites, paths, total):

@@ -18,12 +18,12 @@ from gaugeflow.kernels.residual import _log_det, _rows_to_numbers
 from gaugeflow.kernels.slots import link_at, rows, site_sum, slots_of, to_field
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.jacobian import memory_size
-from gaugeflow.sites.matrix import dag, dag_mul, mul, project, scale
+from gaugeflow.sites.matrix import dag_mul, mul, project, scale
 from gaugeflow.sites.numbers import Matrix, wide
 from gaugeflow.sites.residual import update
 from gaugeflow.sites.smeared import (
     assemble,
-    assemble_bar_product,
+    assemble_bar,
     generator,
     loops_determinant,
     loops_score,
@@ -163,25 +163,8 @@ def smeared_update_vjp(
     y_bar = scale(-0.5, project(mul(y, link_at(lattice, total, mu, here))))
     memory = [None] * memory_size(links.shape[2])
     x_bar, a_bar, c_bar, d_bar, r_bar, t_bar = loops_vjp(memory, u, a, c, d, r, t, y_bar, bar + 0.0 * xp.real(u[0]))
-    bars = _paths_bar(g, s_z, b_0, b_n, a_bar, c_bar, d_bar, r_bar, t_bar)
+    bars = assemble_bar(1.0, s_z, g, b_0, b_n, a_bar, c_bar, d_bar, r_bar, t_bar)
     return to_field(lattice, scale(-2.0, dag_mul(u, x_bar))), xp.stack([to_field(lattice, x) for x in bars])
-
-
-def _paths_bar(
-    g: Matrix,
-    s_z: Matrix,
-    b_0: Matrix,
-    b_n: Matrix,
-    a_bar: Matrix,
-    c_bar: Matrix,
-    d_bar: Matrix,
-    r_bar: Matrix,
-    t_bar: Matrix,
-) -> tuple[Matrix, ...]:
-    """Cotangents of ``paths`` from those of A, C, D, R, R'."""
-    b_0_bar, g_bar = assemble_bar_product(b_0, g, r_bar, t_bar)
-    b_n_bar, z_bar = assemble_bar_product(b_n, dag(s_z), r_bar, t_bar)
-    return dag(a_bar), dag(c_bar), dag(z_bar), dag(d_bar), g_bar, b_0_bar, b_n_bar
 
 
 @kernel("links", "total")
@@ -212,5 +195,5 @@ def smeared_score(
     score = scale(-0.5, project(mul(u, link_at(lattice, total, mu, here))))
     new_score, *frozen = loops_score([None] * memory_size(links.shape[2]), u, a, c, d, r, t, score)
     y = update(u, generator(u, a, c, d, r, t))
-    bars = [scale(-1.0, x) for x in _paths_bar(g, s_z, b_0, b_n, *frozen)]
+    bars = assemble_bar(-1.0, s_z, g, b_0, b_n, *frozen)
     return to_field(lattice, scale(-2.0, dag_mul(y, new_score))), xp.stack([to_field(lattice, x) for x in bars])

@@ -89,6 +89,32 @@ def assemble_bar_product(left: Matrix, right: Matrix, r_bar: Matrix, t_bar: Matr
     return add(mul(right, p), mul(q, right)), add(mul(p, left), mul(left, q))
 
 
+def assemble_bar(
+    factor: float,
+    s_z: Matrix,
+    g: Matrix,
+    b_0: Matrix,
+    b_n: Matrix,
+    a_bar: Matrix,
+    c_bar: Matrix,
+    d_bar: Matrix,
+    r_bar: Matrix,
+    t_bar: Matrix,
+) -> tuple[Matrix, Matrix, Matrix, Matrix, Matrix, Matrix, Matrix]:
+    """A multiple of the cotangents of the arguments of :func:`assemble`, in their order, from those of its results."""
+    b_0_bar, g_bar = assemble_bar_product(b_0, g, r_bar, t_bar)
+    b_n_bar, z_bar = assemble_bar_product(b_n, dag(s_z), r_bar, t_bar)
+    return (
+        scale(factor, dag(a_bar)),
+        scale(factor, dag(c_bar)),
+        scale(factor, dag(z_bar)),
+        scale(factor, dag(d_bar)),
+        scale(factor, g_bar),
+        scale(factor, b_0_bar),
+        scale(factor, b_n_bar),
+    )
+
+
 # ---- the update ------------------------------------------------------------------------------------------------------
 
 
