@@ -65,9 +65,9 @@ class EnsembleFile:
     -----
     The datasets ``links`` (capacity, d, \\*shape, N, N), ``id``, ``chain``, ``log_weight`` and ``crc32`` (capacity,)
     are contiguous and allocated in advance (as a hole, which takes no space on disk), and ``count`` says how many
-    entries are filled: appending reserves the space on disk, so that a full one is met before HDF5 writes, overwrites
-    bytes in place and changes no structure of the file. A full file is copied to twice the capacity and replaced
-    atomically. HDF5's extensible datasets will not do here: killed while it updates
+    entries are filled, with the complement in its upper half. Appending reserves the space on disk, so that a full one
+    is met before HDF5 writes, overwrites bytes in place and changes no structure of the file. A full file is copied to
+    twice the capacity and replaced atomically. HDF5's extensible datasets will not do here: killed while it updates
     their index, the library leaves files in which even old entries are lost (seen twice in 250 kills).
     """
 
@@ -191,7 +191,7 @@ class EnsembleFile:
         for name, row in rows.items():
             self._index[name][start:stop] = row
         self._sync()
-        self._count[()] = stop
+        self._count[()] = _guarded(stop)
         self._sync()
         self._size = stop
         self._pairs.update(pairs)
@@ -277,10 +277,13 @@ class EnsembleFile:
         for name, dataset in self._index.items():
             if dataset.shape != (capacity,) or dataset.dtype != _INDEX[name]:
                 raise mismatch(self._path, f"dataset /{name}", f"{_INDEX[name]} of shape ({capacity},)", str(dataset))
-        if self._count.shape != () or self._count.dtype.kind != "i":
-            raise mismatch(self._path, "dataset /count", "one integer", str(self._count))
-        size = int(self._count[()])
-        if not 0 <= size <= capacity:
+        if self._count.shape != () or self._count.dtype != np.uint64:
+            raise mismatch(self._path, "dataset /count", "one unsigned integer", str(self._count))
+        stored = int(self._count[()])
+        size = stored & _HALF
+        if stored != int(_guarded(size)):
+            raise mismatch(self._path, "dataset /count", "a number and its complement", f"{stored:016x}")
+        if size > capacity:
             raise mismatch(self._path, "dataset /count", f"0 to {capacity}", size)
         require_fitting(self._path, self._links, size * self._item_bytes)
         return size
@@ -309,13 +312,21 @@ class EnsembleFile:
                     file["links"][start:stop] = self._links[start:stop]
                 for name in _INDEX:
                     file[name][: self._size] = self._index[name][: self._size]
-                file["count"][()] = self._size
+                file["count"][()] = _guarded(self._size)
         self.close()
         self._open()
 
     def _sync(self) -> None:
         self._file.flush()
         os.fsync(self._file.id.get_vfd_handle())
+
+
+_HALF = 0xFFFFFFFF
+
+
+def _guarded(count: int) -> np.uint64:
+    """The counter as it is stored: its complement in the upper half, so that no changed bit goes unseen, in one write."""
+    return np.uint64((count ^ _HALF) << 32 | count)
 
 
 def _reserve(path: StrPath, file: h5py.File, start: int, stop: int) -> None:
@@ -338,7 +349,7 @@ def _allocate(file: h5py.File, capacity: int, item: tuple[int, ...], dtype: np.d
     in_advance = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     in_advance.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     in_advance.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    file.create_dataset("count", data=np.int64(0))
+    file.create_dataset("count", data=_guarded(0))
     for name, column_dtype in _INDEX.items():
         file.create_dataset(name, (capacity,), column_dtype, dcpl=in_advance)
     file.create_dataset("links", (capacity, *item), dtype, dcpl=in_advance)
