@@ -17,8 +17,10 @@ _SHUFFLE = re.compile(r"v?(?:perm|shuf|unpck)\w*$")
 _STORE = re.compile(r"v?mov(?:[ua]p[sd]|dq\w*|ntp[sd])$")
 
 
-def instructions(driver):
+def instructions(driver, n, bits=64):
     """Count the instructions of the loops of a driver, once for each signature that it was called with.
+
+    Only those of fields with N = n that fill whole registers are looked at.
 
     The driver is compiled once more, without the disk cache: what is read from there has no assembly.
 
@@ -26,6 +28,8 @@ def instructions(driver):
     ----------
     driver
         ``"file.function"`` of this back end, for example ``"gauge._wilson_force"``.
+    n, bits
+        Number of colours, and bits of a real number.
 
     Returns
     -------
@@ -38,7 +42,10 @@ def instructions(driver):
     compiled = getattr(importlib.import_module(f"gaugeflow_numba.{file}"), function)
     fresh = numba.njit(parallel=True, **OPTIONS)(compiled.py_func)
     counts = []
+    whole = f"Lanes({8 * register_bytes() // bits},{n},{bits},"
     for signature in compiled.signatures:
+        if whole not in str(signature):
+            continue
         fresh.compile(signature)
         counts.append(count(fresh.inspect_asm(signature), _REGISTERS[register_bytes()]))
     return counts

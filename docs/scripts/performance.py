@@ -54,7 +54,7 @@ def assembly() -> None:
         for kernel in KERNELS:
             kernels[kernel](lattice, *bench.CASES[kernel].arguments(lattice, links, momenta))
     for kernel in KERNELS:
-        counts = instructions(DRIVERS[kernel])[-1]
+        counts = instructions(DRIVERS[kernel], 3)[-1]
         print(f"| {kernel} | " + " | ".join(str(value) for value in counts.values()) + " |")
 
 

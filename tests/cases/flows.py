@@ -207,7 +207,7 @@ GAUGE_FLOWS = {
     "trivialising U(1) 3D": _trivialising(1, (3, 3, 3), 1, 5e-4, 8),
     "trivialising SU(2)": _trivialising(2, (3, 3), 1, 1e-3, 12),
     "trivialising SU(3)": _trivialising(3, (3, 3), 1, 1e-3, 12),
-    "loops, half of the links": _loops((4, 4), CircularSpline(3), 0),
+    "loops, half of the links": _loops((4, 4), CircularSpline(3), 0, fields=ordered),
     "loops, frozen plaquettes, folded": _loops(
         (8, 4), CircularSpline(3), 1, frozen=2, offset=(3, 1), fold=(2, 2), fields=ordered
     ),

@@ -21,7 +21,9 @@ def test_whole_registers(kernel):
     lattice = Lattice((2,) * 4)
     links, momenta = bench.fields(lattice, 3, 8)
     getattr(kernels, kernel)(lattice, *bench.CASES[kernel].arguments(lattice, links, momenta))
-    for found in instructions(f"gauge._{kernel}"):
+    counts = instructions(f"gauge._{kernel}", 3)
+    assert counts
+    for found in counts:
         assert found["fused"] > 150  # a product of two complex 3x3 matrices has 108
         assert found["fused"] > found["plain"]
         assert found["narrow"] <= 0.02 * found["fused"]
