@@ -49,7 +49,7 @@ def exact_su3(beta: float) -> float:
 
 # name, N, shape, beta, batch, steps, reference, its error, source
 ROWS = [
-    *(("2D SU(2)", 2, (16, 16), beta, 64, 200, exact_su2(beta), 0.0, "exact") for beta in (1.8, 2.2, 2.7)),
+    *(("2D SU(2)", 2, (16, 16), beta, 64, 320, exact_su2(beta), 0.0, "exact") for beta in (1.8, 2.2, 2.7)),
     *(("2D SU(3)", 3, (16, 16), beta, 64, 200, exact_su3(beta), 0.0, "exact") for beta in (1, 2, 4, 5, 5.6, 6)),
     ("4D SU(3)", 3, (4,) * 4, 1.0, 16, 400, 0.060153, 24e-6, "independent program"),
     ("4D SU(3)", 3, (4,) * 4, 2.0, 16, 400, 0.128773, 35e-6, "independent program"),
@@ -114,7 +114,7 @@ def main() -> None:
 
     rng = Rng(given.seed)
     if "2D U(1)".startswith(given.only):
-        for beta, *found in exchange_u1(max(20, int(2000 * given.steps)), rng.stream("2D U(1)")):
+        for beta, *found in exchange_u1(max(20, int(4800 * given.steps)), rng.stream("2D U(1)")):
             show("2D U(1)", (8, 8), beta, tuple(found), (exact_u1(beta, 64), 0.0, "exact"))
     for name, n, shape, beta, batch, steps, reference, error, source in ROWS:
         if name.startswith(given.only):

@@ -31,7 +31,7 @@ from gaugeflow.systems.report import Progress, Report, Table, silent
 from gaugeflow.training import Adam, PriorAction, cosine, log_weight, reverse_kl_path
 from gaugeflow.typing import Params
 
-SHIPPED = "u1.h5"
+SHIPPED = files("gaugeflow.systems") / "data" / "u1.h5"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def make_flow(extent: int, settings: Settings) -> AngleFlow:
 
 def shipped() -> dict[str, Any]:
     """Parameters that come with the package, one tree for each coupling, in double precision."""
-    with as_file(files("gaugeflow.systems") / SHIPPED) as path:
+    with as_file(SHIPPED) as path:
         stored, _ = io.read_params(path)
     return tree.map(lambda p: p.astype(np.float64), stored)
 
