@@ -14,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from scipy.special import ive
 
 from gaugeflow.actions import WilsonAction
 from gaugeflow.analysis import Series, gamma_method, round_trip_times
@@ -32,23 +31,9 @@ from gaugeflow.samplers import (
     configurations,
     run,
 )
+from gaugeflow.systems.exact_u1 import charge_squared
 from gaugeflow.systems.figures import replicas as picture
 from gaugeflow.training import fit_linear
-
-
-def exact_charge_squared(beta: float, volume: int) -> float:
-    """<Q^2> from Z(theta) = sum_n z_n(theta)^V by a second difference; z_n is the Fourier integral of exp(beta cos)."""
-    phi = np.linspace(-np.pi, np.pi, 2001)
-
-    def log_z(theta: float) -> float:
-        nu = np.arange(-8, 9)[:, None] + theta / (2 * np.pi)
-        z = np.trapezoid(np.exp(beta * (np.cos(phi) - 1.0)) * np.cos(nu * phi), phi, axis=1) / (
-            2 * np.pi * ive(0, beta)
-        )
-        return math.log(np.sum(z**volume))
-
-    h = 1e-2
-    return -(log_z(h) - 2.0 * log_z(0.0) + log_z(-h)) / h**2
 
 
 def coefficient(flow: ResidualSweep, beta: float, rng: Rng) -> float:
@@ -106,7 +91,7 @@ def main() -> None:
     alone = run(local, rng.stream("local"), local.init(start), given.steps, burn_in=given.burn_in, observe=[charge])
 
     beta = given.betas[-1]
-    print(f"beta = {beta:g}, {given.extent}^2: exact <Q^2> {exact_charge_squared(beta, lattice.volume):.4f}")
+    print(f"beta = {beta:g}, {given.extent}^2: exact <Q^2> {charge_squared(beta, lattice.volume):.4f}")
     for name, chain in (("Metropolis alone", alone), *results.items()):
         q = chain.records["Q"] if name == "Metropolis alone" else chain.records["Q"][:, -1]
         squared = gamma_method(Series.from_lanes(q**2, name="Q^2"))

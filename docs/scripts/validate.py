@@ -12,45 +12,24 @@ import argparse
 import math
 from collections.abc import Iterator
 
-import numpy as np
-import scipy.special
-
 from gaugeflow.actions import WilsonAction
 from gaugeflow.analysis import Series, format_error, gamma_method
 from gaugeflow.lattice import Lattice, suggest_fold
 from gaugeflow.observables import LinkObservable, plaquette
 from gaugeflow.random import Rng
 from gaugeflow.samplers import HeatBath, OnReplicas, Replica, ReplicaExchange, run
-
-
-def exact_u1(beta: float, volume: int) -> float:
-    """<cos P> of 2D U(1) on a torus, with Z = sum_n I_n(beta)^V."""
-    orders = np.arange(-60, 61)
-    value, slope = scipy.special.ive(orders, beta), scipy.special.ivp(orders, beta) * math.exp(-beta)
-    largest = value.max()
-    return float(np.sum((value / largest) ** (volume - 1) * slope / largest) / np.sum((value / largest) ** volume))
-
-
-def exact_su2(beta: float) -> float:
-    """I_2 / I_1: tr P / 2 of 2D SU(2) in a large volume."""
-    return float(scipy.special.iv(2, beta) / scipy.special.iv(1, beta))
-
-
-def exact_su3(beta: float) -> float:
-    """Re tr P / 3 of 2D SU(3) in a large volume: a Weyl integral over two angles, exact to rounding by equal steps."""
-    angles = np.arange(512) * (2.0 * math.pi / 512)
-    a, b = np.meshgrid(angles, angles)
-    phases = np.exp(1j * np.stack([a, b, -a - b]))
-    trace = phases.sum(axis=0).real / 3.0
-    vandermonde = np.prod([np.abs(phases[i] - phases[j]) ** 2 for i, j in ((0, 1), (0, 2), (1, 2))], axis=0)
-    weight = vandermonde * np.exp(beta * (trace - 1.0))
-    return float(np.sum(weight * trace) / np.sum(weight))
-
+from gaugeflow.systems.trivialising import exact_plaquette
 
 # name, N, shape, beta, batch, steps, reference, its error, source
 ROWS = [
-    *(("2D SU(2)", 2, (16, 16), beta, 64, 320, exact_su2(beta), 0.0, "exact") for beta in (1.8, 2.2, 2.7)),
-    *(("2D SU(3)", 3, (16, 16), beta, 64, 200, exact_su3(beta), 0.0, "exact") for beta in (1, 2, 4, 5, 5.6, 6)),
+    *(
+        ("2D SU(2)", 2, (16, 16), beta, 64, 320, exact_plaquette(2, beta, 256), 0.0, "exact")
+        for beta in (1.8, 2.2, 2.7)
+    ),
+    *(
+        ("2D SU(3)", 3, (16, 16), beta, 64, 200, exact_plaquette(3, beta, 256), 0.0, "exact")
+        for beta in (1, 2, 4, 5, 5.6, 6)
+    ),
     ("4D SU(3)", 3, (4,) * 4, 1.0, 16, 400, 0.060153, 24e-6, "independent program"),
     ("4D SU(3)", 3, (4,) * 4, 2.0, 16, 400, 0.128773, 35e-6, "independent program"),
     ("4D SU(3)", 3, (8,) * 4, 6.0, 8, 200, 0.594239, 42e-6, "independent program"),
@@ -115,7 +94,7 @@ def main() -> None:
     rng = Rng(given.seed)
     if "2D U(1)".startswith(given.only):
         for beta, *found in exchange_u1(max(20, int(4800 * given.steps)), rng.stream("2D U(1)")):
-            show("2D U(1)", (8, 8), beta, tuple(found), (exact_u1(beta, 64), 0.0, "exact"))
+            show("2D U(1)", (8, 8), beta, tuple(found), (exact_plaquette(1, beta, 64), 0.0, "exact"))
     for name, n, shape, beta, batch, steps, reference, error, source in ROWS:
         if name.startswith(given.only):
             stream = rng.stream(f"{name} {shape} {beta}")

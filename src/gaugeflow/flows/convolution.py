@@ -89,7 +89,7 @@ class Convolution:
         weights = self._weights(lattice, mu)
         for before, after in reversed(list(pairwise(stages))):
             loops = kernels.smear(lattice, before, weights, self.kappa + 1.0) - after  # V is linear in kappa
-            kappa_bar = kappa_bar + _inner(lattice, bar, loops)
+            kappa_bar = kappa_bar - 0.5 * kernels.inner(lattice, bar, loops)  # Re tr(bar loops)
             bar, plane_bar = kernels.smear_vjp(lattice, before, weights, self.kappa, bar)
             for k, weight in enumerate(weights):
                 if weight != 0.0:
@@ -100,10 +100,3 @@ class Convolution:
             bar = kernels.overwrite(lattice, bar, mu, sites, rows_bar * 0.0)
             total, _ = kernels.path_sum_vjp(lattice, links, mu, sites, self._fill_weight(lattice), rows_bar, total)
         return total + bar, eta_bar, kappa_bar
-
-
-def _inner(lattice: Lattice, bar: Array, matrices: Array) -> Array:
-    """Sum of Re tr(bar m) over all links, ``(batch,)`` float64."""
-    xp = array_namespace(bar)
-    products = xp.real(bar * xp.permute_dims(matrices, (0, 1, 3, 2, 4)))
-    return lattice.sum_folds(xp.sum(xp.astype(products, xp.float64), axis=(0, 1, 2, 3)))

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ive
 
 from gaugeflow import io
 from gaugeflow.actions import WilsonAction
@@ -29,7 +28,7 @@ from gaugeflow.lattice import Array, Lattice
 from gaugeflow.priors import Haar
 from gaugeflow.random import Rng
 from gaugeflow.samplers import HeatBath, configurations, metropolis_chain
-from gaugeflow.systems import figures
+from gaugeflow.systems import exact_u1, figures
 from gaugeflow.systems.report import Progress, Report, Table, silent
 from gaugeflow.training import fit_linear, gauss_newton, select_fields
 from gaugeflow.typing import Params
@@ -221,14 +220,10 @@ def shipped(target: Target) -> Learned:
 def exact_plaquette(n: int, beta: float, volume: int) -> float:
     """Mean plaquette in two dimensions: of U(1) on a torus, of SU(2) and SU(3) in infinite volume.
 
-    U(1): Z = sum_k I_k(beta)^V; SU(N): one integral over the eigenvalues of a plaquette, on equidistant points.
+    SU(N): one integral over the eigenvalues of a plaquette, on equidistant points.
     """
     if n == 1:
-        k = np.arange(60)
-        bessel = ive(k, beta)
-        slope = 0.5 * (ive(abs(k - 1), beta) + ive(k + 1, beta)) / np.where(bessel > 0.0, bessel, 1.0)
-        weight = (bessel / bessel[0]) ** volume * np.where(k > 0, 2.0, 1.0)
-        return float(np.sum(weight * slope) / np.sum(weight))
+        return exact_u1.plaquette(beta, volume)
     points = np.arange(96) * (2.0 * np.pi / 96)
     angles = np.stack(np.meshgrid(*[points] * (n - 1), indexing="ij"))
     angles = np.concatenate([angles, -angles.sum(axis=0, keepdims=True)])
