@@ -1,9 +1,10 @@
 """Every kernel on every back end, precision, N and fold equals the reference; the reference equals itself elsewhere.
 
 By default each kernel is compiled for two of the sixteen combinations: N = 3 and another N, in layouts that differ from kernel
-to kernel (N = 4 never for Jacobians and long walks, half a minute of compilation each; the formulas of Jacobians are tested at
-N = 4 on one link). On strict arrays, where nothing is compiled, the default is a Latin square: every N, and every pair of a
-precision and a layout, once for each kernel.  ``-m "slow or not slow"`` runs all combinations.
+to kernel.  Those that compile for long at some N (Jacobians, long walks) have N = 3 in the layout in which other tests need it
+too, plain and in double precision, and N = 1 or 2 in another one; the formulas of Jacobians are tested at N = 4 on one link.
+On strict arrays, where nothing is compiled, the default is a Latin square: every N, and every pair of a precision and a layout,
+once for each kernel.  ``-m "slow or not slow"`` runs all combinations.
 """
 
 import inspect
@@ -35,22 +36,30 @@ JACOBIANS = (
     | {f"smeared_{k}" for k in ("score", "solve", "update", "update_vjp")}
     | {"flow_stage_vjp", "loop_gradient", "loop_gradient_vjp", "loop_traces_along"}
 )
+LONG = JACOBIANS | {"haar_field", "overrelax", "path_sum_vjp"}
+"""Kernels that compile for half a minute at some N."""
 LAYOUTS = tuple(itertools.product((np.complex128, np.complex64), ("plain", "folded")))
 
 
 def _combinations(chosen):
+    """All combinations; those that are not ``chosen(name, turn)``, layouts by N, are slow."""
     for name, n, k in itertools.product(sorted(KERNELS), SIZES, range(len(LAYOUTS))):
         dtype, layout = LAYOUTS[k]
         turn = zlib.crc32(name.encode())
         fold, batch = PLAIN if layout == "plain" else (SHUFFLED, GATHERED)[(n + turn // 4) % 2]
         label = f"{name}-{n}-{np.dtype(dtype).name}-{layout}"
-        marks = [] if (n + turn) % len(LAYOUTS) == k and n in chosen(name, turn) else [pytest.mark.slow]
+        marks = [] if chosen(name, turn).get(n) == k else [pytest.mark.slow]
         yield pytest.param(name, n, dtype, fold, batch, id=label, marks=marks)
 
 
 def _compiled(name, turn):
-    others = (1, 2) if name in JACOBIANS else (1, 2, 4)
-    return 3, others[turn // 8 % len(others)]
+    if name in LONG:
+        return {3: 0, 1 + turn // 8 % 2: 1 + turn % 3}
+    return {n: (n + turn) % len(LAYOUTS) for n in (3, (1, 2, 4)[turn // 8 % 3])}
+
+
+def _square(name, turn):
+    return {n: (n + turn) % len(LAYOUTS) for n in SIZES if n < 4 or name not in JACOBIANS}
 
 
 def _combination(chosen):
@@ -101,7 +110,7 @@ def test_numba_equals_reference(name, n, dtype, fold, batch):
     assert all(type(a) is np.ndarray for a in found)
 
 
-@_combination(lambda name, turn: [n for n in SIZES if n < 4 or name not in JACOBIANS])
+@_combination(_square)
 def test_reference_on_strict_arrays(name, n, dtype, fold, batch):
     """Nothing beyond the array API standard is used, and folds do not change results."""
     strict = _call(name, Case(Lattice(SHAPE, fold), n, batch, dtype, array_api_strict.asarray))
@@ -109,6 +118,16 @@ def test_reference_on_strict_arrays(name, n, dtype, fold, batch):
         expected = _call(name, Case(Lattice(SHAPE, fold), n, batch, dtype))
     assert all(isinstance(a, array_api_strict.asarray(0.0).__class__) for a in strict)
     _compare([np.asarray(a) for a in strict], expected, dtype)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 5])
+@pytest.mark.parametrize("name", ["evolve", "plaquette"])
+def test_narrow_registers(name, lanes):
+    """Widths 1, 2 and 4, full or overlapping; nearly all other tests fill registers, so that they share compiled kernels."""
+    case = Case(Lattice(SHAPE), 2, lanes)
+    found = _call(name, case)
+    with use_backend("reference"):
+        _compare(found, _call(name, case), case.dtype)
 
 
 def test_strided_views_are_accepted():

@@ -66,7 +66,7 @@ def test_cold_configuration(n):
 
 
 def test_folds_do_not_matter():
-    array = group_array((4, 4, 2, 2), 3, 5)
+    array = group_array((4, 4, 2, 2), 3, 8)
     plain, folded = Lattice((4, 4, 2, 2)), Lattice((4, 4, 2, 2), (2, 2, 1, 1))
     for make in (lambda lattice: WilsonAction(lattice, 6.0, 0.1), lambda lattice: ImprovedAction(lattice, 6.0)):
         values, grads = [], []

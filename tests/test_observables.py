@@ -38,7 +38,7 @@ def _cold(lattice, n, lanes=8):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_observable_contract(name):
-    check.check_observable(LinkObservable(name, FOLDED, EVERY[name]), FOLDED, links(FOLDED, 3, 5))
+    check.check_observable(LinkObservable(name, FOLDED, EVERY[name]), FOLDED, links(FOLDED, 3, 8))
 
 
 @pytest.mark.parametrize("name", INVARIANT)
@@ -57,7 +57,7 @@ def test_flowed_observables(name, rng):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_folds_do_not_matter(name):
-    plain, folded = (EVERY[name](lattice, links(lattice, 3, 5)) for lattice in (LATTICE, FOLDED))
+    plain, folded = (EVERY[name](lattice, links(lattice, 3, 8)) for lattice in (LATTICE, FOLDED))
     np.testing.assert_allclose(folded, plain, atol=1e-14)
 
 
@@ -77,14 +77,14 @@ def test_cold_configuration(name, n):
 
 def test_loops_by_numpy():
     """Every loop of a small field, multiplied link by link."""
-    array = group_array(SHAPE, 3, 2)
+    array = group_array(SHAPE, 3, 8)
     x = LATTICE.pack(array, components=1)
 
     def loop(*path):
         """Mean trace over sites and batch members of the product of links along steps +-(mu + 1)."""
-        total = np.zeros(2, dtype=complex)
+        total = np.zeros(8, dtype=complex)
         for site in np.ndindex(SHAPE):
-            here, u = list(site), np.broadcast_to(np.eye(3), (2, 3, 3))
+            here, u = list(site), np.broadcast_to(np.eye(3), (8, 3, 3))
             for step in path:
                 mu, ahead = abs(step) - 1, step > 0
                 if not ahead:
@@ -137,7 +137,7 @@ def _instanton(shape, charge):
 def test_integer_charge_of_constant_field(charge, fold):
     shape = (4, 6)
     lattice = Lattice(shape, (2, 1) if fold else None)
-    x = lattice.pack(np.repeat(_instanton(shape, charge), 4, axis=0), components=1)
+    x = lattice.pack(np.repeat(_instanton(shape, charge), 8, axis=0), components=1)
     np.testing.assert_array_equal(observables.integer_charge(lattice, x), charge)
     expected = math.cos(2 * math.pi * charge / 24)
     np.testing.assert_allclose(observables.plaquette(lattice, x), expected, rtol=1e-14)
@@ -168,9 +168,9 @@ def test_clover_of_constant_abelian_field():
     angle = np.zeros((4, *shape))
     angle[:2] = plane[:, :, :, None, None]
     angle[2:] = plane[:, None, None, :, :]
-    u = np.zeros((1, 4, *shape, 3, 3), dtype=complex)
+    u = np.zeros((8, 4, *shape, 3, 3), dtype=complex)
     for i in range(3):
-        u[0, ..., i, i] = np.exp(1j * angle * h[i, i])
+        u[..., i, i] = np.exp(1j * angle * h[i, i])
     lattice = Lattice(shape)
     x = lattice.pack(u, components=1)
     f = 2 * np.pi / 16
@@ -295,14 +295,14 @@ def test_milc_table(reference_folder):
 
 
 def test_measure():
-    array = group_array((4, 3, 2), 2, 1)[0]
+    array = group_array((8, 3, 4), 2, 1)[0]
     result = observables.measure("name", array, flow_times=(0.0, 0.1), step=0.1)
     keys = "file shape n_colours plaquette plaquette_spatial plaquette_temporal link_trace polyakov_loop flow"
     assert list(result) == keys.split()
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    lattice = Lattice((4, 3, 2))
-    x = lattice.pack(array[None], components=1)
-    assert result["shape"] == [4, 3, 2]
+    lattice = Lattice((8, 3, 4))
+    x = lattice.pack(np.repeat(array[None], 8, axis=0), components=1)
+    assert result["shape"] == [8, 3, 4]
     assert result["n_colours"] == 2
     for name in ("plaquette", "plaquette_spatial", "plaquette_temporal", "link_trace"):
         assert result[name] == pytest.approx(getattr(observables, name)(lattice, x)[0], abs=1e-14)
@@ -314,7 +314,7 @@ def test_measure():
 
 
 def test_measure_in_two_dimensions():
-    result = observables.measure("name", group_array((4, 4), 1, 1)[0])
+    result = observables.measure("name", group_array((8, 4), 1, 1)[0])
     assert result["plaquette_spatial"] is None
     assert result["flow"] == []
 

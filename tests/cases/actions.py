@@ -32,7 +32,7 @@ GAUGE_ACTIONS = {
     "wilson su4 2d": _gauge((4, 3), 4, lambda lattice: WilsonAction(lattice, 8.0)),
     "symanzik su3 4d": _gauge((2, 4, 2, 3), 3, lambda lattice: ImprovedAction(lattice, 4.0)),
     "iwasaki su3 4d folded": _gauge(
-        (4, 2, 2, 4), 3, lambda lattice: ImprovedAction(lattice, 2.2, IWASAKI), (2, 1, 1, 2), 5
+        (4, 2, 2, 4), 3, lambda lattice: ImprovedAction(lattice, 2.2, IWASAKI), (2, 1, 1, 2), 4
     ),
     "dbw2 u1 2d": _gauge((3, 4), 1, lambda lattice: ImprovedAction(lattice, 0.7, DBW2)),
     "defect su2 2d": _gauge((4, 4), 2, lambda lattice: DefectAction(lattice, 2.2, Defect(0, Box((3, 1), (2, 2))), 0.4)),

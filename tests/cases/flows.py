@@ -118,7 +118,7 @@ def _residual(n, shape, convolutions, planes="isotropic", learn=False, region=No
         lattice = Lattice(shape)
         flow = ResidualSweep(lattice, n, convolutions, planes, region=region, learn_convolutions=learn)
         delta = np.linspace(-0.03, 0.04, flow.shape[0] * flow.shape[1]).reshape(flow.shape)
-        return flow, lattice, {**flow.init(), "delta": delta}, links(lattice, n, 2)
+        return flow, lattice, {**flow.init(), "delta": delta}, links(lattice, n, 8 // lattice.n_folds)
 
     return factory
 
@@ -134,7 +134,7 @@ def _smeared(n, shape, smearing, planes="isotropic", masks="auto", fold=None, si
             * np.array([[-0.03], [0.01], [0.04], [-0.05], [0.03]])[: flow.shape[0]]
             * np.linspace(1.0, 0.5, flow.shape[1])
         )
-        return flow, lattice, {"delta": delta[: flow.shape[0]]}, links(lattice, n, 2)
+        return flow, lattice, {"delta": delta[: flow.shape[0]]}, links(lattice, n, 8 // lattice.n_folds)
 
     return factory
 
@@ -147,7 +147,7 @@ def _trivialising(n, shape, order, size, steps, fold=None):
         flow = TrivialisingFlow(lattice, n, luescher_classes(len(shape), n, order), knots=3, steps=steps)
         rng = np.random.default_rng(n)
         c = size * rng.normal(size=(len(flow.classes), 1)) * (1.0 + 0.1 * rng.normal(size=flow.shape))
-        return flow, lattice, {"c": c}, links(lattice, n, 2)
+        return flow, lattice, {"c": c}, links(lattice, n, 8 // lattice.n_folds)
 
     return factory
 
@@ -156,7 +156,7 @@ def _chain():
     lattice = Lattice((2, 2))
     flow = Chain((ResidualSweep(lattice, 3), ResidualSweep(lattice, 3, (SMEARED,), reverse=True)))
     params = {"0": {"delta": np.array([[0.07]])}, "1": {"delta": np.array([[-0.05]])}}
-    return flow, lattice, params, links(lattice, 3, 2)
+    return flow, lattice, params, links(lattice, 3, 8)
 
 
 def _loops(shape, circle, direction, cell=(1, 1), frozen=0, offset=(0, 0), fold=None, fields=links):

@@ -54,7 +54,7 @@ def test_luescher(ndim):
 def test_laplacian_and_contraction(n, rng):
     """Sums of second differences along all generators of a link, against joined and split loops; products likewise."""
     lattice = Lattice((4, 4))
-    x = links(lattice, n, 1)
+    x = links(lattice, n, 8)
     classes = tuple(name for name, _, _ in FIRST_ORDER.values())
     potential = LoopPotential(lattice, n, classes)
     found = potential.laplacians(x)[:, 0]
@@ -62,7 +62,7 @@ def test_laplacian_and_contraction(n, rng):
     basis = np.array(algebra_basis(n, np, np.complex128))
     step = 2e-2
     sites = lattice.n_blocks
-    many = np.repeat(x, 2 * sites * len(basis), axis=-1)
+    many = np.repeat(x[..., :1], 2 * sites * len(basis), axis=-1)
     directions = np.zeros_like(many)
     for lane, (mu, site, a) in enumerate(np.ndindex(2, sites, len(basis))):
         directions[mu, site, :, :, lane] = basis[a]
@@ -89,7 +89,7 @@ def test_laplacian_and_contraction(n, rng):
 def test_residual_of_the_expansion(order):
     """What L_t S~ - S leaves of SU(3) falls as t^(order + 1)."""
     lattice, n = Lattice((5, 5)), 3
-    x = links(lattice, n, 4)
+    x = links(lattice, n, 8)
     expansion = loop_algebra.expansion(2, n, order)
     names = tuple(dict.fromkeys(name for potential in expansion for name, _ in potential))
     potential = LoopPotential(lattice, n, names)
@@ -110,15 +110,15 @@ def test_gradient_and_vjp_of_a_potential(rng):
     lattice, n = Lattice((4, 5)), 2
     triple = _class(PLAQUETTE, PLAQUETTE, ((1, 0), (2, 1, -2, -1)))
     potential = LoopPotential(lattice, n, (triple, FIRST_ORDER["twisted"][0], FIRST_ORDER["twice"][0]))
-    x, y = links(lattice, n, 2), algebra(lattice, n, 2)
-    c, bar = rng.normal(size=3), rng.normal(size=2)
+    x, y = links(lattice, n, 8), algebra(lattice, n, 8)
+    c, bar = rng.normal(size=3), rng.normal(size=8)
     c_bar, x_bar = potential.vjp(c, x, y, bar)
 
     def function(c, x):
         gradient, laplacian = potential.both(c, x)
         return kernels.inner(lattice, gradient, y) + bar * laplacian
 
-    w = algebra(lattice, n, 2, seed=5)
+    w = algebra(lattice, n, 8, seed=5)
     stencil = ((1, 45.0 / 60.0), (2, -9.0 / 60.0), (3, 1.0 / 60.0))
     h = 5e-3
     slope = sum(

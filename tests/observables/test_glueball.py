@@ -7,7 +7,7 @@ import pytest
 from cases.fields import group_array, links, rotation
 from gaugeflow import kernels, observables
 from gaugeflow.analysis import Series, derive, gamma_method
-from gaugeflow.lattice import Lattice
+from gaugeflow.lattice import Lattice, suggest_fold
 from gaugeflow.observables import (
     LinkObservable,
     ape,
@@ -25,7 +25,7 @@ LATTICE, FOLDED = Lattice(SHAPE), Lattice(SHAPE, (2, 1, 2))
 
 
 def test_slices_by_numpy():
-    array = group_array(SHAPE, 3, 5)
+    array = group_array(SHAPE, 3, 8)
     y, x = array[:, 1], array[:, 2]
     above = np.roll(y, -1, axis=3) @ np.conj(np.swapaxes(np.roll(x, -1, axis=2), -1, -2))
     loops = np.trace(x @ above @ np.conj(np.swapaxes(y, -1, -2)), axis1=-2, axis2=-1).real / 3
@@ -41,9 +41,9 @@ def test_correlator_by_numpy():
     slices = np.random.default_rng(1).normal(size=(6, 2))
     expected = [[np.mean([slices[(s + t) % 6, b] * slices[s, b] for s in range(6)]) for b in (0, 1)] for t in range(6)]
     np.testing.assert_allclose(slice_correlator(slices), expected, atol=1e-15)
-    x = links(LATTICE, 2, 3)
+    x = links(LATTICE, 2, 8)
     found = glueball_correlator(LATTICE, x)
-    assert found.shape == (5, 3)
+    assert found.shape == (5, 8)
     np.testing.assert_allclose(found[0], plaquette_slices(LATTICE, x).mean(axis=0), rtol=1e-14)
     np.testing.assert_allclose(found[1:], slice_correlator(plaquette_slices(LATTICE, x)), rtol=1e-14)
     np.testing.assert_allclose(found[2], found[4], rtol=1e-13)  # C(t) = C(T - t)
@@ -89,7 +89,7 @@ def test_decoupled_slices(n, beta, u, variance):
 
 
 def test_smeared_operator_sees_the_smeared_links():
-    x = links(LATTICE, 3, 2)
+    x = links(LATTICE, 3, 8)
 
     def smeared(lattice, links):
         return glueball_correlator(lattice, stout(lattice, links, 0.1, 3, spatial=True))
@@ -98,7 +98,7 @@ def test_smeared_operator_sees_the_smeared_links():
     assert (found[0] > glueball_correlator(LATTICE, x)[0] + 1).all()
     # Time slices do not mix: a change of slice 2 leaves O of the others.
     array = LATTICE.unpack(x, components=1).copy()
-    array[:, :, 2] = group_array(SHAPE, 3, 2, seed=9)[:, :, 2]
+    array[:, :, 2] = group_array(SHAPE, 3, 8, seed=9)[:, :, 2]
     first, second = (
         plaquette_slices(LATTICE, stout(LATTICE, y, 0.1, 3, spatial=True))
         for y in (x, LATTICE.pack(array, components=1))
@@ -116,7 +116,7 @@ def test_operator_and_smeared_loops_of_milc(reference_folder):
     """
     milc = pytest.importorskip("gaugeflow.io.milc")
     array = milc.read(reference_folder / "milc" / "lat.sample.l4444").links
-    lattice = Lattice(array.shape[1:5])
+    lattice = Lattice(array.shape[1:5], suggest_fold(array.shape[1:5], 8))
     x = lattice.pack(array[None], components=1)
     planes = [
         [6.232617e-01, 6.578328e-01, 6.114289e-01, 6.266829e-01],

@@ -9,7 +9,7 @@ import pytest
 from cases.fields import links, ordered, rotation
 from gaugeflow import check, kernels, observables
 from gaugeflow.errors import ConvergenceError
-from gaugeflow.lattice import Lattice
+from gaugeflow.lattice import Lattice, suggest_fold
 from gaugeflow.observables import AdaptiveStep, advance, flow_history, flow_through
 from gaugeflow.observables.gradient_flow import _embedded
 
@@ -20,7 +20,7 @@ LATTICE, FOLDED = Lattice(SHAPE), Lattice(SHAPE, (2, 2, 1, 1))
 @pytest.mark.parametrize("flow", ["wilson", "symanzik"])
 def test_adaptive_flow_is_the_exact_flow_at_the_tolerance(flow):
     """Steps of 1/400 are exact to 1e-8 here; rough fields, flow time 1."""
-    x = links(LATTICE, 3, 3)
+    x = links(LATTICE, 3, 8)
     exact = advance(LATTICE, x, 1.0, step=0.0025, flow=flow)
     for tolerance in (1e-3, 1e-4, 1e-5):
         found = advance(LATTICE, x, 1.0, step=AdaptiveStep(tolerance), flow=flow)
@@ -29,10 +29,10 @@ def test_adaptive_flow_is_the_exact_flow_at_the_tolerance(flow):
 
 def test_step_and_companion_orders():
     """Errors of a step: h^4 of the third-order result, h^3 of the difference from its companion."""
-    x = advance(LATTICE, links(LATTICE, 3, 2), 0.1)
+    x = advance(LATTICE, links(LATTICE, 3, 8), 0.1)
     errors, differences = [], []
     for h in (0.04, 0.02):
-        new, difference = _embedded(LATTICE, x, np.full(2, h), 0.0)
+        new, difference = _embedded(LATTICE, x, np.full(8, h), 0.0)
         np.testing.assert_allclose(new, observables.flow_step(LATTICE, x, h), atol=1e-14)
         errors.append(abs(new - advance(LATTICE, x, h, step=h / 16)).max())
         differences.append(difference)
@@ -43,7 +43,7 @@ def test_step_and_companion_orders():
 
 def test_tolerance_sets_the_steps(monkeypatch):
     """The number of steps grows as tolerance^(-1/3): tenfold for a thousandth; late steps are longer than early ones."""
-    x, taken = ordered(LATTICE, 3, 1), []
+    x, taken = np.repeat(ordered(LATTICE, 3, 1), 8, axis=-1), []
     plain = observables.gradient_flow._embedded
 
     def counted(lattice, links, size, c1):
@@ -65,7 +65,7 @@ def test_tolerance_sets_the_steps(monkeypatch):
 
 
 def test_configurations_do_not_influence_each_other():
-    smooth, rough = advance(LATTICE, links(LATTICE, 2, 1), 0.5), links(LATTICE, 2, 1, seed=3)
+    smooth, rough = advance(LATTICE, links(LATTICE, 2, 8), 0.5), links(LATTICE, 2, 8, seed=3)
     both = np.concatenate([smooth, rough], axis=-1)
     step = AdaptiveStep(1e-4)
     for t, alone, other, together in zip(
@@ -81,18 +81,18 @@ def test_configurations_do_not_influence_each_other():
 def test_adaptive_observables(observable, rng):
     make = {"energy": observables.FlowedEnergy, "charge": observables.FlowedCharge}[observable]
     flowed = make(LATTICE, (0.1, 0.3), step=AdaptiveStep(1e-3))
-    check.check_observable(flowed, LATTICE, links(LATTICE, 3, 4))
-    check.check_gauge_covariance(flowed, LATTICE, links(LATTICE, 3, 4), rng)
+    check.check_observable(flowed, LATTICE, links(LATTICE, 3, 8))
+    check.check_gauge_covariance(flowed, LATTICE, links(LATTICE, 3, 8), rng)
 
 
 def test_folds_and_arrays():
     step = AdaptiveStep(1e-3)
-    expected = LATTICE.unpack(advance(LATTICE, links(LATTICE, 3, 2), 0.3, step=step), components=1)
-    found = advance(FOLDED, links(FOLDED, 3, 2), 0.3, step=step)
+    expected = LATTICE.unpack(advance(LATTICE, links(LATTICE, 3, 8), 0.3, step=step), components=1)
+    found = advance(FOLDED, links(FOLDED, 3, 8), 0.3, step=step)
     np.testing.assert_allclose(FOLDED.unpack(found, components=1), expected, atol=1e-12)
-    strict = advance(FOLDED, array_api_strict.asarray(links(FOLDED, 3, 2)), 0.3, step=step)
+    strict = advance(FOLDED, array_api_strict.asarray(links(FOLDED, 3, 8)), 0.3, step=step)
     np.testing.assert_allclose(np.asarray(strict), found, atol=1e-12)
-    single = advance(FOLDED, links(FOLDED, 3, 2).astype(np.complex64), 0.3, step=step)
+    single = advance(FOLDED, links(FOLDED, 3, 8).astype(np.complex64), 0.3, step=step)
     assert single.dtype == np.complex64
     np.testing.assert_allclose(single, found, atol=1e-4)
 
@@ -107,7 +107,7 @@ def test_plane_wave_decays_with_lattice_momenta(flow, power):
     lattice, amplitude, k = Lattice((4, 8)), 1e-7, 2 * np.pi / 8
     angle = np.zeros((2, 4, 8))
     angle[0] = amplitude * np.cos(k * np.arange(8))
-    x = lattice.pack(np.exp(1j * angle)[None, ..., None, None], components=1)
+    x = lattice.pack(np.repeat(np.exp(1j * angle)[None, ..., None, None], 8, axis=0), components=1)
     p2 = 4 * math.sin(k / 2) ** 2
     y = advance(lattice, x, 0.5, step=0.01, flow=flow)
     found = np.angle(lattice.unpack(y, components=1)[0, ..., 0, 0])
@@ -116,7 +116,7 @@ def test_plane_wave_decays_with_lattice_momenta(flow, power):
 
 def test_plaquette_energy():
     """2 Re tr(1 - P) by hand, its parts, and t^2 E; equal to the clover energy for weak smooth fields."""
-    x = links(LATTICE, 3, 4)
+    x = links(LATTICE, 3, 8)
     history = flow_history(LATTICE, x, (0.0, 0.1), step=0.05)
     planes = 6 * (1 - kernels.plaquette(LATTICE, x))
     np.testing.assert_allclose(history.e_plaquette_temporal[0], planes[:3].sum(axis=0), rtol=1e-13)
@@ -127,15 +127,16 @@ def test_plaquette_energy():
     angle = np.zeros((2, 4, 16))
     angle[1] = f * np.arange(4)[:, None]
     angle[0, -1] = -4 * f * np.arange(16)
-    constant = flow_history(lattice, lattice.pack(np.exp(1j * angle)[None, ..., None, None], components=1), (0.0,))
+    x = lattice.pack(np.repeat(np.exp(1j * angle)[None, ..., None, None], 8, axis=0), components=1)
+    constant = flow_history(lattice, x, (0.0,))
     np.testing.assert_allclose(constant.e_plaquette_temporal, 2 * (1 - math.cos(f)), rtol=1e-12)
     np.testing.assert_allclose(constant.e_clover_temporal, math.sin(f) ** 2, rtol=1e-12)
     np.testing.assert_array_equal(constant.e_plaquette_spatial, 0.0)
 
 
 def test_gauge_invariance_of_adaptive_history():
-    x = links(LATTICE, 3, 2)
-    y = kernels.gauge_transform(LATTICE, x, rotation(LATTICE, 3, 2))
+    x = links(LATTICE, 3, 8)
+    y = kernels.gauge_transform(LATTICE, x, rotation(LATTICE, 3, 8))
     first, second = (flow_history(LATTICE, u, (0.2, 0.4), step=AdaptiveStep(1e-3)) for u in (x, y))
     for a, b in zip(first[1:], second[1:], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
@@ -163,7 +164,7 @@ def test_w_0():
 
 
 def test_errors():
-    x = links(LATTICE, 2, 2)
+    x = links(LATTICE, 2, 8)
     with pytest.raises(ValueError, match=r"AdaptiveStep: expected tolerance > 0, got 0"):
         AdaptiveStep(0.0)
     with pytest.raises(ValueError, match=r"AdaptiveStep: expected first > 0, got -1"):
@@ -211,7 +212,7 @@ def milc_sample(reference_folder):
     """Lattice and links of MILC's file; skips where the reference files are not."""
     milc = pytest.importorskip("gaugeflow.io.milc")
     array = milc.read(reference_folder / "milc" / "lat.sample.l4448").links
-    lattice = Lattice(array.shape[1:5])
+    lattice = Lattice(array.shape[1:5], suggest_fold(array.shape[1:5], 8))
     return lattice, lattice.pack(array[None], components=1)
 
 

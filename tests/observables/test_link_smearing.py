@@ -44,7 +44,7 @@ def _staples(array, mu, directions):
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_one_step_by_numpy(n, spatial):
     """Exponential and polar factor by SciPy; hep-lat/0311018, section II, for stout."""
-    array = group_array(SHAPE, n, 2)
+    array = group_array(SHAPE, n, 8)
     x = LATTICE.pack(array, components=1)
     found = {
         "stout": LATTICE.unpack(stout(LATTICE, x, 0.15, spatial=spatial), components=1),
@@ -73,7 +73,7 @@ def test_one_step_by_numpy(n, spatial):
 @pytest.mark.parametrize("name", SMEAR)
 @pytest.mark.parametrize("n", [1, 3])
 def test_group_covariance_folds_and_arrays(name, n):
-    smear, x, g = SMEAR[name], links(FOLDED, n, 2), rotation(FOLDED, n, 2)
+    smear, x, g = SMEAR[name], links(FOLDED, n, 8), rotation(FOLDED, n, 8)
     y = smear(FOLDED, x)
     u = FOLDED.unpack(y, components=1)
     np.testing.assert_allclose(u @ _dagger(u), np.broadcast_to(np.eye(n), u.shape), atol=1e-13)
@@ -81,7 +81,7 @@ def test_group_covariance_folds_and_arrays(name, n):
         np.testing.assert_allclose(np.linalg.det(u), 1.0, atol=1e-13)
     rotated = smear(FOLDED, kernels.gauge_transform(FOLDED, x, g))
     np.testing.assert_allclose(rotated, kernels.gauge_transform(FOLDED, y, g), atol=1e-11)
-    plain = LATTICE.unpack(smear(LATTICE, links(LATTICE, n, 2)), components=1)
+    plain = LATTICE.unpack(smear(LATTICE, links(LATTICE, n, 8)), components=1)
     np.testing.assert_allclose(u, plain, atol=1e-11)
     strict = smear(FOLDED, array_api_strict.asarray(x), spatial=True)
     np.testing.assert_allclose(np.asarray(strict), smear(FOLDED, x, spatial=True), atol=1e-11)
@@ -97,9 +97,9 @@ def test_constant_field_strength_is_a_fixed_point(name):
     angle = np.zeros((2, 4, 4))
     angle[1] = f * np.arange(4)[:, None]
     angle[0, -1] = -4 * f * np.arange(4)
-    u = np.zeros((1, 2, 4, 4, 3, 3), dtype=complex)
+    u = np.zeros((8, 2, 4, 4, 3, 3), dtype=complex)
     for i, charge in enumerate((1, -1, 0)):
-        u[0, ..., i, i] = np.exp(1j * charge * angle)
+        u[..., i, i] = np.exp(1j * charge * angle)
     x = lattice.pack(u, components=1)
     np.testing.assert_allclose(SMEAR[name](lattice, x), x, atol=1e-13)
 
@@ -110,7 +110,7 @@ def test_plane_wave_in_closed_form(name):
     lattice, amplitude, k = Lattice((4, 8, 2)), 1e-6, 2 * np.pi / 8
     angle = np.zeros((3, 4, 8, 2))
     angle[0] = amplitude * np.cos(k * np.arange(8))[None, :, None]
-    x = lattice.pack(np.exp(1j * angle)[None, ..., None, None], components=1)
+    x = lattice.pack(np.repeat(np.exp(1j * angle)[None, ..., None, None], 8, axis=0), components=1)
     rho = {"stout": 0.1, "ape": 0.5 / 4}[name]
     factor = (1 - rho * 4 * np.sin(k / 2) ** 2) ** 2
     found = np.angle(lattice.unpack(SMEAR[name](lattice, x), components=1)[0, ..., 0, 0])
@@ -119,7 +119,7 @@ def test_plane_wave_in_closed_form(name):
 
 def test_ape_is_stout_for_weak_fields():
     """With rho = alpha / n their difference is of third order: divided by eight when the field is halved."""
-    algebra = kernels.project(LATTICE, links(LATTICE, 3, 2))
+    algebra = kernels.project(LATTICE, links(LATTICE, 3, 8))
     unit = np.zeros_like(algebra) + np.eye(3)[:, :, None]
 
     def distance(size):
@@ -131,7 +131,7 @@ def test_ape_is_stout_for_weak_fields():
 
 
 def test_stout_is_an_euler_step_of_the_flow():
-    x = ordered(LATTICE, 3, 2)
+    x = ordered(LATTICE, 3, 8)
     exact = observables.advance(LATTICE, x, 0.2)
     coarse, fine = (abs(stout(LATTICE, x, 0.2 / n, n) - exact).max() for n in (8, 16))
     assert 1.8 < coarse / fine < 2.2
@@ -139,9 +139,9 @@ def test_stout_is_an_euler_step_of_the_flow():
 
 @pytest.mark.parametrize("name", SMEAR)
 def test_spatial_smearing_mixes_no_time_slices(name):
-    array = group_array(SHAPE, 3, 2)
+    array = group_array(SHAPE, 3, 8)
     other = array.copy()
-    other[:, :, 2] = group_array(SHAPE, 3, 2, seed=5)[:, :, 2]
+    other[:, :, 2] = group_array(SHAPE, 3, 8, seed=5)[:, :, 2]
     first, second = (
         LATTICE.unpack(SMEAR[name](LATTICE, LATTICE.pack(a, components=1), spatial=True), components=1)
         for a in (array, other)
@@ -152,7 +152,7 @@ def test_spatial_smearing_mixes_no_time_slices(name):
 
 
 def test_smearing_smooths():
-    x = ordered(LATTICE, 3, 4)
+    x = ordered(LATTICE, 3, 8)
     for smear in SMEAR.values():
         assert (observables.plaquette(LATTICE, smear(LATTICE, x)) > observables.plaquette(LATTICE, x) + 0.01).all()
     np.testing.assert_array_equal(stout(LATTICE, x, 0.1, 0), x)
@@ -160,7 +160,7 @@ def test_smearing_smooths():
 
 def test_errors():
     plane = Lattice((4, 4))
-    x = links(plane, 2, 1)
+    x = links(plane, 2, 8)
     for smear in SMEAR.values():
         with pytest.raises(ValueError, match=r"shape \(4, 4\) has no spatial planes"):
             smear(plane, x, spatial=True)
@@ -169,8 +169,8 @@ def test_errors():
     with pytest.raises(ValueError, match=r"alpha: expected a number in 0 ... 1, got 1.5"):
         ape(plane, x, 1.5)
     # A link of -1 among links 1: the sum vanishes where (1 - alpha) equals alpha.
-    u = np.ones((1, 2, 4, 4, 1, 1), dtype=complex)
-    u[0, 0, 0, 0] = -1.0
+    u = np.ones((8, 2, 4, 4, 1, 1), dtype=complex)
+    u[:, 0, 0, 0] = -1.0
     with pytest.raises(ConvergenceError, match="singular or not finite"):
         ape(plane, plane.pack(np.full_like(u, np.nan), components=1), 0.5)
     with pytest.raises(ConvergenceError, match="singular or not finite"):

@@ -31,6 +31,6 @@ EVERY = {
 
 @pytest.mark.parametrize("name", EVERY)
 def test_observable(name, rng):
-    observable, x = LinkObservable(name, FOLDED, EVERY[name]), links(FOLDED, 3, 3)
+    observable, x = LinkObservable(name, FOLDED, EVERY[name]), links(FOLDED, 3, 4)
     check.check_observable(observable, FOLDED, x)
     check.check_gauge_covariance(observable, FOLDED, x, rng)

@@ -41,7 +41,7 @@ def test_loop_by_numpy():
 
 
 def test_small_loops_are_those_of_the_kernels():
-    x = links(FOLDED, 3, 5)
+    x = links(FOLDED, 3, 8)
     for k, (mu, nu) in enumerate(FOLDED.planes):
         expected = kernels.plaquette(FOLDED, x)[k]
         np.testing.assert_allclose(wilson_loop(FOLDED, x, 1, 1, mu, nu), expected, atol=1e-14)
@@ -64,10 +64,10 @@ def test_table_of_loops():
 
 @pytest.mark.parametrize("lattice", [LATTICE, FOLDED], ids=["plain", "folded"])
 def test_invariance_unit_field_and_other_arrays(lattice):
-    x = links(lattice, 3, 4)
+    x = links(lattice, 3, 8)
     loops = wilson_loops(lattice, x, 2, 4)
-    np.testing.assert_allclose(loops, wilson_loops(LATTICE, links(LATTICE, 3, 4), 2, 4), atol=1e-14)
-    g = rotation(lattice, 3, 4)
+    np.testing.assert_allclose(loops, wilson_loops(LATTICE, links(LATTICE, 3, 8), 2, 4), atol=1e-14)
+    g = rotation(lattice, 3, 8)
     np.testing.assert_allclose(wilson_loops(lattice, kernels.gauge_transform(lattice, x, g), 2, 4), loops, atol=1e-13)
     strict = wilson_loops(lattice, array_api_strict.asarray(x), 2, 4)
     np.testing.assert_allclose(np.asarray(strict), loops, atol=1e-14)

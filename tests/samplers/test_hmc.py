@@ -55,7 +55,7 @@ def errors(scheme, steps, case):
 def gauge_case():
     lattice = Lattice((4, 4, 4))
     sampler = HeatBath(lattice, 5.0)
-    state = sampler.cold(3, 4)
+    state = sampler.cold(3, 8)
     for _ in range(5):
         state, _ = sampler.step(RNG, state)
     return lattice, state.x, WilsonAction(lattice, 5.0)
@@ -141,7 +141,7 @@ def test_impossible_schemes_are_refused(kicks, drifts, what):
 def test_contract(n):
     lattice = Lattice((4, 4), (2, 1))
     sampler = HMC(lattice, (Level(WilsonAction(lattice, 2.0), 4),), tune=2)
-    check.check_sampler(sampler, links(lattice, n, 3), lambda: Rng(4), steps=3)
+    check.check_sampler(sampler, links(lattice, n, 4), lambda: Rng(4), steps=3)
 
 
 def test_energy_is_conserved_on_average():

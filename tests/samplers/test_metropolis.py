@@ -68,14 +68,14 @@ def test_contracts(fold):
     lattice = Lattice((4, 4), fold)
     scalar = ScalarMetropolis(ScalarAction(lattice, -1.0, 2.0), hits=2)
     check.check_sampler(scalar, scalars(lattice, 3), lambda: Rng(4))
-    check.check_sampler(LinkMetropolis(lattice, 2.0, hits=2), links(lattice, 2, 3), lambda: Rng(4))
+    check.check_sampler(LinkMetropolis(lattice, 2.0, hits=2), links(lattice, 2, 8), lambda: Rng(4))
 
 
 def test_folds_do_not_change_the_chain():
     plain, folded = Lattice((4, 4)), Lattice((4, 4), (2, 2))
     for make, x, components in (
         (lambda lattice: ScalarMetropolis(ScalarAction(lattice, -1.0, 2.0)), scalars(plain, 2), 0),
-        (lambda lattice: LinkMetropolis(lattice, 2.0), links(plain, 3, 2), 1),
+        (lambda lattice: LinkMetropolis(lattice, 2.0), links(plain, 3, 8), 1),
     ):
         results = []
         for lattice in (plain, folded):
@@ -161,14 +161,14 @@ def gauge_sampler(lattice, beta, delta):
 
 def test_independence_contract():
     lattice = Lattice((4, 4))
-    check.check_sampler(gauge_sampler(lattice, 0.4, -0.05), links(lattice, 2, 3), lambda: Rng(4))
+    check.check_sampler(gauge_sampler(lattice, 0.4, -0.05), links(lattice, 2, 8), lambda: Rng(4))
 
 
 def test_state_of_a_given_field():
     """Through the inverse flow, a field has the log-weight with which it was proposed."""
     lattice = Lattice((4, 4))
     sampler = gauge_sampler(lattice, 0.4, -0.05)
-    state = sampler.start(RNG, 4)
+    state = sampler.start(RNG, 8)
     np.testing.assert_allclose(sampler.init(state.x).log_weight, state.log_weight, atol=1e-10)
 
 
@@ -188,7 +188,7 @@ def test_flow_and_local_updates_in_turn():
     lattice = Lattice((4, 4))
     proposals = gauge_sampler(lattice, 0.4, -0.05)
     sampler = Composite((LinkMetropolis(lattice, 0.4, width=1.0), proposals))
-    check.check_sampler(sampler, links(lattice, 2, 3), lambda: Rng(4))
+    check.check_sampler(sampler, links(lattice, 2, 8), lambda: Rng(4))
     start = HeatBath(lattice, 0.4).hot(RNG.stream("start"), 2, 64)
     chain = run(sampler, RNG.stream("turn"), sampler.init(start.x), 100, burn_in=10, observe=[Plaquette(lattice)])
     kept = chain.state.parts[1].log_weight

@@ -159,7 +159,7 @@ def test_scalars_with_different_samplers():
 
 def test_contract_and_bookkeeping():
     sampler = u1_exchange((2.0, 3.0, 4.0), (-0.05, 0.0), local_steps=2)
-    x = links(LATTICE, 1, 4)
+    x = links(LATTICE, 1, 8)
     check.check_sampler(sampler, x, lambda: Rng(4), steps=3)
     chain = run(sampler, RNG, sampler.init(x), 20)
     attempted = chain.records["attempted"]
@@ -178,7 +178,7 @@ def test_contract_and_bookkeeping():
 
 def test_resumed_exchange_is_bit_identical(tmp_path):
     sampler = u1_exchange((2.0, 3.0), (-0.05,))
-    x = links(LATTICE, 1, 3)
+    x = links(LATTICE, 1, 8)
     whole = run(sampler, RNG, sampler.init(x), 9)
     run(sampler, RNG, sampler.init(x), 4, checkpoint=tmp_path / "c.h5")
     resumed = run(sampler, RNG, sampler.init(x), 9, checkpoint=tmp_path / "c.h5")
@@ -271,7 +271,7 @@ def test_formula_of_the_defect():
 
 
 def test_derivative_with_respect_to_the_strength():
-    x = links(LATTICE, 3, 2)
+    x = links(LATTICE, 3, 8)
 
     def value(c):
         return DefectAction(LATTICE, 5.0, DEFECT, c).value(x)
@@ -283,7 +283,7 @@ def test_derivative_with_respect_to_the_strength():
 def test_flow_in_a_region_moves_nothing_else():
     box = Box((6, 1), (4, 6))  # across the boundary
     flow = ResidualSweep(LATTICE, 2, (Convolution(0),), region=box)
-    x = links(LATTICE, 2, 2)
+    x = links(LATTICE, 2, 8)
     y, log_det = flow.forward({"delta": np.array([[-0.05]])}, x)
     moved = np.abs(y - x).max(axis=(0, 2, 3, 4)) > 0
     np.testing.assert_array_equal(moved, LATTICE.inside(box)[:, 0])
