@@ -120,7 +120,7 @@ def test_gradient_and_vjp_of_a_potential(rng):
 
     w = algebra(lattice, n, 8, seed=5)
     stencil = ((1, 45.0 / 60.0), (2, -9.0 / 60.0), (3, 1.0 / 60.0))
-    h = 5e-3
+    h = 2.5e-3
     slope = sum(
         f / h * (function(c, kernels.evolve(lattice, x, w, k * h)) - function(c, kernels.evolve(lattice, x, w, -k * h)))
         for k, f in stencil
