@@ -22,6 +22,7 @@ from cases.kernels import KERNELS, Case
 from gaugeflow.backend import _load, available_backends, backend_of, kernels, use_backend
 from gaugeflow.errors import BackendError
 from gaugeflow.lattice import Lattice
+from gaugeflow_numba.fields import rows
 
 for module in pkgutil.iter_modules(gaugeflow.kernels.__path__):
     import_module(f"gaugeflow.kernels.{module.name}")
@@ -128,6 +129,17 @@ def test_narrow_registers(name, lanes):
     found = _call(name, case)
     with use_backend("reference"):
         _compare(found, _call(name, case), case.dtype)
+
+
+def test_coefficients_of_every_shape_are_of_one_type():
+    """Writable and contiguous, or kernels would be compiled once more for coefficients of every configuration."""
+    links = Case(Lattice(SHAPE), 2, 8).links
+    for values in (0.5, np.ones(6), np.ones((6, 1)), np.ones((6, 8)), np.ones((8, 6)).T):
+        found = rows(Lattice(SHAPE), values, 6, links, "coupling")
+        assert found.shape == (6, 8)
+        assert found.flags.c_contiguous
+        assert found.flags.writeable
+        assert not np.shares_memory(found, np.asarray(values))
 
 
 def test_strided_views_are_accepted():

@@ -35,7 +35,10 @@ def flat(array):
 
 
 def rows(lattice, values, count, links, name):
-    """Coefficients of every lane, ``(count, lanes)`` contiguous, in the precision of the links."""
+    """Coefficients of every lane, ``(count, lanes)`` contiguous, in the precision of the links.
+
+    Always a copy: a view of the caller's array would be read-only, which Numba compiles as another type.
+    """
     given = reference_rows(lattice, values, count, links, name)
     batch = lattice.batch(links.shape[-1])
-    return np.ascontiguousarray(lattice.spread_folds(np.broadcast_to(given, (count, batch))))
+    return np.array(lattice.spread_folds(np.broadcast_to(given, (count, batch))), order="C")
