@@ -32,6 +32,7 @@ def gauss_newton(
     held_out: Sequence[Array],
     *,
     dampings: Sequence[float] = DAMPINGS,
+    floor: float = 0.0,
 ) -> GaussNewton:
     """One step: the log-weight is linear in small changes of the parameters, and its variance quadratic.
 
@@ -49,7 +50,7 @@ def gauss_newton(
         Fields, more configurations than parameters.
     held_out
         Fields that decide.
-    dampings
+    dampings, floor
         See :func:`gaugeflow.training.fit_linear`.
 
     Returns
@@ -83,7 +84,7 @@ def gauss_newton(
     best, before = params, variance(params)
     after: list[float] = []
     for damping in dampings:
-        trial = _moved(leaves, fit_linear(slopes, values, damping=damping).coefficients)
+        trial = _moved(leaves, fit_linear(slopes, values, damping=damping, floor=floor).coefficients)
         after.append(variance(trial))
         if after[-1] < min([before, *after[:-1]]):
             best = trial
