@@ -89,16 +89,6 @@ class AngleFlow:
         """Cotangents of parameters and of x."""
         return self.evaluate(params, x).pull_back(y_bar, log_det_bar)
 
-    def vjp_by_configuration(
-        self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any
-    ) -> tuple[Params, Array]:
-        """As :meth:`vjp`, with a last axis ``batch`` on the cotangents of parameters, if the flow of angles offers that."""
-        angles = self._angles(x)
-        bar = self._by_angle(y_bar)
-        pull = self.flow.vjp_by_configuration  # type: ignore[attr-defined]
-        params_bar, angle_bar = pull(params, angles, self._angles(y), bar, log_det_bar)
-        return params_bar, self._algebra(angle_bar, x)
-
     def push_score(self, params: Params, x: Array, y: Array, score: Array) -> Array:
         """Gradient of the log-density of ``y = f(x)`` from that of x."""
         return self.evaluate(params, x).push_score(score)

@@ -162,7 +162,7 @@ class ProjectionMixture:
     """
 
     parts: int = 6
-    bound: float = 8.0
+    bound: float = 16.0
 
     def __post_init__(self) -> None:
         _check_least("parts", self.parts, 1)

@@ -8,7 +8,7 @@ around further cells of the block.  Blocks are the sites of the lattice that the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -141,8 +141,8 @@ class LoopCoupling:
         flat = xp.reshape(bar, (-1, bar.shape[-1]))
         return plaquette_angles_vjp(self.lattice, xp.take(flat, xp.asarray(self._tables[1]), axis=0))
 
-    def _features(self, loops: Array) -> tuple[Array, Array, Array]:
-        """Angle a - p/2, angle p, and the channels of the network."""
+    def features(self, loops: Array) -> tuple[Array, Array, Array]:
+        """Angle a - p/2, angle p, and the channels of the network, from loops ``(cells, blocks, batch)``; a is the second."""
         xp = array_namespace(loops)
         pair = wrap(loops[0, ...] + loops[1, ...])
         channels = [xp.cos(0.5 * k * pair) for k in range(1, self.harmonics + 1)]
@@ -185,24 +185,21 @@ class LoopCoupling:
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         """``(y, log_det)``."""
-        angle, _, features = self._features(self._loops(x))
+        angle, _, features = self.features(self._loops(x))
         moved = self.circle.evaluate(self.net.forward(params, features), angle)
         return self._shifted(x, self._sign * (moved.y - angle)), _total(moved.log_slope)
 
     def inverse(self, params: Params, y: Array) -> tuple[Array, Array]:
         """``(x, -log_det)``."""
-        angle, _, features = self._features(self._loops(y))
+        angle, _, features = self.features(self._loops(y))
         before, log_slope = self.circle.inverse(self.net.forward(params, features), angle)
         return self._shifted(y, self._sign * (before - angle)), -_total(log_slope)
 
     def evaluate(self, params: Params, x: Array) -> Evaluation:
         """As :func:`gaugeflow.flows.evaluate`; the network is evaluated once (``docs/derivations/circle.md``)."""
-        return self._evaluate(x, lambda features: nn.forward_and_pull_back(self.net, params, features))
-
-    def _evaluate(self, x: Array, network: Callable[[Array], tuple[Array, nn.PullBack]]) -> Evaluation:
         loops = self._loops(x)
-        angle, pair, features = self._features(loops)
-        raw, net_pull_back = network(features)
+        angle, pair, features = self.features(loops)
+        raw, net_pull_back = nn.forward_and_pull_back(self.net, params, features)
         moved: Moved = self.circle.evaluate(raw, angle)
 
         def through(change_bar: Array, log_bar: Array) -> tuple[Params, Array]:
@@ -229,17 +226,6 @@ class LoopCoupling:
     def vjp(self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any) -> tuple[Params, Array]:
         """Cotangents of parameters and of x."""
         return self.evaluate(params, x).pull_back(y_bar, log_det_bar)
-
-    def vjp_by_configuration(
-        self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any
-    ) -> tuple[Params, Array]:
-        """As :meth:`vjp`, with a last axis ``batch`` on the cotangents of parameters, if the network offers that."""
-
-        def network(features: Array) -> tuple[Array, nn.PullBack]:
-            raw, net = self.net.forward(params, features), self.net
-            return raw, lambda bar: net.vjp_by_configuration(params, features, raw, bar)  # type: ignore[attr-defined]
-
-        return self._evaluate(x, network).pull_back(y_bar, log_det_bar)
 
     def push_score(self, params: Params, x: Array, y: Array, score: Array) -> Array:
         """Gradient of the log-density of ``y = f(x)`` from that of x."""
@@ -380,8 +366,6 @@ def block_chain(lattice: Lattice, *, circle: CircleMap | None = None, harmonics:
         stack = 0 if cell[0] >= cell[1] else 1
         cell[stack] //= 2
         layers.append(
-            LoopCoupling(
-                lattice, net, chosen, 1 - stack, (cell[0], cell[1]), harmonics=harmonics, oriented=False
-            )
+            LoopCoupling(lattice, net, chosen, 1 - stack, (cell[0], cell[1]), harmonics=harmonics, oriented=False)
         )
     return AngleFlow(lattice, Chain(tuple(layers)))

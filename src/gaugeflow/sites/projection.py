@@ -43,9 +43,7 @@ def _halves(c: Number, s: Number, root: Number, centre: Number) -> tuple[Half, H
 
 def _turned(below: Half, above: Half) -> Number:
     """The value of a pair at x, less x."""
-    return atan2(
-        below.imag * above.real + below.real * above.imag, below.real * above.real - below.imag * above.imag
-    )
+    return atan2(below.imag * above.real + below.real * above.imag, below.real * above.real - below.imag * above.imag)
 
 
 def projections(x: Number, weights: Matrix, scales: Matrix, centres: Matrix) -> tuple[Number, Number]:
@@ -121,9 +119,7 @@ def projections_vjp(
 ) -> tuple[Number, Matrix, Matrix, Matrix]:
     """Cotangents of x, weights, log-scales and centres from those of y and of log dy/dx."""
     c, s = cos(0.5 * x), sin(0.5 * x)
-    pairs = [
-        _halves(c, s, exp(0.5 * scale), centre) for scale, centre in zip(scales, centres, strict=True)
-    ]
+    pairs = [_halves(c, s, exp(0.5 * scale), centre) for scale, centre in zip(scales, centres, strict=True)]
     slopes = [0.5 * (below.slope + above.slope) for below, above in pairs]
     total = sum((w * g for w, g in zip(weights[1:], slopes[1:], strict=True)), start=weights[0] * slopes[0])
     slope_bar = log_bar / total

@@ -23,7 +23,7 @@ class LinearFit(NamedTuple):
     variance_flow: float
 
 
-def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10, damping: float = 0.0, floor: float = 0.0) -> LinearFit:
+def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10, damping: float = 0.0) -> LinearFit:
     """Least-squares coefficients of the fields of a flow.
 
     Parameters
@@ -37,8 +37,6 @@ def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10, damping: float 
     damping
         Added to the eigenvalues of the matrix of correlations of h, whose mean is 1: coefficients stay small in
         directions in which h hardly fluctuates.
-    floor
-        Fields that fluctuate less than this, relative to the largest, are damped as if they fluctuated so much.
 
     Returns
     -------
@@ -57,8 +55,7 @@ def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10, damping: float 
     fluctuation = h - xp.mean(h, axis=1, keepdims=True)
     wanted = operator - xp.mean(operator)
     scale = xp.sqrt(xp.mean(fluctuation**2, axis=1, keepdims=True))
-    least = floor * xp.max(scale)
-    scale = xp.where(scale > least, scale, xp.where(least > 0.0, least, xp.ones_like(scale)))
+    scale = xp.where(scale > 0.0, scale, xp.ones_like(scale))
     unit = fluctuation / scale
     values, vectors = xp.linalg.eigh(unit @ unit.T / count)
     keep = values > cut * xp.max(values)
