@@ -216,7 +216,7 @@ GAUGE_FLOWS = {
     "plaquette chain": _loop_chain(
         (4, 4), lambda x: plaquette_chain(x, 1, (2,), circle=ProjectionMixture(2), frozen=0, single_precision=False)
     ),
-    "block chain": _loop_chain((4, 4), lambda x: block_chain(x, (3,), circle=CircularSpline(3))),
+    "block chain": _loop_chain((4, 4), lambda x: block_chain(x, circle=CircularSpline(3))),
 }
 SCALAR_FLOWS = {
     "neighbour affine": _neighbour_affine,

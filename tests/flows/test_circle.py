@@ -12,7 +12,6 @@ MAPS = {
     "spline": CircularSpline(5),
     "spline of two bins": CircularSpline(2, floor=2e-3, slope_floor=0.0),
     "projections": ProjectionMixture(3),
-    "projections of both kinds": ProjectionMixture(2, 2),
     "one projection": ProjectionMixture(1, bound=2.0),
 }
 every_map = pytest.mark.parametrize("name", MAPS)
@@ -120,14 +119,29 @@ def test_inverse_is_stable(name, dtype, size):
         np.testing.assert_allclose(log_slope, at.log_slope, atol=400 * np.finfo(dtype).eps)
 
 
-def test_projections_of_one_part_compose():
-    """x -> 2 atan(e^s tan(x / 2)) is a group in s."""
+def test_one_pair_is_two_projections():
+    """Half the sum of 2 atan(e^s tan((x -+ c) / 2)), counted over turns; the map is odd and keeps pi."""
     circle = ProjectionMixture(1, bound=1e6)
-    x = np.linspace(-3.0, 3.0, 7)
-    first, second, both = (np.stack([0.0 * x, s + 0.0 * x, 0.0 * x]) for s in (0.7, -1.9, -1.2))
-    moved = circle.evaluate(second, circle.evaluate(first, x).y)
-    np.testing.assert_allclose(moved.y, circle.evaluate(both, x).y, atol=1e-9)
-    np.testing.assert_allclose(circle.evaluate(both, x).y, 2.0 * np.arctan(math.exp(-1.2) * np.tan(x / 2)), atol=1e-9)
+    x = np.linspace(-3.1, 3.1, 9)
+    s, c = 0.7, math.pi / (1.0 + math.exp(-0.4))
+    raw = np.stack([0.0 * x, s + 0.0 * x, 0.4 + 0.0 * x])
+
+    def projected(u):
+        return 2.0 * np.arctan(math.exp(s) * np.tan(u / 2)) + TWO_PI * np.round(u / TWO_PI)
+
+    np.testing.assert_allclose(circle.evaluate(raw, x).y, 0.5 * (projected(x - c) + projected(x + c)), atol=1e-9)
+    np.testing.assert_allclose(circle.evaluate(raw, -x).y, -circle.evaluate(raw, x).y, atol=1e-14)
+    ends = circle.evaluate(raw[:, :2], np.array([-np.pi, np.pi])).y
+    np.testing.assert_allclose(ends, [-np.pi, np.pi], atol=1e-14)
+
+
+def test_two_unequal_maxima():
+    """A steep pair between flat ends: three quarters of all angles go near 0, the rest near pi."""
+    x = np.linspace(-np.pi, np.pi, 4001)[:-1]
+    raw = np.stack([0.0 * x, 6.0 + 0.0 * x, math.log(3.0) + 0.0 * x])
+    y = ProjectionMixture(1, bound=1e6).evaluate(raw, x).y
+    assert np.mean(np.abs(y) < 0.3) == pytest.approx(0.72, abs=0.03)
+    assert np.mean(np.abs(y) > np.pi - 0.3) == pytest.approx(0.22, abs=0.03)
 
 
 def test_bad_input():
@@ -142,4 +156,4 @@ def test_bad_input():
     with pytest.raises(ValueError, match="expected 13 channels, got an array of shape"):
         CircularSpline(4).evaluate(np.zeros((12, 3)), np.zeros(3))
     with pytest.raises(ConvergenceError, match="expected steps of at most 4 roundings"):
-        ProjectionMixture(2).inverse(np.zeros((5, 1)), np.array([np.nan]))
+        ProjectionMixture(2).inverse(np.zeros((6, 1)), np.array([np.nan]))

@@ -45,7 +45,7 @@ def test_eight_layers_move_every_link_once():
 
 def test_blocks_end_at_plaquettes():
     """Halving 8 x 4 five times: loops of areas 16, 8, 4, 2, 1, one update for every loop but the last."""
-    flow = block_chain(Lattice((8, 4)), (2,))
+    flow = block_chain(Lattice((8, 4)))
     areas = [math.prod(layer.cell) for layer in flow.flow.flows]
     assert areas == [16, 8, 4, 2, 1]
     assert sum(math.prod(layer.blocks) for layer in flow.flow.flows) == 31
@@ -81,7 +81,7 @@ def test_parameters_serve_every_lattice():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda lattice: block_chain(lattice, (3,), circle=ProjectionMixture(3)),
+        lambda lattice: block_chain(lattice, circle=ProjectionMixture(3)),
         lambda lattice: plaquette_chain(
             lattice, 1, (3,), circle=ProjectionMixture(2), frozen=0, single_precision=False
         ),
@@ -144,7 +144,7 @@ def test_the_finest_coupling_can_be_exact():
             grid = np.linspace(-np.pi, np.pi, 2001)
             y = np.empty_like(x)
             for index in np.ndindex(x.shape):
-                density = np.exp(2.0 * self.beta * raw[2][index] * (np.cos(grid) - 1.0))
+                density = np.exp(2.0 * self.beta * raw[0][index] * (np.cos(grid) - 1.0))
                 table = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]))])
                 y[index] = np.interp(x[index] / (2 * np.pi) + 0.5, table / table[-1], grid)
             return Moved(y, 0.0 * x, lambda: 0.0 * x, lambda y_bar, log_bar: (raw, x))
@@ -160,7 +160,7 @@ def test_the_finest_coupling_can_be_exact():
     layer = LoopCoupling(lattice, Passed(), VonMises(), 0)
     x = np.random.default_rng(11).uniform(-np.pi, np.pi, (2, 16, 500))
     y, _ = layer.forward({}, x)
-    angle, pair, _ = layer._features(layer._loops(y))
+    angle, pair, _ = layer.features(layer._loops(y))
     kappa = 2.0 * VonMises.beta * np.cos(0.5 * pair)
     excess = np.cos(angle) - ive(1, kappa) / ive(0, kappa)
     assert abs(excess.mean()) < 4.0 * excess.std() / math.sqrt(excess.size)
@@ -175,6 +175,8 @@ def test_bad_input():
         LoopCoupling(lattice, net, direction=1, frozen=1)
     with pytest.raises(ValueError, match="expected positive extents of cells"):
         LoopCoupling(lattice, net, cell=(0, 1))
+    with pytest.raises(ValueError, match="expected harmonics >= 1, got 0"):
+        LoopCoupling(lattice, net, harmonics=0)
     with pytest.raises(ValueError, match="direction must be in"):
         LoopCoupling(lattice, net, direction=2)
     with pytest.raises(ValueError, match=r"expected extents that are powers of two, got \(6, 8\)"):

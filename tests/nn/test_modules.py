@@ -164,3 +164,21 @@ def test_bad_arguments(layer):
         module.forward({**params, "weight": np.zeros((1, 1))}, np.zeros((2, 4, 5)))
     with pytest.raises(TypeError, match="the weight is float64 and the features are float32"):
         module.forward(params, np.zeros((2, 4, 5), dtype=np.float32))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_cotangents_by_configuration(bias):
+    """Lane by lane those of one configuration, whose sum is the cotangent of all."""
+    layer = nn.ChannelMixing(None, 3, 2, bias=bias)
+    params = layer.init(Rng(1))
+    x, y_bar = np.random.default_rng(2).normal(size=(2, 3, 4, 5))
+    y_bar = y_bar[:2]
+    y = layer.forward(params, x)
+    bars, x_bar = layer.vjp_by_configuration(params, x, y, y_bar)
+    whole, x_whole = layer.vjp(params, x, y, y_bar)
+    np.testing.assert_array_equal(x_bar, x_whole)
+    assert bars.keys() == whole.keys()
+    for name in bars:
+        np.testing.assert_allclose(np.sum(bars[name], axis=-1), whole[name], atol=1e-14)
+        one, _ = layer.vjp(params, x[..., 2:3], y[..., 2:3], y_bar[..., 2:3])
+        np.testing.assert_allclose(bars[name][..., 2], one[name], atol=1e-14)

@@ -49,16 +49,15 @@ def test_exact_values_of_wrong_input():
 
 
 def test_trains_samples_and_reports(tmp_path):
-    """4 x 4 at beta 1: a hundred updates give an ESS above 0.9; observables within 4 sigma of exact values, seed 5."""
+    """4 x 4 at beta 1: ESS above 0.99; observables within 4 sigma of exact values, seed 5."""
     settings = u1.Settings(
-        extents=(4,), betas=(1.0,), chains=16, steps=150, burn_in=40, training_extent=4, training_batch=32,
-        training_steps=25, training_rate=0.04, parts=(2, 0), hidden=(4,),
-    )  # fmt: skip
+        extents=(4,), betas=(1.0,), chains=16, steps=150, burn_in=40, training_extent=4, training_steps=40, parts=4
+    )
     report = u1.run(out=tmp_path, seed=5, settings=settings)
     (result,) = report.json
     json.dumps(result)
-    assert result["ess"] > 0.9
-    assert result["acceptance"] > 0.8
+    assert result["ess"] > 0.99
+    assert result["acceptance"] > 0.95
     for kind, name in (("flow", "plaquette"), ("flow", "Q^2"), ("flow", "Q"), ("hmc", "plaquette"), ("hmc", "Q^2")):
         assert abs(result[kind][name]["pull"]) < 4.0, (kind, name)
     assert result["exact"]["plaquette"] == pytest.approx(0.44639, abs=1e-4)
@@ -69,24 +68,25 @@ def test_trains_samples_and_reports(tmp_path):
 
 
 def test_chains_of_other_lattices_share_their_end():
-    """Couplings of equal blocks are equal; larger blocks and the one that filled the lattice start as the identity."""
-    settings = u1.Settings(hidden=(2,), parts=(1, 0))
+    """Couplings of equal blocks are equal; larger blocks start as the identity."""
+    settings = u1.Settings(harmonics=2, parts=1)
     small, large = u1.make_flow(4, settings), u1.make_flow(8, settings)
     params = {key: {"marked": value} for key, value in small.init(Rng(3)).items()}
     grown = u1.carried(large, params)
-    assert ["marked" in grown[str(i)] for i in range(6)] == [False, False, False, True, True, True]
+    assert ["marked" in grown[str(i)] for i in range(6)] == [False, False, True, True, True, True]
     assert grown["5"] == params["3"]
     assert u1.carried(small, params) == params
     assert u1.carried(small, {str(i): {"from": i} for i in range(6)}) == {str(i): {"from": i + 2} for i in range(4)}
 
 
-def test_shipped_parameters():
-    """ESS on 8 x 8 at beta 2 from 512 samples, seed 4: more than twice 0.24, the tutorial's (arXiv:2101.08176)."""
-    settings, lattice = u1.Settings(), Lattice((8, 8))
+@pytest.mark.parametrize(("extent", "beta", "least"), [(8, 2.0, 0.99), (16, 7.0, 0.95), (16, 16.0, 0.95)])
+def test_shipped_parameters(extent, beta, least):
+    """ESS of 512 samples, seed 4; others had 0.24 on 8 x 8 (arXiv:2101.08176), 0.022 and 0.276 at the larger beta."""
+    settings, lattice = u1.Settings(), Lattice((extent, extent))
     learned = u1.shipped()
-    assert sorted(learned) == [u1.name_of(beta) for beta in settings.betas]
-    flow, prior = u1.make_flow(8, settings), Haar(lattice, 1)
-    params = u1.carried(flow, learned[u1.name_of(2.0)])
+    assert sorted(learned) == sorted(u1.name_of(beta) for beta in settings.betas)
+    flow, prior = u1.make_flow(extent, settings), Haar(lattice, 1)
+    params = u1.carried(flow, learned[u1.name_of(beta)])
     x = prior.sample(Rng(4), 512)
-    weights = log_weight(flow, params, PriorAction(prior), WilsonAction(lattice, 2.0), x)[1]
-    assert ess(weights).value > 0.5
+    weights = log_weight(flow, params, PriorAction(prior), WilsonAction(lattice, beta), x)[1]
+    assert ess(weights).value > least

@@ -17,6 +17,7 @@ from gaugeflow.training import (
     cosine,
     exponential,
     fit_linear,
+    levenberg_marquardt,
     log_variance,
     reverse_kl,
     reverse_kl_path,
@@ -104,6 +105,30 @@ def test_linear_fit_finds_the_coefficients():
     assert fit.variance_flow == pytest.approx(0.01, rel=0.3)
     with pytest.raises(ValueError, match="more than 4 configurations for 3 fields, got 4"):
         fit_linear(h[:, :4], operator[:4])
+
+
+def test_levenberg_marquardt_finds_the_minimum():
+    """Rosenbrock's valley, and two exponentials one of whose parameters does nothing at the start."""
+
+    def valley(params):
+        x, y = params["a"]["x"], params["b"]
+        rows = {"a": {"x": np.array([[-1.0, -20.0 * x[0]]])}, "b": np.array([[0.0, 10.0]])}
+        return np.array([1.0 - x[0], 10.0 * (y[0] - x[0] ** 2)]), lambda: rows
+
+    found = levenberg_marquardt(valley, {"a": {"x": np.array([-1.2])}, "b": np.array([1.0])}, steps=80)
+    np.testing.assert_allclose([found.params["a"]["x"][0], found.params["b"][0]], 1.0, rtol=1e-6)
+    assert (np.diff(found.sums) < 0.0).all()
+    t = np.linspace(0.0, 2.0, 30)
+
+    def decays(params):
+        size, rate = params["size"][0], params["rate"][0]
+        fall = np.exp(-rate * t)
+        residuals = size * fall - 0.7 * np.exp(-1.3 * t)
+        return residuals, lambda: {"size": fall[None, :], "rate": (-size * t * fall)[None, :]}
+
+    found = levenberg_marquardt(decays, {"size": np.zeros(1), "rate": np.ones(1)}, enough=1e-12)
+    np.testing.assert_allclose([found.params["size"][0], found.params["rate"][0]], [0.7, 1.3], rtol=1e-4)
+    assert found.sums[-1] <= 1e-12
 
 
 def test_schedules():

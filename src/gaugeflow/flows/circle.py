@@ -142,20 +142,19 @@ class CircularSpline:
 
 @dataclass(frozen=True)
 class ProjectionMixture:
-    """Weighted sum of non-compact projections, then a rotation.
+    """Weighted sum of pairs of non-compact projections; the map is odd.
 
-    Channels are logits of the weights, log-scales, and the angle of the rotation.  Log-scales are
-    ``bound c_i tanh(r_i / bound)`` of channel r_i with unequal c_i between 0 and 2, so that parts that start equal grow
-    apart.
+    Channels are logits of the weights, log-scales, and logits of the centres.  Part i of n has the centres ``+-pi
+    sigmoid(r_i + 6 (i + 1/2) / n - 3)`` of channel r_i, so that parts differ from the start, and a log-scale ``bound
+    tanh(r_i / bound)``.  Where a map is steep the image of a uniform angle is rare: a density with maxima at 0 and at pi
+    has a part between them, at a place that is the weight of the one at 0.
 
     Parameters
     ----------
     parts
-        Number of projections of x, at least 1.
-    doubled
-        Number of projections of 2 x; with them the image of a uniform angle can be dense at 0 and at pi.
+        Number of pairs, at least 1.
     bound
-        Half of the largest log-scale; it keeps slopes within exp(+-2 bound).
+        Largest log-scale; it keeps slopes within exp(+-bound).
 
     Notes
     -----
@@ -163,46 +162,48 @@ class ProjectionMixture:
     """
 
     parts: int = 6
-    doubled: int = 0
-    bound: float = 4.0
+    bound: float = 16.0
 
     def __post_init__(self) -> None:
         _check_least("parts", self.parts, 1)
-        _check_least("doubled parts", self.doubled, 0)
         if not self.bound > 0.0:
             raise ValueError(f"ProjectionMixture: expected bound > 0, got {self.bound}")
 
     @property
     def channels(self) -> int:
         """Numbers that steer one map."""
-        return 2 * (self.parts + self.doubled) + 1
+        return 3 * self.parts
 
-    def _numbers(self, raw: Array) -> tuple[Matrix, Matrix, Matrix, Array]:
-        n, numbers = self.parts + self.doubled, _channels(raw, self.channels)
+    def _numbers(self, raw: Array) -> tuple[Matrix, Matrix, Matrix]:
+        """Weights, log-scales and centres."""
+        n, numbers = self.parts, _channels(raw, self.channels)
         xp = array_namespace(raw)
-        bounded = tuple(xp.tanh(r / self.bound) for r in numbers[n : 2 * n])
-        scales = tuple(self.bound * self._factor(i) * b for i, b in enumerate(bounded))
-        return spline.shares(numbers[:n], 0.0), scales, bounded, numbers[2 * n]
-
-    def _factor(self, i: int) -> float:
-        place, count = (i, self.parts) if i < self.parts else (i - self.parts, self.doubled)
-        return 2.0 * (place + 1) / (count + 1)
+        scales = tuple(self.bound * xp.tanh(r / self.bound) for r in numbers[n : 2 * n])
+        start = (6.0 * (i + 0.5) / n - 3.0 for i in range(n))
+        centres = tuple(
+            0.5 * math.pi * (1.0 + xp.tanh(0.5 * (r + z))) for r, z in zip(numbers[2 * n :], start, strict=True)
+        )
+        return spline.shares(numbers[:n], 0.0), scales, centres
 
     def evaluate(self, raw: Array, x: Array) -> Moved:
         """The map at angles in [-pi, pi]."""
-        weights, scales, bounded, turn = self._numbers(raw)
-        y, log_slope = projection.projections(x, weights, scales, self.parts)
+        weights, scales, centres = self._numbers(raw)
+        y, log_slope = projection.projections(x, weights, scales, centres)
 
         def curvature() -> Array:
-            return projection.projections_curvature(x, weights, scales, self.parts)
+            return projection.projections_curvature(x, weights, scales, centres)
 
         def pull_back(y_bar: Array, log_bar: Array) -> tuple[Array, Array]:
             xp = array_namespace(x)
-            x_bar, weights_bar, scales_bar = projection.projections_vjp(x, weights, scales, self.parts, y_bar, log_bar)
-            through = (self._factor(i) * (1.0 - b * b) * scales_bar[i] for i, b in enumerate(bounded))
-            return xp.stack((*spline.shares_vjp(weights, 0.0, weights_bar), *through, y_bar)), x_bar
+            x_bar, *bars = projection.projections_vjp(x, weights, scales, centres, y_bar, log_bar)
+            raw_bar = (
+                *spline.shares_vjp(weights, 0.0, bars[0]),
+                *((1.0 - (s / self.bound) ** 2) * bar for s, bar in zip(scales, bars[1], strict=True)),
+                *(c * (1.0 - c / math.pi) * bar for c, bar in zip(centres, bars[2], strict=True)),
+            )
+            return xp.stack(raw_bar), x_bar
 
-        return Moved(y + turn, log_slope, curvature, pull_back)
+        return Moved(y, log_slope, curvature, pull_back)
 
     def inverse(self, raw: Array, y: Array) -> tuple[Array, Array]:
         """Angles x in [-pi, pi] that the map takes to y, up to turns, and log dy/dx there.
@@ -212,9 +213,8 @@ class ProjectionMixture:
         ConvergenceError
             If the iteration does not reach rounding, which only numbers that are not finite can cause.
         """
-        weights, scales, _, turn = self._numbers(raw)
         rounding = float(array_namespace(y).finfo(y.dtype).eps)
-        x, log_slope, error = projection.projections_inverse(wrap(y - turn), weights, scales, self.parts, rounding)
+        x, log_slope, error = projection.projections_inverse(wrap(y), *self._numbers(raw), rounding)
         if not error <= 4.0:
             raise ConvergenceError(
                 f"ProjectionMixture.inverse: expected steps of at most 4 roundings, got {error:.3g} after "

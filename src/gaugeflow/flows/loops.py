@@ -38,8 +38,8 @@ class LoopCoupling:
     lattice
         A lattice of two dimensions.
     net
-        From :attr:`inputs` channels on :attr:`blocks` to the channels of ``circle``: cos p, sin p, cos p/2, and for every
-        frozen cell cosine and sine of its loop.  One that is zero at first makes the identity.
+        From :attr:`inputs` channels on :attr:`blocks` to the channels of ``circle``: cos k p/2, sin p if ``oriented``, and
+        for every frozen cell cosine and sine of its loop.  One that is zero at first makes the identity.
     circle
         The map of the circle.
     direction
@@ -50,11 +50,15 @@ class LoopCoupling:
         Further cells in a block.
     offset
         Coordinates of the first site of a block.
+    harmonics
+        Largest k of the cosines.
+    oriented
+        Whether the network sees the sign of p, which matters only beside other loops.
 
     Raises
     ------
     ValueError
-        If the lattice has another dimension, or blocks do not tile it.
+        If the lattice has another dimension, blocks do not tile it, or there is no cosine.
     """
 
     lattice: Lattice
@@ -64,9 +68,13 @@ class LoopCoupling:
     cell: tuple[int, int] = (1, 1)
     frozen: int = 0
     offset: tuple[int, int] = (0, 0)
+    harmonics: int = 2
+    oriented: bool = True
 
     def __post_init__(self) -> None:
         block_lattice_shape(self.lattice, self.direction, self.cell, self.frozen)
+        if self.harmonics < 1:
+            raise ValueError(f"LoopCoupling: expected harmonics >= 1, got {self.harmonics}")
 
     @property
     def blocks(self) -> tuple[int, int]:
@@ -76,7 +84,7 @@ class LoopCoupling:
     @property
     def inputs(self) -> int:
         """Channels that the network sees."""
-        return loop_inputs(self.frozen)
+        return self.harmonics + self.oriented + 2 * self.frozen
 
     @property
     def _sign(self) -> float:
@@ -133,11 +141,12 @@ class LoopCoupling:
         flat = xp.reshape(bar, (-1, bar.shape[-1]))
         return plaquette_angles_vjp(self.lattice, xp.take(flat, xp.asarray(self._tables[1]), axis=0))
 
-    def _features(self, loops: Array) -> tuple[Array, Array, Array]:
-        """Angle a - p/2, angle p, and the channels of the network."""
+    def features(self, loops: Array) -> tuple[Array, Array, Array]:
+        """Angle a - p/2, angle p, and the channels of the network, from loops ``(cells, blocks, batch)``; a is the second."""
         xp = array_namespace(loops)
         pair = wrap(loops[0, ...] + loops[1, ...])
-        channels = [xp.cos(pair), xp.sin(pair), xp.cos(0.5 * pair)]
+        channels = [xp.cos(0.5 * k * pair) for k in range(1, self.harmonics + 1)]
+        channels += [xp.sin(pair)] if self.oriented else []
         for k in range(2, 2 + self.frozen):
             channels += [xp.cos(loops[k, ...]), xp.sin(loops[k, ...])]
         return wrap(loops[1, ...] - 0.5 * pair), pair, xp.stack(channels)
@@ -145,12 +154,16 @@ class LoopCoupling:
     def _features_vjp(self, loops: Array, pair: Array, x_bar: Array, bars: Array) -> Array:
         """Cotangents of the loops of cells."""
         xp = array_namespace(loops)
-        pair_bar = xp.cos(pair) * bars[1, ...] - xp.sin(pair) * bars[0, ...] - 0.5 * xp.sin(0.5 * pair) * bars[2, ...]
-        pair_bar = pair_bar - 0.5 * x_bar
+        pair_bar = -0.5 * x_bar
+        for k in range(1, self.harmonics + 1):
+            pair_bar = pair_bar - 0.5 * k * xp.sin(0.5 * k * pair) * bars[k - 1, ...]
+        if self.oriented:
+            pair_bar = pair_bar + xp.cos(pair) * bars[self.harmonics, ...]
         parts = [pair_bar, pair_bar + x_bar]
-        for k in range(2, 2 + self.frozen):
-            c, s = xp.cos(loops[k, ...]), xp.sin(loops[k, ...])
-            parts.append(c * bars[2 * k, ...] - s * bars[2 * k - 1, ...])
+        first = self.harmonics + self.oriented
+        for k in range(self.frozen):
+            c, s = xp.cos(loops[2 + k, ...]), xp.sin(loops[2 + k, ...])
+            parts.append(c * bars[first + 2 * k + 1, ...] - s * bars[first + 2 * k, ...])
         return xp.stack(parts)
 
     def _shifted(self, angles: Array, change: Array) -> Array:
@@ -172,20 +185,20 @@ class LoopCoupling:
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         """``(y, log_det)``."""
-        angle, _, features = self._features(self._loops(x))
+        angle, _, features = self.features(self._loops(x))
         moved = self.circle.evaluate(self.net.forward(params, features), angle)
         return self._shifted(x, self._sign * (moved.y - angle)), _total(moved.log_slope)
 
     def inverse(self, params: Params, y: Array) -> tuple[Array, Array]:
         """``(x, -log_det)``."""
-        angle, _, features = self._features(self._loops(y))
+        angle, _, features = self.features(self._loops(y))
         before, log_slope = self.circle.inverse(self.net.forward(params, features), angle)
         return self._shifted(y, self._sign * (before - angle)), -_total(log_slope)
 
     def evaluate(self, params: Params, x: Array) -> Evaluation:
         """As :func:`gaugeflow.flows.evaluate`; the network is evaluated once (``docs/derivations/circle.md``)."""
         loops = self._loops(x)
-        angle, pair, features = self._features(loops)
+        angle, pair, features = self.features(loops)
         raw, net_pull_back = nn.forward_and_pull_back(self.net, params, features)
         moved: Moved = self.circle.evaluate(raw, angle)
 
@@ -237,11 +250,6 @@ def plaquette_angles_vjp(lattice: Lattice, bar: Array) -> Array:
     xp = array_namespace(bar)
     behind, below = (xp.asarray(lattice.slot_neighbour[mu, 1], dtype=xp.int64) for mu in (0, 1))
     return xp.stack([bar - xp.take(bar, below, axis=0), xp.take(bar, behind, axis=0) - bar])
-
-
-def loop_inputs(frozen: int) -> int:
-    """Channels that the network of a :class:`LoopCoupling` sees."""
-    return 3 + 2 * frozen
 
 
 def block_lattice_shape(lattice: Lattice, direction: int, cell: tuple[int, int], frozen: int) -> tuple[int, int]:
@@ -314,7 +322,7 @@ def plaquette_chain(
                 blocks = Lattice(block_lattice_shape(lattice, mu, (1, 1), frozen))
                 net: Module = nn.convolutional(
                     blocks,
-                    (loop_inputs(frozen), *hidden, chosen.channels),
+                    (3 + 2 * frozen, *hidden, chosen.channels),
                     kernel=kernel,
                     dilations=dilations,
                     activation=nn.Silu() if activation is None else activation,
@@ -326,30 +334,22 @@ def plaquette_chain(
     return AngleFlow(lattice, Chain(tuple(layers)))
 
 
-def block_chain(
-    lattice: Lattice,
-    hidden: Sequence[int] = (8,),
-    *,
-    circle: CircleMap | None = None,
-    activation: Module | None = None,
-    single_precision: bool = False,
-) -> AngleFlow:
+def block_chain(lattice: Lattice, *, circle: CircleMap | None = None, harmonics: int = 4) -> AngleFlow:
     """Couplings from the largest loops to plaquettes: the lattice is halved again and again.
 
-    In two dimensions the loop around half of a block, given that around the block, depends on nothing else, so that
-    pointwise networks of three inputs suffice: with perfect maps of the circle the flow from Haar links is exact.  A step
-    for blocks of one size is the same on all lattices; the chain of a smaller lattice is the end of that of a larger one.
+    In two dimensions the loop around half of a block, given that around the block, depends on nothing else, and not on
+    the sign of that: the map of the circle is steered by a linear function of ``cos(k p / 2)``, polynomials of
+    cos(p / 2).  With perfect maps the flow from Haar links is exact.  A step for blocks of one size is the same on all
+    lattices; the chain of a smaller lattice is the end of that of a larger one.
 
     Parameters
     ----------
     lattice
         Of two dimensions, with extents that are equal powers of two or differ by a factor of two.
-    hidden, activation
-        Channels between the layers of each network, and what follows them (default: Silu).
     circle
         The map of the circle (default: :class:`CircularSpline`).
-    single_precision
-        Whether networks compute in single precision.
+    harmonics
+        Largest k.
 
     Raises
     ------
@@ -359,20 +359,13 @@ def block_chain(
     if any(n & (n - 1) for n in lattice.shape):
         raise ValueError(f"block_chain: expected extents that are powers of two, got {lattice.shape}")
     chosen = CircularSpline() if circle is None else circle
-    between: Module = nn.Silu() if activation is None else activation
+    net = nn.ChannelMixing(None, harmonics, chosen.channels, gain=0.0)
     cell = list(lattice.shape)
     layers = []
     while max(cell) > 1:
         stack = 0 if cell[0] >= cell[1] else 1
         cell[stack] //= 2
-        sizes = (loop_inputs(0), *hidden, chosen.channels)
-        modules: list[Module] = []
-        for i in range(len(sizes) - 1):
-            last = i + 2 == len(sizes)
-            modules.append(nn.ChannelMixing(None, sizes[i], sizes[i + 1], gain=0.0 if last else 1.0))
-            modules += [] if last else [between]
-        net: Module = nn.Sequential(tuple(modules))
-        if single_precision:
-            net = nn.SinglePrecision(net)
-        layers.append(LoopCoupling(lattice, net, chosen, 1 - stack, (cell[0], cell[1])))
+        layers.append(
+            LoopCoupling(lattice, net, chosen, 1 - stack, (cell[0], cell[1]), harmonics=harmonics, oriented=False)
+        )
     return AngleFlow(lattice, Chain(tuple(layers)))

@@ -182,6 +182,14 @@ class ChannelMixing:
         x_bar = xp.reshape(xp.matrix_transpose(params["weight"]) @ bar, x.shape)
         return {"weight": bar @ xp.matrix_transpose(flat)} | (_bias_bar(y_bar) if self.bias else {}), x_bar
 
+    def vjp_by_configuration(self, params: Params, x: Array, y: Array, y_bar: Array) -> tuple[Params, Array]:
+        """Cotangents, those of parameters ``(*shape, lanes)``: one for each configuration."""
+        xp = array_namespace(x)
+        _, x_bar = self.vjp(params, x, y, y_bar)
+        bars = xp.permute_dims(y_bar, (2, 0, 1)) @ xp.permute_dims(x, (2, 1, 0))
+        bias = {"bias": xp.sum(y_bar, axis=1)} if self.bias else {}
+        return {"weight": xp.permute_dims(bars, (1, 2, 0))} | bias, x_bar
+
 
 @dataclass(frozen=True)
 class Dense:

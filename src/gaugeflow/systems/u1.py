@@ -1,15 +1,15 @@
 """U(1) in two dimensions: flows from Haar links, independence Metropolis, exact values, and HMC beside it.
 
-The system of arXiv:2003.06413: gauge-equivariant couplings with mixtures of projections, couplings beta = 1 ... 7, where local
-updates freeze the topological charge.  The shipped parameters, which ``--quick`` loads, are ``parameters.h5`` of
-``gaugeflow demo u1 --seed 2003``.
+The system of arXiv:2003.06413, couplings beta = 1 ... 7, where local updates freeze the topological charge, and beyond.
+Couplings of blocks with mixtures of projections are trained one by one (:mod:`gaugeflow.systems.decimation`).  The shipped
+parameters, which ``--quick`` loads, are ``parameters.h5`` of ``gaugeflow demo u1 --seed 2003``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from gaugeflow import io, tree
 from gaugeflow.actions import WilsonAction
 from gaugeflow.analysis import Estimate, Series, ess, format_error, gamma_method, variance_per_site
-from gaugeflow.flows import AngleFlow, Chain, ProjectionMixture, block_chain
+from gaugeflow.flows import AngleFlow, ProjectionMixture, block_chain
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables import LinkObservable, integer_charge, plaquette
 from gaugeflow.priors import Haar
@@ -27,8 +27,8 @@ from gaugeflow.random import Rng, haar_links
 from gaugeflow.samplers import HMC, IndependenceMetropolis, Level
 from gaugeflow.samplers import run as run_chain
 from gaugeflow.systems import exact_u1, figures
+from gaugeflow.systems.decimation import pairs
 from gaugeflow.systems.report import Progress, Report, Table, silent
-from gaugeflow.training import Adam, PriorAction, cosine, log_weight, reverse_kl_path
 from gaugeflow.typing import Params
 
 SHIPPED = files("gaugeflow.systems") / "data" / "u1.h5"
@@ -39,17 +39,14 @@ class Settings:
     """Parameters of the run; the defaults are the demo's."""
 
     extents: tuple[int, ...] = (8, 16)
-    betas: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+    betas: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 12.0, 16.0)
     chains: int = 32
     steps: int = 400
     burn_in: int = 200
-    parts: tuple[int, int] = (6, 2)
-    hidden: tuple[int, ...] = (8,)
-    training_extent: int = 8
-    training_batch: int = 64
-    training_steps: int = 100
-    training_rate: float = 0.03
-    held_out: int = 1024
+    parts: int = 6
+    harmonics: int = 4
+    training_extent: int = 16
+    training_steps: int = 60
 
 
 QUICK = Settings(extents=(8,), betas=(2.0, 4.0, 7.0), chains=16, steps=200, burn_in=50)
@@ -85,7 +82,7 @@ def run(
     if quick:
         learned = shipped()
     else:
-        learned = learn_all(chosen, rng.stream("training"), progress)
+        learned = learn(chosen, progress)
         io.write_params(out / "parameters.h5", learned, attributes=attributes)
     results, columns = [], {}
     work = [(extent, beta) for extent in chosen.extents for beta in chosen.betas]
@@ -116,7 +113,9 @@ def name_of(beta: float) -> str:
 
 def make_flow(extent: int, settings: Settings) -> AngleFlow:
     """The flow on a square lattice."""
-    return block_chain(Lattice((extent, extent)), settings.hidden, circle=ProjectionMixture(*settings.parts))
+    return block_chain(
+        Lattice((extent, extent)), circle=ProjectionMixture(settings.parts), harmonics=settings.harmonics
+    )
 
 
 def shipped() -> dict[str, Any]:
@@ -129,8 +128,7 @@ def shipped() -> dict[str, Any]:
 def carried(flow: AngleFlow, params: Params) -> dict[str, Any]:
     """Parameters of a chain of blocks for another lattice: couplings of equal blocks are equal.
 
-    Blocks that the lattice of ``params`` does not have stay as they are, and so does the one that fills it: the loop around
-    it was always trivial there.
+    Blocks that the lattice of ``params`` does not have stay as they are.
 
     Parameters
     ----------
@@ -141,57 +139,26 @@ def carried(flow: AngleFlow, params: Params) -> dict[str, Any]:
     """
     result = dict(flow.init(Rng(0)))
     shift = len(result) - len(params)
-    for i in range(len(result)):
-        if i > shift or i == shift == 0 or shift < 0:
-            result[str(i)] = params[str(i - shift)]
-    return result
+    return result | {str(i): params[str(i - shift)] for i in range(max(shift, 0), len(result))}
 
 
-def learn_all(settings: Settings, rng: Rng, progress: Progress) -> dict[str, Any]:
-    """Parameters for every coupling, each from those of the one before."""
+def plaquette_action(beta: float, angle: Array) -> Array:
+    """-beta cos P."""
+    return -beta * np.cos(angle)
+
+
+def learn(settings: Settings, progress: Progress) -> dict[str, Any]:
+    """Parameters for every coupling, each from those of the one before; no random numbers."""
     flow = make_flow(settings.training_extent, settings)
-    params: dict[str, Any] = dict(flow.init(rng.stream("start")))
+    params: dict[str, Any] = dict(flow.init(Rng(0)))
     learned: dict[str, Any] = {}
     for i, beta in enumerate(settings.betas):
         progress("training", i, len(settings.betas))
-        params = learn(flow, params, beta, settings, rng.stream(name_of(beta)))
+        problems = pairs(flow, partial(plaquette_action, beta))
+        params = {key: problem.train(params[key], settings.training_steps) for key, problem in problems.items()}
         learned[name_of(beta)] = tree.map(lambda p: p.astype(np.float32), params)
     progress("training", len(settings.betas), len(settings.betas))
     return tree.map(lambda p: p.astype(np.float64), learned)
-
-
-def learn(flow: AngleFlow, params: Params, beta: float, settings: Settings, rng: Rng) -> dict[str, Any]:
-    """Train by reverse KL with path gradients, from the smallest loops to the largest.
-
-    Couplings of small loops learn the same whatever larger loops do, because those are frozen when the small ones move;
-    larger ones would be misled by couplings that have not been trained yet.  So the chain grows at its front, and what a
-    stage has learned is kept only if it lowers the loss on samples that it has not seen: gradients of the few largest
-    loops are noisy, and there the identity is hard to beat.
-    """
-    lattice = flow.lattice
-    layers = flow.flow.flows  # type: ignore[attr-defined]
-    prior, target = Haar(lattice, 1), WilsonAction(lattice, beta)
-    source = PriorAction(prior)
-    unseen = prior.sample(rng.stream("held out"), settings.held_out)
-    learned = dict(params)
-    for first in range(len(layers) - 1, -2, -1):  # the last stage trains the whole chain once more, in small steps
-        whole, front = first < 0, max(first, 0)
-        part = AngleFlow(lattice, Chain(layers[front:]))
-        start: Params = {str(i - front): learned[str(i)] for i in range(front, len(layers))}
-        steps = settings.training_steps * max(1, 3 - (len(layers) - 1 - front))
-        few = math.prod(layers[front].blocks) / math.prod(layers[-1].blocks)
-        rate = settings.training_rate * (0.1 if whole else math.sqrt(few))  # gradients of few loops are noisy
-        # Gradients of paths fall by orders of magnitude: a long memory of their squares would stop the steps.
-        optimiser = Adam(cosine(rate, steps, warm_up=10, final=rate / 100), beta2=0.95)
-        inner, state = start, optimiser.init(start)
-        for step in range(steps):
-            x = prior.sample(rng.stream(first + 1).at(step), settings.training_batch)
-            result = reverse_kl_path(part, inner, source, target, x)
-            inner, state = optimiser.update(state, inner, result.gradient)
-        before, after = (np.mean(log_weight(part, p, source, target, unseen)[1]) for p in (start, inner))
-        if after > before:
-            learned |= {str(i): inner[str(i - front)] for i in range(front, len(layers))}
-    return learned
 
 
 # ---- sampling ----------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from gaugeflow.training.adam import Adam, AdamState, constant, cosine, exponential
 from gaugeflow.training.anneal import Stage, anneal
-from gaugeflow.training.gauss_newton import GaussNewton, gauss_newton
+from gaugeflow.training.gauss_newton import GaussNewton, Squares, gauss_newton, levenberg_marquardt
 from gaugeflow.training.least_squares import LinearFit, fit_linear, select_fields
 from gaugeflow.training.loop import History, Trained, held_out_ess, train, train_from_prior
 from gaugeflow.training.loss import (
@@ -24,6 +24,7 @@ __all__ = [
     "LossValue",
     "PriorAction",
     "PriorEnsemble",
+    "Squares",
     "Stage",
     "Trained",
     "anneal",
@@ -33,6 +34,7 @@ __all__ = [
     "fit_linear",
     "gauss_newton",
     "held_out_ess",
+    "levenberg_marquardt",
     "log_variance",
     "log_weight",
     "reverse_kl",

@@ -1,8 +1,8 @@
-"""Training with few parameters: damped Gauss-Newton steps on the variance of the log-weight."""
+"""Training with few parameters: damped Gauss-Newton steps on the variance of the log-weight, and on sums of squares."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
@@ -88,6 +88,72 @@ def gauss_newton(
         if after[-1] < min([before, *after[:-1]]):
             best = trial
     return GaussNewton(best, before, tuple(after))
+
+
+class Squares(NamedTuple):
+    """Parameters at the end, and the sum of squares before the first and after each step that was taken."""
+
+    params: Params
+    sums: tuple[float, ...]
+
+
+def levenberg_marquardt(
+    function: Callable[[Params], tuple[Array, Callable[[], Params]]],
+    params: Params,
+    *,
+    steps: int = 60,
+    enough: float = 0.0,
+    floor: float = 1e-2,
+) -> Squares:
+    """Minimise a sum of squares; the damping follows the ratio of the true gain to that of the linear model.
+
+    Parameters
+    ----------
+    function
+        Takes parameters to residuals ``(n,)`` and a function that gives their derivatives, shaped as the parameters with a
+        last axis ``n``.
+    params
+        Where to start.
+    steps
+        Number of evaluations.
+    enough
+        Sum of squares below which nothing more is done.
+    floor
+        Steps are damped in units of the size of the derivatives by each parameter, taken to be no smaller than this
+        times the largest: parameters that do nothing yet are not sent far away.
+
+    Notes
+    -----
+    The rule for the damping is that of H. B. Nielsen (report IMM-REP-1999-05).
+    """
+    leaves, sums = tree.flatten(params), []
+    residuals, derivatives = function(params)
+    xp = array_namespace(residuals)
+    sums.append(float(residuals @ residuals))
+    damping, growth, stale = 1e-2, 2.0, True
+    for _ in range(steps):
+        if sums[-1] <= enough:
+            break
+        if stale:
+            flat = tree.flatten(derivatives())
+            rows = xp.concat([xp.reshape(flat[name], (-1, residuals.shape[0])) for name in leaves])
+            size = xp.sqrt(xp.sum(rows**2, axis=1))
+            size = xp.maximum(size, floor * xp.max(size))
+            rows = rows / size[:, None]
+            normal, slope = rows @ rows.T, rows @ residuals
+        step = xp.linalg.solve(normal + damping * xp.eye(slope.shape[0]), slope)
+        trial = _moved(tree.flatten(params), step / size)
+        tried, tried_derivatives = function(trial)
+        total = float(tried @ tried)
+        stale = total < sums[-1]
+        if stale:
+            gain = (sums[-1] - total) / float(step @ (damping * step + slope))
+            damping, growth = damping * max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3), 2.0
+            params, residuals, derivatives = trial, tried, tried_derivatives
+            sums.append(total)
+        else:
+            damping, growth = damping * growth, 2.0 * growth
+    return Squares(params, tuple(sums))
 
 
 def _moved(leaves: dict[str, Array], coefficients: Array) -> Params:
