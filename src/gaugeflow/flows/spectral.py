@@ -96,8 +96,7 @@ def _with_diagonal(bar: Matrix, factors: dict[tuple[int, int], Any], diagonal: M
     def entry(j: int, k: int) -> Any:
         if j == k:
             return cplx(0.0 * diagonal[j], 0.5 * diagonal[j])
-        factor = factors[j, k] if j < k else conj(factors[k, j])
-        return factor * bar[n * j + k]
+        return (factors[j, k] if j < k else conj(factors[k, j])) * bar[n * j + k]
 
     return tuple(entry(j, k) for j in range(n) for k in range(n))
 
@@ -146,7 +145,7 @@ def power_vjp(at: Spectrum, exponent: float, bar: Matrix) -> Matrix:
 
 
 class Mapped(NamedTuple):
-    """``x' = h(x)``, log det site by site, and the pull-back.
+    """``x' = h(x)``, log det site by site, the pull-back, and what takes the score of x to that of x'.
 
     The pull-back takes cotangents of x' and log det to those of parameters, context and x.
     """
@@ -154,6 +153,7 @@ class Mapped(NamedTuple):
     x: Matrix
     log_det: Array
     pull_back: Callable[[Matrix, Array], tuple[Params, Array, Matrix]]
+    push_score: Callable[[Matrix], Matrix]
 
 
 def mapped(spline: CellSpline, params: Params, context: Array, x: Matrix) -> Mapped:
@@ -169,20 +169,41 @@ def mapped(spline: CellSpline, params: Params, context: Array, x: Matrix) -> Map
     angles = cell.angles_at(moved.place)
     basis = at.basis
 
-    def pull_back(bar: Matrix, log_bar: Array) -> tuple[Params, Array, Matrix]:
-        xp = array_namespace(log_bar)
-        turned = _turned(basis, bar)
-        factors: dict[tuple[int, int], Any] = {}
+    def factors(sign: float) -> dict[tuple[int, int], Any]:
+        """Conjugate growth of displacements off the diagonal (1), or its inverse (-1)."""
+        xp = array_namespace(place[0])
+        found: dict[tuple[int, int], Any] = {}
         for (j, k), log_ratio in zip(cell.PAIRS[n], moved.log_ratios, strict=True):
-            ratio = xp.exp(log_ratio)
             angle = 0.5 * ((angles[j] - angles[k]) - (at.angles[j] - at.angles[k]))
-            factors[j, k] = ratio * cplx(cos(angle), -sin(angle))
+            found[j, k] = xp.exp(sign * log_ratio) * cplx(cos(angle), -sign * sin(angle))
+        return found
+
+    def pull_back(bar: Matrix, log_bar: Array) -> tuple[Params, Array, Matrix]:
+        turned = _turned(basis, bar)
         after_bar = cell.angles_at_vjp(moved.place, _by_angles(turned, n))
         params_bar, context_bar, place_bar = moved.pull_back(after_bar, log_bar)
         diagonal = cell.coordinates_vjp(place, place_bar)
-        return params_bar, context_bar, _back(basis, _with_diagonal(turned, factors, diagonal))
+        return params_bar, context_bar, _back(basis, _with_diagonal(turned, factors(1.0), diagonal))
 
-    return Mapped(rebuilt(basis, angles), moved.log_det, pull_back)
+    def push_score(score: Matrix) -> Matrix:
+        turned = _turned(basis, score)
+        zero = place[0] * 0.0
+        units = [tuple(zero + float(i == j) for j in range(n - 1)) for i in range(n - 1)]
+        rows = [moved.pull_back(unit, zero)[2] for unit in units]  # of the Jacobian of coordinates
+        slope = moved.pull_back((zero,) * (n - 1), zero + 1.0)[2]
+        wanted = tuple(
+            a - b for a, b in zip(cell.angles_at_vjp(place, _by_angles(turned, n)), slope, strict=True)
+        )
+        if n == 2:
+            pushed: Matrix = (wanted[0] / rows[0][0],)
+        else:
+            (a, b), (c, d) = rows
+            area = a * d - b * c
+            pushed = ((d * wanted[0] - c * wanted[1]) / area, (a * wanted[1] - b * wanted[0]) / area)
+        diagonal = cell.coordinates_vjp(moved.place, pushed)
+        return _back(basis, _with_diagonal(turned, factors(-1.0), diagonal))
+
+    return Mapped(rebuilt(basis, angles), moved.log_det, pull_back, push_score)
 
 
 def mapped_inverse(spline: CellSpline, params: Params, context: Array, x: Matrix) -> tuple[Matrix, Array]:
@@ -197,11 +218,15 @@ def mapped_inverse(spline: CellSpline, params: Params, context: Array, x: Matrix
 
 
 class Halved(NamedTuple):
-    """The first half of a loop after its moves, log det, and the pull-back to parameters, half and loop."""
+    """The first half of a loop after its moves, log det, the pull-back to parameters, half and loop, and that of scores.
+
+    ``push_score`` takes the score of the half at fixed loop to that of the half after its moves.
+    """
 
     half: Matrix
     log_det: Array
     pull_back: Callable[[Matrix, Array], tuple[Params, Matrix, Matrix]]
+    push_score: Callable[[Matrix], Matrix]
 
 
 @dataclass(frozen=True)
@@ -292,12 +317,15 @@ class HalfLoop:
                     frame_bar = sub(dag_mul(stage.x, mul(after_bar, stage.x)), dag_mul(before, mul(bar, before)))
                     loop_bar = add(loop_bar, power_vjp(at, exponent, frame_bar))
             diagonal = _without_mean(self._context_vjp(at.angles, context_bar))
-            n, zero = self.n_colours, {pair: 0.0 for pair in cell.PAIRS[self.n_colours]}
-            by_context = _with_diagonal(tuple(entry * 0.0 for entry in bar), zero, diagonal)
-            del n
-            return params_bar, bar, add(loop_bar, _back(at.basis, by_context))
+            nothing = dict.fromkeys(cell.PAIRS[self.n_colours], 0.0)
+            return params_bar, bar, add(loop_bar, _back(at.basis, _with_diagonal(bar, nothing, diagonal)))
 
-        return Halved(half, log_det, pull_back)
+        def push_score(score: Matrix) -> Matrix:
+            for _, _, stage in stages:
+                score = stage.push_score(score)
+            return score
+
+        return Halved(half, log_det, pull_back, push_score)
 
     def inverse(self, params: Params, half: Matrix, loop: Matrix) -> tuple[Matrix, Array]:
         """The half that the moves take to ``half``, and log det there."""
