@@ -290,9 +290,9 @@ class HalfLoop:
             total.append(part * (1.0 / n))
         return tuple(total)
 
-    def evaluate(self, params: Params, half: Matrix, loop: Matrix) -> Halved:
-        """All moves."""
-        at = spectrum(loop)
+    def evaluate(self, params: Params, half: Matrix, loop: Matrix, known: Spectrum | None = None) -> Halved:
+        """All moves; the spectrum of the loop need not be computed again where it is ``known``."""
+        at = spectrum(loop) if known is None else known
         context = self._context(at.angles)
         log_det = real(half[0]) * 0.0
         stages = []
