@@ -237,7 +237,9 @@ GAUGE_FLOWS = {
         (4, 4), lambda x: plaquette_chain(x, 1, (2,), circle=ProjectionMixture(2), frozen=0, single_precision=False)
     ),
     "spectral SU(2)": _spectral(2, (2, 2), HalfLoop(2, (0.5, 0.0), 2, (3,)), 0),
-    "spectral SU(2), rectangles, folded": _spectral(2, (4, 4), HalfLoop(2, (1.0, 0.5), 2, ()), 1, (2, 2), (1, 3), (2, 1)),
+    "spectral SU(2), rectangles, folded": _spectral(
+        2, (4, 4), HalfLoop(2, (1.0, 0.5), 2, ()), 1, (2, 2), (1, 3), (2, 1)
+    ),
     "spectral SU(3)": _spectral(3, (2, 2), HalfLoop(3, (0.5, 1.0), 2, (3,), (0, 1)), 1, (1, 1), (1, 0), seed=7),
     "spectral chain SU(3)": _spectral_chain,
     "block chain": _loop_chain((4, 4), lambda x: block_chain(x, (3,), circle=CircularSpline(3))),

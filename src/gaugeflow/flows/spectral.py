@@ -40,9 +40,9 @@ class Spectrum(NamedTuple):
 def spectrum(x: Matrix) -> Spectrum:
     """Spectrum of SU(2) or SU(3) matrices, as exact for close eigenvalues as for others.
 
-    Eigenvectors are those of the Hermitian matrix ``(e^{-ic} x + e^{ic} x^dagger) / 2``, whose eigenvalues cos(theta - c) are as
-    far apart as those of x if no mean of two angles is near c: ``-e^{-2ic}`` is the number among the cube roots of 1
-    where the characteristic polynomial is largest, at least 2.
+    Eigenvectors are those of the Hermitian matrix ``(e^{-ic} x + e^{ic} x^dagger) / 2``, whose eigenvalues cos(theta - c)
+    are as far apart as those of x if no mean of two angles is near c.  For SU(3) ``e^{-2ic}`` is the cube root of -1 where
+    the characteristic polynomial of x is largest: the three values add up to -6, so that it is at least 2 there.
     """
     n = size(x)
     phase: Any = -1j
@@ -122,8 +122,8 @@ def power(at: Spectrum, exponent: float) -> Matrix:
 def power_vjp(at: Spectrum, exponent: float, bar: Matrix) -> Matrix:
     """Cotangent of the matrix from that of its power.
 
-    Off the diagonal, displacements grow by ``e^{i (s - 1) D / 2} sin(s D / 2) / sin(D / 2)``, D the difference of two angles: s where
-    they are equal; for broken s infinite where the largest and the smallest are 2 pi apart, where the power jumps.
+    Off the diagonal, displacements grow by ``e^{i (s - 1) D / 2} sin(s D / 2) / sin(D / 2)``, D the difference of two angles:
+    s where they are equal; for broken s infinite where they are 2 pi apart, where the power jumps.
     """
     n = len(at.angles)
     turned = _turned(at.basis, bar)
@@ -159,8 +159,8 @@ class Mapped(NamedTuple):
 def mapped(spline: CellSpline, params: Params, context: Array, x: Matrix) -> Mapped:
     """``V exp(i theta') V^dagger`` with angles theta' that the map of the cell makes of those of x.
 
-    Displacements along eigenvectors j and k grow by ``e^{i (D' - D) / 2} sin(D' / 2) / sin(D / 2)``, a number that is finite where
-    two angles D apart meet, because D' vanishes with D.
+    Displacements that mix eigenvectors j and k grow by ``e^{i (D' - D) / 2} sin(D' / 2) / sin(D / 2)``, D the difference of
+    their angles: a number that is finite where they meet, because D' vanishes with D.
     """
     n = size(x)
     at = spectrum(x)
@@ -191,9 +191,7 @@ def mapped(spline: CellSpline, params: Params, context: Array, x: Matrix) -> Map
         units = [tuple(zero + float(i == j) for j in range(n - 1)) for i in range(n - 1)]
         rows = [moved.pull_back(unit, zero)[2] for unit in units]  # of the Jacobian of coordinates
         slope = moved.pull_back((zero,) * (n - 1), zero + 1.0)[2]
-        wanted = tuple(
-            a - b for a, b in zip(cell.angles_at_vjp(place, _by_angles(turned, n)), slope, strict=True)
-        )
+        wanted = tuple(a - b for a, b in zip(cell.angles_at_vjp(place, _by_angles(turned, n)), slope, strict=True))
         if n == 2:
             pushed: Matrix = (wanted[0] / rows[0][0],)
         else:
@@ -233,8 +231,8 @@ class Halved(NamedTuple):
 class HalfLoop:
     """Moves of one half a of a loop P, the other half being ``b = P a^dagger``, by functions of eigenvalues.
 
-    Move k takes ``x = a P^{-s}`` to h(x), s its frame: a itself (0), ``b^dagger`` (1), or a measured from a root of P (1/2), around
-    which its distribution is centred.  Networks see means of cosines and sines of the angles of P and of their halves.
+    Move k takes ``x = a P^{-s}`` to h(x), s its frame: a itself (0), ``b^dagger`` (1), or a measured from a root of P (1/2),
+    around which its distribution is centred.  Networks see means of cosines and sines of the angles of P and of their halves.
     All of it commutes with a common conjugation of a and P.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Splines: monotone maps of a circle of circumference 1, or of [0, 1], onto itself, and what makes their knots from any numbers.
+"""Splines: monotone maps of a circle of circumference 1, or of [0, 1], onto itself, and what makes their knots from numbers.
 
 Rational quadratics between knots (Gregory and Delbourgo, IMA J. Numer. Anal. 2 (1982) 123; as flows arXiv:1906.04032,
 on circles arXiv:2002.02428).  Formulas and cotangents: ``docs/derivations/circle.md``.
@@ -172,7 +172,12 @@ def spline_inverse(y: Number, widths: Matrix, heights: Matrix, slopes: Matrix) -
 
 
 def spline_vjp(
-    x: Number, passed: Matrix, at: Bin, y_bar: Number, log_bar: Number, ends: tuple[Number, Number, Number] | None = None
+    x: Number,
+    passed: Matrix,
+    at: Bin,
+    y_bar: Number,
+    log_bar: Number,
+    ends: tuple[Number, Number, Number] | None = None,
 ) -> tuple[Number, Matrix, Matrix, Matrix]:
     """Cotangents of x, widths, heights and slopes from those of y and of log dy/dx; the rest is that of :func:`locate`.
 

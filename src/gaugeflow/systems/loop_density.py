@@ -130,4 +130,3 @@ class LoopDensity:
         # real f of z and conj(z): df = 2 Re(f_z dz); one variable for SU(2): df = f_z dz
         factor = slope / density * (0.5 if self.n_colours == 2 else 1.0)
         return np.log(density), project(tuple(-factor * entry for entry in loop))
-

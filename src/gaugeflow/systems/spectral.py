@@ -191,13 +191,12 @@ def learn_all(settings: Settings, rng: Rng, progress: Progress) -> dict[str, Fit
 
 
 # ---- sampling ----------------------------------------------------------------------------------------------------
-def sample(
-    settings: Settings, target: Target, params: Params, rng: Rng
-) -> tuple[dict[str, Any], dict[str, Array]]:
+def sample(settings: Settings, target: Target, params: Params, rng: Rng) -> tuple[dict[str, Any], dict[str, Array]]:
     """Both chains of one target: the JSON object and the histories ``(steps, chains)``."""
     lattice, n = Lattice((target.extent, target.extent)), target.n_colours
     action, flow = WilsonAction(lattice, target.beta), make_flow(Lattice((target.extent, target.extent)), n, settings)
-    observe = [LinkObservable("plaquette", lattice, plaquette)]
+    observe: list[Any] = [LinkObservable("plaquette", lattice, plaquette)]
+    observe_local: list[Any] = [LinkObservable("mean plaquette", lattice, plaquette)]  # the info has a plaquette, too
     independence = IndependenceMetropolis(lattice, action, Haar(lattice, n), flow, params)
     start = time.perf_counter()
     chain = run_chain(
@@ -217,7 +216,7 @@ def sample(
         bath.hot(rng.stream("hot"), n, settings.chains),
         settings.steps,
         burn_in=settings.burn_in,
-        observe=[LinkObservable("mean plaquette", lattice, plaquette)],
+        observe=observe_local,
         progress=False,
     )
     weights = Series.from_lanes(chain.records["log_weight"], name="log_weight")

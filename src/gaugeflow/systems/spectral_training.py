@@ -1,8 +1,8 @@
 """Training of the moves of half loops, level by level, without a lattice.
 
 A level is a pair (a, P): half and loop, both matrices.  Given P, the target wants a with density
-``f_A(a) f_A(P a^dagger) / f_2A(P)``, all three known by the character expansion, so that the log-weight of a perfect level is zero
-for every pair.  Levels share nothing but their loops: those of one are the halves that the level above it has made.
+``f_A(a) f_A(P a^dagger) / f_2A(P)``, all three known by the character expansion, so that the log-weight of a perfect level
+is zero for every pair.  Levels share nothing but their loops: those of one are the halves that the level above it has made.
 """
 
 from __future__ import annotations
