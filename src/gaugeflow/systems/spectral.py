@@ -92,20 +92,16 @@ class Settings:
     halves: Mapping[int, tuple[HalfLoop, ...]] = field(default_factory=lambda: HALVES)
     stages: tuple[tuple[str, int, tuple[int, ...]], ...] = (
         ("divergence", 4096, (20, 40, 40)),
-        ("variance", 4096, (20, 40, 40)),
         ("variance", 16384, (20, 60, 120)),
     )
-    further: tuple[tuple[str, int, tuple[int, ...]], ...] = (
-        ("variance", 4096, (20, 40, 40)),
-        ("variance", 16384, (20, 60, 120)),
-    )
+    further: tuple[tuple[str, int, tuple[int, ...]], ...] = (("variance", 16384, (20, 60, 140)),)
     held_out: int = 16384
-    chains: int = 32
-    steps: int = 100
-    burn_in: int = 20
+    chains: int = 64
+    steps: int = 40
+    burn_in: int = 8
 
 
-QUICK = Settings(targets=Settings().targets[3:], chains=16, steps=40, burn_in=5)
+QUICK = Settings(targets=Settings().targets[3:], chains=32, steps=20, burn_in=4)
 
 
 def run(
