@@ -29,7 +29,7 @@ from gaugeflow.samplers import HeatBath, IndependenceMetropolis
 from gaugeflow.samplers import run as run_chain
 from gaugeflow.systems import figures
 from gaugeflow.systems.report import Progress, Report, Table, silent
-from gaugeflow.systems.spectral_training import Fitted, fit
+from gaugeflow.systems.spectral_training import fit
 from gaugeflow.systems.trivialising import exact_plaquette
 from gaugeflow.typing import Params
 
@@ -82,26 +82,30 @@ class Settings:
     """
 
     targets: tuple[Target, ...] = (
-        Target(2, 1.8),
-        Target(2, 2.2),
-        Target(2, 2.7),
         Target(3, 4.0, published=0.88),
         Target(3, 5.0, published=0.75),
         Target(3, 6.0, published=0.48),
+        Target(2, 1.8),
+        Target(2, 2.2),
+        Target(2, 2.7),
     )
     halves: Mapping[int, tuple[HalfLoop, ...]] = field(default_factory=lambda: HALVES)
     stages: tuple[tuple[str, int, tuple[int, ...]], ...] = (
         ("divergence", 4096, (20, 40, 40)),
-        ("variance", 16384, (20, 60, 120)),
+        ("variance", 4096, (10, 30, 60)),
+        ("variance", 16384, (10, 25, 50)),
     )
-    further: tuple[tuple[str, int, tuple[int, ...]], ...] = (("variance", 16384, (20, 60, 140)),)
+    further: tuple[tuple[str, int, tuple[int, ...]], ...] = (
+        ("variance", 4096, (10, 30, 60)),
+        ("variance", 16384, (10, 30, 60)),
+    )
     held_out: int = 16384
     chains: int = 64
     steps: int = 40
     burn_in: int = 8
 
 
-QUICK = Settings(targets=Settings().targets[3:], chains=32, steps=20, burn_in=4)
+QUICK = Settings(targets=Settings().targets[:3], chains=32, steps=20, burn_in=4)
 
 
 def run(
@@ -112,7 +116,8 @@ def run(
     Parameters
     ----------
     out
-        Folder for figures, histories and parameters (made if needed).
+        Folder for figures, histories and parameters (made if needed); targets found there, of an interrupted run with the
+        same settings, are not trained again.
     seed
         Seed of all random numbers.
     quick
@@ -131,19 +136,16 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     rng = Rng(seed)
     attributes = io.provenance(seed=seed, settings=repr(chosen))
-    training: Mapping[str, Fitted] = {}
     if quick:
-        learned = shipped()
+        learned, variances = shipped(), {}
     else:
-        training = learn_all(chosen, rng.stream("training"), progress)
-        learned = {name: fitted.params for name, fitted in training.items()}
-        io.write_params(out / "parameters.h5", learned, attributes=attributes)
+        learned, variances = learn_all(chosen, rng.stream("training"), out / "parameters.h5", attributes, progress)
     rows, columns = [], {}
     for i, target in enumerate(chosen.targets):
         progress("sampling", i, len(chosen.targets))
         row, histories = sample(chosen, target, learned[target.name], rng.stream(target.name))
-        if target.name in training:
-            row["variance_of_levels"] = list(training[target.name].variances)
+        if target.name in variances:
+            row["variance_of_levels"] = variances[target.name]
         rows.append(row)
         columns.update({f"{target.name}|{name}": values for name, values in histories.items()})
     progress("sampling", len(chosen.targets), len(chosen.targets))
@@ -159,31 +161,46 @@ def make_flow(lattice: Lattice, n_colours: int, settings: Settings) -> Chain:
     return spectral_chain(lattice, settings.halves[n_colours])
 
 
+def _double(params: Params) -> dict[str, Any]:
+    return tree.map(lambda p: p.astype(np.float64), params)
+
+
 def shipped() -> dict[str, Any]:
     """Parameters that come with the package, one tree for each target, in double precision."""
     with as_file(SHIPPED) as path:
-        stored, _ = io.read_params(path)
-    return tree.map(lambda p: p.astype(np.float64), stored)
+        return _double(io.read_params(path)[0])
 
 
-def learn_all(settings: Settings, rng: Rng, progress: Progress) -> dict[str, Fitted]:
-    """Parameters, rounded to single precision, for every target, each from those of the one before."""
-    learned: dict[str, Fitted] = {}
+def learn_all(
+    settings: Settings, rng: Rng, path: Path, attributes: Mapping[str, Any], progress: Progress
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """Parameters for every target, each from those of the one before, and the variances of their levels.
+
+    All are rounded to single precision and kept in the file ``path``.
+    """
+    learned: dict[str, Any] = {}
+    variances: dict[str, list[float]] = {}
+    if path.exists():
+        stored, found = io.read_params(path)
+        if (found.get("settings"), found.get("seed")) == (attributes["settings"], attributes["seed"]):
+            learned, variances = _double(stored), dict(found["variances"])
     before: dict[int, Params] = {}
     for target in settings.targets:
         n = target.n_colours
-        halves, stages = settings.halves[n], settings.further if n in before else settings.stages
-        start = before.get(n, {str(i): half.init(rng.stream(f"su{n}").stream(i)) for i, half in enumerate(halves)})
+        if target.name not in learned:
+            halves, stages = settings.halves[n], settings.further if n in before else settings.stages
+            start = before.get(n) or {str(i): h.init(rng.stream(f"su{n}").stream(i)) for i, h in enumerate(halves)}
 
-        def report(done: int, total: int, name: str = target.name) -> None:
-            progress(f"{name}: training", done, total)
+            def report(done: int, total: int, name: str = target.name) -> None:
+                progress(f"{name}: training", done, total)
 
-        here = rng.stream(target.name)
-        fitted = fit(halves, start, target.beta, here, stages, settings.held_out, report)
-        before[n] = fitted.params
-        rounded = tree.map(lambda p: p.astype(np.float32).astype(np.float64), fitted.params)
-        learned[target.name] = Fitted(rounded, fitted.variances)
-    return learned
+            fitted = fit(halves, start, target.beta, rng.stream(target.name), stages, settings.held_out, report)
+            learned[target.name] = _double(tree.map(lambda p: p.astype(np.float32), fitted.params))
+            variances[target.name] = list(fitted.variances)
+            rounded = tree.map(lambda p: p.astype(np.float32), learned)
+            io.write_params(path, rounded, attributes={**attributes, "variances": variances})
+        before[n] = learned[target.name]
+    return learned, variances
 
 
 # ---- sampling ----------------------------------------------------------------------------------------------------
