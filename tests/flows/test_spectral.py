@@ -1,10 +1,13 @@
 """Maps by eigenvalues: spectra, the cell and its walls, derivatives where eigenvalues meet, equivariance, bad input."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cases.fields import group_array, links
 from cases.flows import shaken
+from gaugeflow import tree
 from gaugeflow.flows import CellSpline, HalfLoop, SpectralCoupling, spectral_chain
 from gaugeflow.flows.paths import Path, by_slot
 from gaugeflow.flows.spectral import mapped, mapped_inverse, power, power_vjp, rebuilt, spectrum
@@ -194,6 +197,19 @@ def test_common_conjugation(n):
     assert np.abs(a - b).max() > 0.1
 
 
+def test_cotangents_site_by_site():
+    """Their sum over sites is the cotangent of parameters."""
+    half = HalfLoop(3, (0.5, 0.0), 3, (4,))
+    params, bar, log_bar = shaken(half, 0.3), entries(algebra(3, 20, 5)), np.linspace(-1.0, 1.0, 20)[:, None]
+    a, p = entries(haar(3, 20, 1)), entries(haar(3, 20, 2))
+    total, single = (
+        tree.flatten(h.evaluate(params, a, p).pull_back(bar, log_bar)[0]) for h in (half, replace(half, by_site=True))
+    )
+    for name, value in total.items():
+        assert single[name].shape == (*value.shape, 20, 1)
+        np.testing.assert_allclose(single[name].sum(axis=(-2, -1)), value, atol=1e-11)
+
+
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("exponent", [0.5, 1.0, -0.5])
 def test_powers(n, exponent):
@@ -252,8 +268,6 @@ def test_chain_ends_at_plaquettes():
 def test_reference_on_other_arrays():
     """Forward, inverse and cotangents on array-api-strict equal those on NumPy."""
     import array_api_strict as strict
-
-    from gaugeflow import tree
 
     lattice = Lattice((2, 2))
     flow = SpectralCoupling(lattice, HalfLoop(3, (0.5, 0.0), 2, (3,)), 1)

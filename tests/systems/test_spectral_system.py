@@ -68,10 +68,10 @@ def test_gradients_of_levels(n, loss):
 
 
 def test_one_move_of_su2_is_nearly_exact():
-    """SU(2) at beta = 2.7, plaquette given its pair: the variance falls from 5 to below 0.02 in 60 iterations."""
+    """SU(2) at beta = 2.7, plaquette given its pair: the variance falls from 5 to below 0.02 in a few Gauss-Newton steps."""
     halves = (HalfLoop(2, (0.5,)),)
     start = {"0": halves[0].init(Rng(1))}
-    stages = (("divergence", 1024, (30,)), ("variance", 1024, (30,)))
+    stages = (("divergence", 512, (15,)), ("Gauss-Newton", 1024, (6,)))
     before = fit(halves, start, 2.7, Rng(2), (("variance", 64, (0,)),), 2048).variances[0]
     fitted = fit(halves, start, 2.7, Rng(2), stages, 2048)
     assert before > 3.0
@@ -84,11 +84,11 @@ def test_trains_samples_and_reports(tmp_path):
     settings = spectral.Settings(
         targets=(spectral.Target(2, 1.2, 4), spectral.Target(2, 1.8, 4, published=0.5)),
         halves=halves,
-        stages=(("divergence", 1024, (10, 20)), ("variance", 2048, (10, 30))),
-        further=(("variance", 2048, (10, 30)),),
+        stages=(("divergence", 512, (5, 10)), ("Gauss-Newton", 1024, (3, 5))),
+        further=(("variance", 1024, (5, 10)),),
         held_out=1024,
         chains=32,
-        steps=50,
+        steps=40,
         burn_in=5,
     )
     report = spectral.run(out=tmp_path, seed=5, settings=settings)

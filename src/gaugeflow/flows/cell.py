@@ -74,6 +74,8 @@ class CellSpline:
         Channels between the layers of each network.
     floor, slope_floor
         As for :class:`gaugeflow.flows.CircularSpline`.
+    by_site
+        Whether cotangents of parameters are given site by site, as by :class:`gaugeflow.nn.ChannelMixing`.
 
     Notes
     -----
@@ -87,6 +89,7 @@ class CellSpline:
     hidden: tuple[int, ...] = (8,)
     floor: float = 1e-2
     slope_floor: float = 1e-3
+    by_site: bool = False
 
     def __post_init__(self) -> None:
         if self.n_colours not in (2, 3):
@@ -109,7 +112,8 @@ class CellSpline:
         modules: list[Module] = []
         for i in range(len(sizes) - 1):
             last = i + 2 == len(sizes)
-            modules.append(nn.ChannelMixing(None, sizes[i], sizes[i + 1], gain=0.0 if last else 1.0))
+            gain = 0.0 if last else 1.0
+            modules.append(nn.ChannelMixing(None, sizes[i], sizes[i + 1], gain=gain, by_site=self.by_site))
             modules += [] if last else [nn.Silu()]
         return nn.Sequential(tuple(modules))
 

@@ -241,7 +241,7 @@ class HalfLoop:
         2 or 3.
     frames
         The powers s.
-    bins, hidden
+    bins, hidden, by_site
         As for :class:`gaugeflow.flows.CellSpline`.
     order
         Coordinates of the cell in the order of their splines in each move (default: t for SU(2), t, r, t for SU(3)).
@@ -252,6 +252,7 @@ class HalfLoop:
     bins: int = 6
     hidden: tuple[int, ...] = (8,)
     order: tuple[int, ...] | None = None
+    by_site: bool = False
 
     def __post_init__(self) -> None:
         if not self.frames:
@@ -261,7 +262,9 @@ class HalfLoop:
     @cached_property
     def _spline(self) -> CellSpline:
         order = self.order or ((0,) if self.n_colours == 2 else (0, 1, 0))
-        return CellSpline(self.n_colours, 2 if self.n_colours == 2 else 4, self.bins, order, self.hidden)
+        return CellSpline(
+            self.n_colours, 2 if self.n_colours == 2 else 4, self.bins, order, self.hidden, by_site=self.by_site
+        )
 
     def init(self, rng: Any) -> Params:
         """Parameters of all moves."""

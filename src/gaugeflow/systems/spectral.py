@@ -91,15 +91,15 @@ class Settings:
     )
     halves: Mapping[int, tuple[HalfLoop, ...]] = field(default_factory=lambda: HALVES)
     stages: tuple[tuple[str, int, tuple[int, ...]], ...] = (
-        ("divergence", 4096, (20, 40, 40)),
-        ("variance", 4096, (10, 30, 60)),
-        ("variance", 16384, (10, 25, 50)),
+        ("divergence", 4096, (10, 20, 25)),
+        ("Gauss-Newton", 4096, (4, 6, 8)),
+        ("Gauss-Newton", 12288, (0, 2, 3)),
     )
     further: tuple[tuple[str, int, tuple[int, ...]], ...] = (
-        ("variance", 4096, (10, 30, 60)),
-        ("variance", 16384, (10, 30, 60)),
+        ("Gauss-Newton", 4096, (4, 4, 5)),
+        ("Gauss-Newton", 12288, (0, 2, 3)),
     )
-    held_out: int = 16384
+    held_out: int = 8192
     chains: int = 64
     steps: int = 40
     burn_in: int = 8
@@ -136,8 +136,10 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     rng = Rng(seed)
     attributes = io.provenance(seed=seed, settings=repr(chosen))
+    learned: dict[str, Any]
+    variances: dict[str, list[float]] = {}
     if quick:
-        learned, variances = shipped(), {}
+        learned = shipped()
     else:
         learned, variances = learn_all(chosen, rng.stream("training"), out / "parameters.h5", attributes, progress)
     rows, columns = [], {}
