@@ -92,17 +92,17 @@ class Settings:
     halves: Mapping[int, tuple[HalfLoop, ...]] = field(default_factory=lambda: HALVES)
     stages: tuple[tuple[str, int, tuple[int, ...]], ...] = (
         ("divergence", 4096, (10, 20, 25)),
-        ("Gauss-Newton", 4096, (4, 6, 8)),
-        ("Gauss-Newton", 12288, (0, 2, 3)),
+        ("Gauss-Newton", 8192, (2, 3, 4)),
+        ("Gauss-Newton", 24576, (1, 2, 4)),
     )
     further: tuple[tuple[str, int, tuple[int, ...]], ...] = (
-        ("Gauss-Newton", 4096, (4, 4, 5)),
-        ("Gauss-Newton", 12288, (0, 2, 3)),
+        ("Gauss-Newton", 8192, (2, 3, 5)),
+        ("Gauss-Newton", 24576, (1, 2, 4)),
     )
     held_out: int = 8192
     chains: int = 64
-    steps: int = 40
-    burn_in: int = 8
+    steps: int = 32
+    burn_in: int = 6
 
 
 QUICK = Settings(targets=Settings().targets[:3], chains=32, steps=20, burn_in=4)
