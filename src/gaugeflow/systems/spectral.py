@@ -92,14 +92,14 @@ class Settings:
     halves: Mapping[int, tuple[HalfLoop, ...]] = field(default_factory=lambda: HALVES)
     stages: tuple[tuple[str, int, tuple[int, ...]], ...] = (
         ("divergence", 4096, (10, 20, 25)),
-        ("Gauss-Newton", 8192, (2, 3, 4)),
-        ("Gauss-Newton", 24576, (1, 2, 4)),
+        ("Gauss-Newton", 8192, (3, 6, 8)),
+        ("Gauss-Newton", 24576, (2, 5, 6)),
     )
     further: tuple[tuple[str, int, tuple[int, ...]], ...] = (
-        ("Gauss-Newton", 8192, (2, 3, 5)),
-        ("Gauss-Newton", 24576, (1, 2, 4)),
+        ("Gauss-Newton", 8192, (3, 6, 6)),
+        ("Gauss-Newton", 24576, (2, 5, 6)),
     )
-    held_out: int = 8192
+    held_out: int = 16384
     chains: int = 64
     steps: int = 32
     burn_in: int = 6
