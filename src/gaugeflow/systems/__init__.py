@@ -56,7 +56,7 @@ def systems() -> dict[str, System]:
         ),
         System(
             "spectral",
-            "2D SU(2) and SU(3) on 16 x 16 by spectral flows, trained here in 20 minutes; --quick: SU(3), as installed",
+            "2D SU(2) and SU(3) on 16 x 16 by spectral flows, trained here in a few minutes; --quick: SU(3), as installed",
             "gaugeflow.systems.spectral",
         ),
     )
