@@ -92,7 +92,7 @@ class Settings:
     halves: Mapping[int, tuple[HalfLoop, ...]] = field(default_factory=lambda: HALVES)
     stages: tuple[tuple[str, int, tuple[int, ...]], ...] = (
         ("divergence", 4096, (10, 20, 25)),
-        ("Gauss-Newton", 8192, (3, 6, 8)),
+        ("Gauss-Newton", 8192, (3, 6, 16)),
         ("Gauss-Newton", 24576, (2, 5, 6)),
     )
     further: tuple[tuple[str, int, tuple[int, ...]], ...] = (
@@ -101,7 +101,7 @@ class Settings:
     )
     held_out: int = 16384
     chains: int = 64
-    steps: int = 32
+    steps: int = 96
     burn_in: int = 6
 
 
