@@ -16,17 +16,20 @@ from gaugeflow.flows import (
     Chain,
     CircularSpline,
     Convolution,
+    HalfLoop,
     LoopCoupling,
     ProjectionMixture,
     ResidualSweep,
     SinhArcsinh,
     SmearedSweep,
     Smearing,
+    SpectralCoupling,
     TrivialisingFlow,
     affine_chain,
     block_chain,
     luescher_classes,
     plaquette_chain,
+    spectral_chain,
 )
 from gaugeflow.lattice import Box, Lattice
 from gaugeflow.random import Rng
@@ -186,6 +189,23 @@ def _loop_chain(shape, make):
     return factory
 
 
+def _spectral(n, shape, half, direction, cell=(1, 1), offset=(0, 0), fold=None, seed=0):
+    """One coupling by eigenvalues; seeds keep coordinates away from knots, where log-slopes have kinks."""
+
+    def factory():
+        lattice = Lattice(shape, fold)
+        flow = SpectralCoupling(lattice, half, direction, cell, offset)
+        return flow, lattice, shaken(flow, 0.3), links(lattice, n, 2, seed)
+
+    return factory
+
+
+def _spectral_chain():
+    lattice = Lattice((2, 2))
+    flow = spectral_chain(lattice, [HalfLoop(3, (1.0,), 2, (), (1, 0)), HalfLoop(3, (0.0,), 2, (), (0, 1, 0))])
+    return flow, lattice, shaken(flow, 0.3), links(lattice, 3, 2)
+
+
 PLAIN, SMEARED, FROZEN_PLANES = Convolution(0), Convolution(2, 0.04, -0.7), Convolution(1, 0.2, 0.0, fill=False)
 GAUGE_FLOWS = {
     "residual U(1)": _residual(1, (2, 4), (PLAIN,)),
@@ -216,6 +236,12 @@ GAUGE_FLOWS = {
     "plaquette chain": _loop_chain(
         (4, 4), lambda x: plaquette_chain(x, 1, (2,), circle=ProjectionMixture(2), frozen=0, single_precision=False)
     ),
+    "spectral SU(2)": _spectral(2, (2, 2), HalfLoop(2, (0.5, 0.0), 2, (3,)), 0),
+    "spectral SU(2), rectangles, folded": _spectral(
+        2, (4, 4), HalfLoop(2, (1.0, 0.5), 2, ()), 1, (2, 2), (1, 3), (2, 1)
+    ),
+    "spectral SU(3)": _spectral(3, (2, 2), HalfLoop(3, (0.5, 1.0), 2, (3,), (0, 1)), 1, (1, 1), (1, 0), seed=7),
+    "spectral chain SU(3)": _spectral_chain,
     "block chain": _loop_chain((4, 4), lambda x: block_chain(x, circle=CircularSpline(3))),
 }
 SCALAR_FLOWS = {

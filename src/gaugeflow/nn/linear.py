@@ -146,7 +146,8 @@ def _bias_bar(y_bar: Array) -> dict[str, Array]:
 class ChannelMixing:
     """y_o(s) = bias_o + sum_c weight[o, c] x_c(s): the same dense layer on every site.
 
-    Parameters are those of :class:`Convolution`; without a lattice (None) any number of sites is taken.
+    Parameters are those of :class:`Convolution`; without a lattice (None) any number of sites is taken.  With ``by_site``
+    cotangents of parameters are not summed: they have two more axes, sites and lanes.
     """
 
     lattice: Lattice | None
@@ -154,6 +155,7 @@ class ChannelMixing:
     outputs: int
     bias: bool = True
     gain: float = 1.0
+    by_site: bool = False
 
     def __post_init__(self) -> None:
         _check_sizes("ChannelMixing", self.inputs, self.outputs)
@@ -180,6 +182,8 @@ class ChannelMixing:
         xp = array_namespace(x)
         flat, bar = xp.reshape(x, (self.inputs, -1)), xp.reshape(y_bar, (self.outputs, -1))
         x_bar = xp.reshape(xp.matrix_transpose(params["weight"]) @ bar, x.shape)
+        if self.by_site:
+            return {"weight": y_bar[:, None, ...] * x[None, ...]} | ({"bias": y_bar} if self.bias else {}), x_bar
         return {"weight": bar @ xp.matrix_transpose(flat)} | (_bias_bar(y_bar) if self.bias else {}), x_bar
 
     def vjp_by_configuration(self, params: Params, x: Array, y: Array, y_bar: Array) -> tuple[Params, Array]:

@@ -1,4 +1,4 @@
-"""Circular splines: monotone maps of a circle of circumference 1 onto itself, and what makes their knots from any numbers.
+"""Splines: monotone maps of a circle of circumference 1, or of [0, 1], onto itself, and what makes their knots from numbers.
 
 Rational quadratics between knots (Gregory and Delbourgo, IMA J. Numer. Anal. 2 (1982) 123; as flows arXiv:1906.04032,
 on circles arXiv:2002.02428).  Formulas and cotangents: ``docs/derivations/circle.md``.
@@ -115,7 +115,7 @@ def locate(x: Number, widths: Matrix, heights: Matrix, slopes: Matrix) -> tuple[
     widths, heights
         Distances of the n >= 2 knots along x and y, each of sum 1.
     slopes
-        dy/dx at the n knots, the first of which is 0 = 1.
+        dy/dx at the n knots, the first of which is 0 = 1; of an interval at the n + 1 knots, 0 and 1 among them.
     """
     passed = _passed(x, widths)
     return passed, _bin(passed, widths, heights, slopes)
@@ -125,6 +125,22 @@ def spline(x: Number, at: Bin) -> tuple[Number, Number]:
     """``(y, log dy/dx)`` at x in the bin ``at`` of :func:`locate`."""
     p = _parts(at, (x - at.x) / at.width)
     return at.y + at.height * p.value / p.denominator, _log_slope(p)
+
+
+def spline_ends(x: Number, y: Number, passed: Matrix, at: Bin) -> tuple[Number, Number]:
+    """``log(y / x)`` and ``log((1 - y) / (1 - x))``, finite at both ends of the interval."""
+    p = _parts(at, (x - at.x) / at.width)
+    one = x * 0.0 + 1.0
+    inner, outer = passed[0], passed[-1]
+    near_low, near_high = _near_ends(p, at)
+    low = where(inner, y / where(inner, x, one), p.mean * near_low / p.denominator)
+    high = where(outer, p.mean * near_high / p.denominator, (1.0 - y) / where(outer, one, 1.0 - x))
+    return log(low), log(high)
+
+
+def _near_ends(p: _Parts, at: Bin) -> Matrix:
+    """y / x in the first bin and (1 - y) / (1 - x) in the last one are these times s / D."""
+    return p.mean * p.xi + at.low * p.rest, p.mean * p.rest + at.high * p.xi
 
 
 def spline_curvature(x: Number, at: Bin) -> Number:
@@ -156,41 +172,66 @@ def spline_inverse(y: Number, widths: Matrix, heights: Matrix, slopes: Matrix) -
 
 
 def spline_vjp(
-    x: Number, passed: Matrix, at: Bin, y_bar: Number, log_bar: Number
+    x: Number,
+    passed: Matrix,
+    at: Bin,
+    y_bar: Number,
+    log_bar: Number,
+    ends: tuple[Number, Number, Number] | None = None,
 ) -> tuple[Number, Matrix, Matrix, Matrix]:
-    """Cotangents of x, widths, heights and slopes from those of y and of log dy/dx; the rest is that of :func:`locate`."""
+    """Cotangents of x, widths, heights and slopes from those of y and of log dy/dx; the rest is that of :func:`locate`.
+
+    For an interval, ``ends`` holds y and the cotangents of both numbers of :func:`spline_ends`.
+    """
     p = _parts(at, (x - at.x) / at.width)
+    nothing = p.xi * 0.0
+    low_mean = low_near = high_mean = high_near = more_x = nothing
+    if ends is not None:
+        y, low, high = ends
+        inner, outer = passed[0], passed[-1]
+        one = nothing + 1.0
+        below, above = where(inner, x, one), where(outer, one, 1.0 - x)
+        y_bar = y_bar + where(inner, low / where(inner, y, one), nothing)
+        y_bar = y_bar - where(outer, nothing, high / where(outer, one, 1.0 - y))
+        more_x = where(outer, nothing, high / above) - where(inner, low / below, nothing)
+        near_low, near_high = _near_ends(p, at)
+        low_mean, high_mean = where(inner, nothing, low), where(outer, high, nothing)
+        low_near, high_near = low_mean / near_low, high_mean / near_high
     bend = at.low + at.high - 2.0 * p.mean
     tilt = 1.0 - 2.0 * p.xi
     value_bar = y_bar * at.height / p.denominator
-    denominator_bar = -(value_bar * p.value + 2.0 * log_bar) / p.denominator
+    denominator_bar = -(value_bar * p.value + 2.0 * log_bar + low_mean + high_mean) / p.denominator
     slope_bar = log_bar / p.slope
     mean_bar = (
         2.0 * log_bar / p.mean
         + value_bar * p.xi * p.xi
         + denominator_bar * (1.0 - 2.0 * p.product)
         + slope_bar * 2.0 * p.product
+        + (low_mean + high_mean) / p.mean
+        + low_near * p.xi
+        + high_near * p.rest
     )
-    low_bar = (value_bar + denominator_bar) * p.product + slope_bar * p.rest * p.rest
-    high_bar = denominator_bar * p.product + slope_bar * p.xi * p.xi
+    low_bar = (value_bar + denominator_bar) * p.product + slope_bar * p.rest * p.rest + low_near * p.rest
+    high_bar = denominator_bar * p.product + slope_bar * p.xi * p.xi + high_near * p.xi
     xi_bar = (
         value_bar * (2.0 * p.mean * p.xi + at.low * tilt)
         + denominator_bar * bend * tilt
         + slope_bar * 2.0 * (at.high * p.xi + p.mean * tilt - at.low * p.rest)
+        + low_near * (p.mean - at.low)
+        + high_near * (at.high - p.mean)
     )
     x_bar = xi_bar / at.width
     width_bar = -(x_bar * p.xi + mean_bar * p.mean / at.width)
     height_bar = y_bar * p.value / p.denominator + mean_bar / at.width
     count = len(passed) + 1
-    nothing = x_bar * 0.0
     widths_bar = tuple(_chosen(passed, k, -x_bar, width_bar, nothing) for k in range(count))
     heights_bar = tuple(_chosen(passed, k, y_bar, height_bar, nothing) for k in range(count))
-    slopes_bar = [nothing] * count
+    slopes_bar = [nothing] * (count if ends is None else count + 1)
     for k in range(count):
         slopes_bar[k] = slopes_bar[k] + _chosen(passed, k, nothing, low_bar, nothing)
-        after = (k + 1) % count
+        after = (k + 1) % len(slopes_bar)
         slopes_bar[after] = slopes_bar[after] + _chosen(passed, k, nothing, high_bar, nothing)
-    return x_bar, widths_bar, heights_bar, tuple(slopes_bar)
+    return x_bar + more_x, widths_bar, heights_bar, tuple(slopes_bar)
 
 
 def _chosen(passed: Matrix, k: int, below: Number, here: Number, above: Number) -> Number:

@@ -54,5 +54,10 @@ def systems() -> dict[str, System]:
             "2D U(1) on 8 x 8 and 16 x 16, beta 1 to 7: flows from Haar links, exact values, no topological freezing",
             "gaugeflow.systems.u1",
         ),
+        System(
+            "spectral",
+            "2D SU(2) and SU(3) on 16 x 16 by spectral flows, trained here in a few minutes; --quick: SU(3), as installed",
+            "gaugeflow.systems.spectral",
+        ),
     )
     return {system.name: system for system in known}

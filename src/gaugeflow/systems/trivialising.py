@@ -29,6 +29,7 @@ from gaugeflow.priors import Haar
 from gaugeflow.random import Rng
 from gaugeflow.samplers import HeatBath, configurations, metropolis_chain
 from gaugeflow.systems import exact_u1, figures
+from gaugeflow.systems.loop_density import torus
 from gaugeflow.systems.report import Progress, Report, Table, silent
 from gaugeflow.training import fit_linear, gauss_newton, select_fields
 from gaugeflow.typing import Params
@@ -224,13 +225,7 @@ def exact_plaquette(n: int, beta: float, volume: int) -> float:
     """
     if n == 1:
         return exact_u1.plaquette(beta, volume)
-    points = np.arange(96) * (2.0 * np.pi / 96)
-    angles = np.stack(np.meshgrid(*[points] * (n - 1), indexing="ij"))
-    angles = np.concatenate([angles, -angles.sum(axis=0, keepdims=True)])
-    vandermonde = np.ones(angles.shape[1:])
-    for i in range(n):
-        for j in range(i):
-            vandermonde = vandermonde * np.abs(np.exp(1j * angles[i]) - np.exp(1j * angles[j])) ** 2
+    angles, vandermonde = torus(n)
     trace = np.cos(angles).mean(axis=0)
     weight = vandermonde * np.exp(beta * (trace - 1.0))
     return float(np.sum(weight * trace) / np.sum(weight))
