@@ -261,14 +261,14 @@ def block_lattice_shape(lattice: Lattice, direction: int, cell: tuple[int, int],
         If the lattice does not have two dimensions, or blocks do not tile it.
     """
     if lattice.ndim != 2:
-        raise ValueError(f"LoopCoupling: expected a lattice of two dimensions, got shape {lattice.shape}")
+        raise ValueError(f"blocks of loops: expected a lattice of two dimensions, got shape {lattice.shape}")
     lattice.check_direction(direction)
     if frozen < 0 or min(cell) < 1:
-        raise ValueError(f"LoopCoupling: expected positive extents of cells and frozen >= 0, got {cell} and {frozen}")
+        raise ValueError(f"blocks of loops: expected positive extents of cells and frozen >= 0, got {cell} and {frozen}")
     block = [n * (2 + frozen if mu != direction else 1) for mu, n in enumerate(cell)]
     if any(n % m for n, m in zip(lattice.shape, block, strict=True)):
         raise ValueError(
-            f"LoopCoupling: blocks of extents {tuple(block)} do not tile a lattice of shape {lattice.shape}"
+            f"blocks of loops: blocks of extents {tuple(block)} do not tile a lattice of shape {lattice.shape}"
         )
     return lattice.shape[0] // block[0], lattice.shape[1] // block[1]
 
