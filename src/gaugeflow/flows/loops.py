@@ -264,7 +264,9 @@ def block_lattice_shape(lattice: Lattice, direction: int, cell: tuple[int, int],
         raise ValueError(f"blocks of loops: expected a lattice of two dimensions, got shape {lattice.shape}")
     lattice.check_direction(direction)
     if frozen < 0 or min(cell) < 1:
-        raise ValueError(f"blocks of loops: expected positive extents of cells and frozen >= 0, got {cell} and {frozen}")
+        raise ValueError(
+            f"blocks of loops: expected positive extents of cells and frozen >= 0, got {cell} and {frozen}"
+        )
     block = [n * (2 + frozen if mu != direction else 1) for mu, n in enumerate(cell)]
     if any(n % m for n, m in zip(lattice.shape, block, strict=True)):
         raise ValueError(
