@@ -17,7 +17,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow.flows.chain import Chain
 from gaugeflow.flows.evaluation import Evaluation
-from gaugeflow.flows.loops import block_lattice_shape
+from gaugeflow.flows.loops import block_lattice_shape, block_slots
 from gaugeflow.flows.paths import Path, as_field, by_slot, collected, collection_table, stacked, taken
 from gaugeflow.flows.spectral import HalfLoop
 from gaugeflow.lattice import Array, IntArray, Lattice
@@ -66,16 +66,9 @@ class SpectralCoupling:
     @cached_property
     def _start(self) -> IntArray:
         """Slots where active links start, block by block."""
-        xp: Any = import_module("array_api_compat.numpy")
-        slot_of_site = xp.argsort(xp.asarray(self.lattice.site.reshape(-1), dtype=xp.int64))
-        stack = 1 - self.direction
-        rows = []
-        for mu, count in enumerate(self.blocks):
-            extent = self.lattice.shape[mu] // count
-            shift = self.offset[mu] + (self.cell[mu] if mu == stack else 0)
-            rows.append((xp.arange(count, dtype=xp.int64) * extent + shift) % self.lattice.shape[mu])
-        site = rows[0][:, None] * self.lattice.shape[1] + rows[1][None, :]
-        return xp.reshape(slot_of_site[site], (-1,))
+        first = list(self.offset)
+        first[1 - self.direction] += self.cell[1 - self.direction]
+        return block_slots(self.lattice, self.blocks, (first[0], first[1]))
 
     @cached_property
     def _paths(self) -> tuple[IntArray, Path, Path]:

@@ -84,7 +84,7 @@ class LoopCoupling:
     @property
     def inputs(self) -> int:
         """Channels that the network sees."""
-        return self.harmonics + self.oriented + 2 * self.frozen
+        return loop_inputs(self.frozen, self.harmonics, self.oriented)
 
     @property
     def _sign(self) -> float:
@@ -97,32 +97,24 @@ class LoopCoupling:
         a slot; slots of active links; by slot, 0 or one plus the block whose active link starts there.
         """
         xp: Any = import_module("array_api_compat.numpy")
-        rows, columns = self.lattice.shape
-        slot_of_site = xp.reshape(
-            xp.argsort(xp.asarray(self.lattice.site.reshape(-1), dtype=xp.int64)), (rows, columns)
-        )
         stack = 1 - self.direction
-        first = [xp.arange(n, dtype=xp.int64) for n in self.blocks]
-        extent = [n // m for n, m in zip(self.lattice.shape, self.blocks, strict=True)]
-        start = [f * e + o for f, e, o in zip(first, extent, self.offset, strict=True)]
         count = self.blocks[0] * self.blocks[1]
 
-        def slots(shift: tuple[int, int]) -> IntArray:
-            y, x = ((s + d) % n for s, d, n in zip(start, shift, self.lattice.shape, strict=True))
-            return xp.reshape(slot_of_site[y[:, None], x[None, :]], (-1,))
+        def slots(y: int, x: int) -> IntArray:
+            return block_slots(self.lattice, self.blocks, (self.offset[0] + y, self.offset[1] + x))
 
         cells = []
         for k in range(2 + self.frozen):
             for y in range(self.cell[0]):
                 for x in range(self.cell[1]):
                     up = k * self.cell[stack]
-                    cells.append(slots((y + up * (stack == 0), x + up * (stack == 1))))
+                    cells.append(slots(y + up * (stack == 0), x + up * (stack == 1)))
         area = self.cell[0] * self.cell[1]
         table = xp.reshape(xp.stack(cells), (2 + self.frozen, area, count))
         number = xp.arange((2 + self.frozen) * count, dtype=xp.int64)
         owner = xp.reshape(xp.broadcast_to(xp.reshape(number, (-1, 1, count)), table.shape), (-1,))
         owner = xp.take(owner, xp.argsort(xp.reshape(table, (-1,))))
-        active = slots((self.cell[0] * (stack == 0), self.cell[1] * (stack == 1)))
+        active = slots(self.cell[0] * (stack == 0), self.cell[1] * (stack == 1))
         place = xp.zeros((self.lattice.volume,), dtype=xp.int64)
         place[active] = xp.arange(1, count + 1, dtype=xp.int64)
         return table, owner, active, place
@@ -252,6 +244,11 @@ def plaquette_angles_vjp(lattice: Lattice, bar: Array) -> Array:
     return xp.stack([bar - xp.take(bar, below, axis=0), xp.take(bar, behind, axis=0) - bar])
 
 
+def loop_inputs(frozen: int, harmonics: int = 2, oriented: bool = True) -> int:
+    """Channels that the network of a :class:`LoopCoupling` sees."""
+    return harmonics + oriented + 2 * frozen
+
+
 def block_lattice_shape(lattice: Lattice, direction: int, cell: tuple[int, int], frozen: int) -> tuple[int, int]:
     """Number of blocks of ``2 + frozen`` cells, stacked across ``direction``, along each direction.
 
@@ -273,6 +270,25 @@ def block_lattice_shape(lattice: Lattice, direction: int, cell: tuple[int, int],
             f"blocks of loops: blocks of extents {tuple(block)} do not tile a lattice of shape {lattice.shape}"
         )
     return lattice.shape[0] // block[0], lattice.shape[1] // block[1]
+
+
+def block_slots(lattice: Lattice, blocks: tuple[int, int], offset: tuple[int, int]) -> IntArray:
+    """Slots of one site of every block, block by block.
+
+    Parameters
+    ----------
+    lattice, blocks
+        The lattice, and the number of blocks along each direction.
+    offset
+        Coordinates of the site of the first block; beyond the lattice they start again.
+    """
+    xp: Any = import_module("array_api_compat.numpy")
+    slot_of_site = xp.reshape(xp.argsort(xp.asarray(lattice.site.reshape(-1), dtype=xp.int64)), lattice.shape)
+    y, x = (
+        (xp.arange(count, dtype=xp.int64) * (n // count) + first) % n
+        for count, n, first in zip(blocks, lattice.shape, offset, strict=True)
+    )
+    return xp.reshape(slot_of_site[y[:, None], x[None, :]], (-1,))
 
 
 # ---- chains ------------------------------------------------------------------------------------------------------
@@ -324,7 +340,7 @@ def plaquette_chain(
                 blocks = Lattice(block_lattice_shape(lattice, mu, (1, 1), frozen))
                 net: Module = nn.convolutional(
                     blocks,
-                    (3 + 2 * frozen, *hidden, chosen.channels),
+                    (loop_inputs(frozen), *hidden, chosen.channels),
                     kernel=kernel,
                     dilations=dilations,
                     activation=nn.Silu() if activation is None else activation,
