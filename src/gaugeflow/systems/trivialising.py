@@ -58,6 +58,8 @@ class Target:
         Gauss-Newton steps after the linear fits.
     published
         Effective sample size of arXiv:2212.08469.
+    sample_blocks
+        Batches that are sampled, where not those of the settings.
     """
 
     n_colours: int
@@ -69,6 +71,7 @@ class Target:
     steps: int = 10
     newton_steps: int = 1
     published: float | None = None
+    sample_blocks: int | None = None
 
     @property
     def name(self) -> str:
@@ -87,10 +90,11 @@ class Settings:
         Target(3, 4.0, newton_steps=0, published=0.98),
         Target(2, 2.7),
         Target(2, 2.2),
-        Target(1, 2.0),
+        Target(1, 2.0, steps=20, newton_steps=3),
         Target(1, 1.0),
         Target(3, 2.0, (4, 4, 4, 4), (4, 4, 4, 4), None, 4, 8, 0),
         Target(3, 1.0, (4, 4, 4, 4), (4, 4, 4, 4), None, 4, 8, 0),
+        Target(3, 1.5, (8, 8, 8, 8), (4, 4, 4, 4), None, 4, 8, 0, sample_blocks=1),
     )
     batch: int = 64
     fit_blocks: int = 16
@@ -100,7 +104,8 @@ class Settings:
     shipped: bool = False
 
 
-QUICK = Settings(targets=Settings().targets[:3], sample_blocks=2, shipped=True)
+QUICK = Settings(targets=Settings().targets[:-1], sample_blocks=1, shipped=True)
+"""All targets but the one on the largest lattice, 64 configurations each."""
 
 
 @dataclass(frozen=True)
@@ -291,7 +296,7 @@ def run(
     seed
         Seed of all random numbers.
     quick
-        Flows installed with the package, 2D SU(3) only, few configurations.
+        Flows installed with the package, without the largest lattice, few configurations.
     progress
         Called as work goes on.
     settings
@@ -310,9 +315,8 @@ def run(
         learned = shipped(target) if chosen.shipped else _learned(target, chosen, rng, out, seed, progress)
         trained = time.perf_counter()
         learned = learned.on(Lattice(target.shape))
-        columns = sample(
-            learned, target.beta, rng.stream("sample"), chosen.batch, chosen.sample_blocks, progress, target.name
-        )
+        blocks = target.sample_blocks or chosen.sample_blocks
+        columns = sample(learned, target.beta, rng.stream("sample"), chosen.batch, blocks, progress, target.name)
         row = analyse(target, learned, columns, rng)
         row["seconds"] = {"training": trained - start, "sampling": time.perf_counter() - trained}
         io.write_table(out / f"samples-{target.name}.h5", columns, attributes=io.provenance(seed=seed, **row))
