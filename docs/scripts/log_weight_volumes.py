@@ -29,8 +29,7 @@ def ensemble(extent: int, beta: float, chains: int, count: int, rng: Rng):
 
 def sweep(lattice: Lattice, gradient_steps: list[int]) -> SmearedSweep:
     """The flow; more smearing steps than the default's cost in proportion."""
-    deepest = max(gradient_steps[-1], 3)
-    return SmearedSweep(lattice, smearing=Smearing(eta=(0.055,) * deepest, gradient_steps=tuple(gradient_steps)))
+    return SmearedSweep(lattice, smearing=Smearing.with_gradients(tuple(gradient_steps)))
 
 
 def fit(extent: int, beta: float, count: int, gradient_steps: list[int], rng: Rng) -> np.ndarray:

@@ -11,6 +11,7 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -79,11 +80,15 @@ class TargetSection:
 
 @dataclass(frozen=True)
 class FlowSection:
-    """``[flow]``: sweeps of loops of smeared links, or of staples of links ``convolutions`` times convolved."""
+    """``[flow]``: sweeps of loops of smeared links, or of staples of links ``convolutions`` times convolved.
+
+    ``gradient_steps`` are those of the smeared flow's gradients (:class:`gaugeflow.flows.Smearing`); default: the flow's.
+    """
 
     kind: Literal["smeared", "residual"] = "smeared"
     sweeps: int = _limited(least=1, default=1)
     convolutions: tuple[int, ...] = _limited(least=0, default=())
+    gradient_steps: tuple[int, ...] = _limited(least=0, default=())
     planes: Literal["isotropic", "anisotropic"] = "isotropic"
 
 
@@ -206,6 +211,11 @@ def _check_together(run: RunFile) -> None:
         raise ValueError(f"{run.path}: expected either [source] files or the section [sampler]")
     if run.flow is not None and (run.flow.kind == "residual") != bool(run.flow.convolutions):
         raise ValueError(f"{run.path}: [flow] convolutions: expected with kind = 'residual', and only there")
+    if run.flow is not None and (steps := run.flow.gradient_steps):
+        if run.flow.kind != "smeared":
+            raise ValueError(f"{run.path}: [flow] gradient_steps: expected with kind = 'smeared' only")
+        if any(a >= b for a, b in pairwise(steps)):
+            raise ValueError(f"{run.path}: [flow] gradient_steps: expected increasing numbers, found {list(steps)}")
     training = run.training
     if training is not None and (training.method, training.loss, training.batch) == ("adam", "log-variance", 1):
         raise ValueError(f"{run.path}: [training] batch: expected an integer >= 2 for the loss log-variance, found 1")

@@ -2,6 +2,9 @@
 
 import pytest
 
+from gaugeflow.cli.assembly import make_sweep
+from gaugeflow.flows import Smearing
+from gaugeflow.lattice import Lattice
 from gaugeflow.runfile import FlowSection, RunFile, SamplerSection, read_runfile
 
 GOOD = """
@@ -52,6 +55,16 @@ def test_good_file(tmp_path):
     assert run.folder == tmp_path / "results"
 
 
+def test_gradient_steps(tmp_path):
+    """The run file's gradients reach the flow; without them it has its own."""
+    flow = 'kind = "residual"\nconvolutions = [0, 2]'
+    run = _read(tmp_path, GOOD.replace(flow, "gradient_steps = [2, 4, 12]"))
+    sweep = make_sweep(run, Lattice(run.lattice.shape))
+    assert sweep.fields == ("A", "Q", "Z", "G2", "G4", "G12")
+    run = _read(tmp_path, GOOD.replace(flow, ""))
+    assert make_sweep(run, Lattice(run.lattice.shape)).smearing == Smearing()
+
+
 def test_one_number_is_a_list(tmp_path):
     assert _read(tmp_path, GOOD.replace("[2.1, 1.9]", "2.1")).target.beta == (2.1,)
 
@@ -85,6 +98,12 @@ def test_one_number_is_a_list(tmp_path):
         ("[group]\nn = 2", "[[group]]\nn = 2", "group: expected a section [group], found [{'n': 2}]"),
         ('kind = "residual"', "", "[flow] convolutions: expected with kind = 'residual', and only there"),
         ("convolutions = [0, 2]", "", "[flow] convolutions: expected with kind = 'residual', and only there"),
+        ("[0, 2]", "[0, 2]\ngradient_steps = 2", "[flow] gradient_steps: expected with kind = 'smeared' only"),
+        (
+            'kind = "residual"\nconvolutions = [0, 2]',
+            "gradient_steps = [4, 2]",
+            "[flow] gradient_steps: expected increasing numbers, found [4, 2]",
+        ),
         ("flow_time = 0.5", "", "[observables] flow_time: expected a number > 0 for ['t2_e'], found 0"),
         ('method = "adam"', "configurations = 19", "[training] configurations: expected an integer >= 20, found 19"),
         (

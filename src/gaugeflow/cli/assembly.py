@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from gaugeflow.actions import WilsonAction
 from gaugeflow.devices import device, to_host
-from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep
+from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep, Smearing
 from gaugeflow.flows.smeared import Masks
 from gaugeflow.lattice import LANES, Array, Lattice, suggest_fold
 from gaugeflow.observables import flow_history, integer_charge, loops
@@ -92,7 +92,8 @@ def make_sweep(run: RunFile, lattice: Lattice) -> ResidualSweep | SmearedSweep:
     section = run.require(FlowSection)
     if section.kind == "smeared":
         masks: Masks = "sum4" if _four_colours(run) else "parity"
-        return SmearedSweep(lattice, run.group.n, planes=section.planes, masks=masks)
+        smearing = Smearing.with_gradients(section.gradient_steps) if section.gradient_steps else Smearing()
+        return SmearedSweep(lattice, run.group.n, smearing, section.planes, masks)
     return ResidualSweep(lattice, run.group.n, tuple(Convolution(k) for k in section.convolutions), section.planes)
 
 

@@ -98,6 +98,13 @@ class Smearing:
         if self.mean_staple <= 0.0:
             raise ValueError(f"mean_staple: expected a positive number, got {self.mean_staple}")
 
+    @classmethod
+    def with_gradients(cls, gradient_steps: tuple[int, ...]) -> Smearing:
+        """The default, but with gradients of these numbers of smearing steps; cost grows in proportion to the last."""
+        own = cls()
+        most = max(own.steps, *gradient_steps)
+        return cls(eta=own.eta[:1] * most, gradient_steps=gradient_steps)
+
     def _fill_weight(self, lattice: Lattice) -> float:
         return 1.0 / (2.0 * max(lattice.ndim - 1, 1) * self.mean_staple)
 
