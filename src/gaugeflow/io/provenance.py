@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
@@ -22,14 +23,14 @@ def provenance(**extra: object) -> dict[str, object]:
     Returns
     -------
     dict
-        ``gaugeflow_version``, ``numpy_version``, ``python_version``, ``command`` (the command line), ``created``
+        ``gaugeflow_version``, ``numpy_version``, ``python_version``, ``command`` (the command line, the program without its folder), ``created``
         (UTC, ISO 8601), and ``extra``.
     """
     return {
         "gaugeflow_version": __version__,
         "numpy_version": np.__version__,
         "python_version": sys.version.split()[0],
-        "command": shlex.join(sys.argv),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **extra,
     }

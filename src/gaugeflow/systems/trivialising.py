@@ -94,7 +94,7 @@ class Settings:
         Target(1, 1.0),
         Target(3, 2.0, (4, 4, 4, 4), (4, 4, 4, 4), None, 4, 8, 0),
         Target(3, 1.0, (4, 4, 4, 4), (4, 4, 4, 4), None, 4, 8, 0),
-        Target(3, 1.5, (8, 8, 8, 8), (4, 4, 4, 4), None, 4, 8, 0, sample_blocks=1),
+        Target(3, 1.5, (8, 8, 8, 8), (4, 4, 4, 4), None, 4, 8, 0, sample_blocks=3),
     )
     batch: int = 64
     fit_blocks: int = 16
