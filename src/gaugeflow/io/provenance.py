@@ -23,8 +23,8 @@ def provenance(**extra: object) -> dict[str, object]:
     Returns
     -------
     dict
-        ``gaugeflow_version``, ``numpy_version``, ``python_version``, ``command`` (the command line, the program without its folder), ``created``
-        (UTC, ISO 8601), and ``extra``.
+        ``gaugeflow_version``, ``numpy_version``, ``python_version``, ``command`` (the command line, the program
+        without its folder), ``created`` (UTC, ISO 8601), and ``extra``.
     """
     return {
         "gaugeflow_version": __version__,
