@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
@@ -21,7 +22,7 @@ def compiles(work: Callable[[], object]) -> bool:
 
 
 def run_together(programs: Iterable[str]) -> None:
-    """Run Python programs in processes of one thread each, as many at a time as there are cores, and wait.
+    """Run Python programs in processes of one thread each, as many at a time as there are cores, and wait for all.
 
     What they print is dropped, and failures are not reported: the caller does the work again and meets them itself.
     """
@@ -36,7 +37,8 @@ def run_together(programs: Iterable[str]) -> None:
                 running.append(
                     subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 )
-            running.pop(0).wait()
+            running = [process for process in running if process.poll() is None]
+            time.sleep(0.05)
     finally:
         for process in running:
             process.kill()

@@ -185,11 +185,11 @@ def _update_vjp(n_colours: int, shape: tuple[int, ...], chains: int) -> None:
 
 PARTS: dict[str, Callable[[int, tuple[int, ...], int], None]] = {
     "update_vjp": _update_vjp,
-    "update": _update,
     "sample and measure": _sample_and_measure,
     "smear": _smear,
+    "update": _update,
 }
-"""Functions whose kernels take long to compile, of about equal length."""
+"""Functions whose kernels take long to compile, the longest first."""
 
 
 def make_flow(lattice: Lattice, n_colours: int) -> SmearedSweep:
