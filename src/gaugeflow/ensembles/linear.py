@@ -55,14 +55,11 @@ def along_flow(
     """
 
     def measure(x: Array) -> Mapping[str, Array]:
-        images = {}
-        for sign in (1, -1):
-            params = {"delta": coefficients * (sign * LINEAR_STEP)}
-            y, _ = timed("flow", "linear", partial(flow.forward, params, x))
-            images[sign] = timed("measurement", "linear", partial(observables, y))
-        row = {f"linear|{name}": (images[1][name] - images[-1][name]) / (2.0 * LINEAR_STEP) for name in images[1]}
-        h = timed("flow", "linear", lambda: flow.tangent(x, source.grad(x)))
-        row["linear|residual"] = np.einsum("ij,ijb->b", coefficients, to_host(h)) - to_host(operator(x))
+        work = partial(flow.linearised, coefficients, x, source.grad(x), LINEAR_STEP)
+        ahead, behind, tangent = timed("flow", "linear", work)
+        images = [timed("measurement", "linear", partial(observables, y)) for y in (ahead, behind)]
+        row = {f"linear|{name}": (images[0][name] - images[1][name]) / (2.0 * LINEAR_STEP) for name in images[0]}
+        row["linear|residual"] = to_host(tangent) - to_host(operator(x))
         return row
 
     return measure

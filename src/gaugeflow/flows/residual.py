@@ -212,6 +212,35 @@ class ResidualSweep:
                         sums[level][k] = sums[level][k] + part
         return xp.stack([xp.stack(row) for row in sums])
 
+    def linearised(self, coefficients: Any, x: Array, force: Array, step: float) -> tuple[Array, Array, Array]:
+        """Links moved to both sides along X, the derivative of the sweep at the identity along some coefficients.
+
+        Parameters
+        ----------
+        coefficients
+            Of the shape of ``delta``.
+        x, force
+            Links, and the gradient of the action from which they come.
+        step
+            How far they move.
+
+        Returns
+        -------
+        ahead, behind, tangent : Array
+            ``exp(step X) x`` and ``exp(-step X) x``; ``div X - <X, force>`` of each configuration.
+        """
+        lattice = self.lattice
+        ahead, behind = (array_namespace(x).asarray(x, copy=True) for _ in range(2))
+        tangent = 0.0
+        params = {**self.init(), "delta": coefficients}
+        for mu, sites in self._masks():
+            paths = self._paths(params, x, mu, sites)
+            tangent = tangent + kernels.residual_tangent(lattice, x, mu, sites, paths, force)
+            moved = [kernels.residual_update(lattice, x, mu, sites, sign * step * paths)[0] for sign in (1.0, -1.0)]
+            ahead = kernels.overwrite(lattice, ahead, mu, sites, moved[0])
+            behind = kernels.overwrite(lattice, behind, mu, sites, moved[1])
+        return ahead, behind, tangent
+
     def vjp(self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any) -> tuple[Params, Array]:
         """Pull cotangents back through the sweep; see :class:`gaugeflow.typing.Flow`."""
         bars, x_bar = self.vjp_by_configuration(params, x, y, y_bar, log_det_bar)

@@ -285,6 +285,26 @@ class SmearedSweep:
                     sums[i, k] = sums[i, k] + part if (i, k) in sums else part
         return xp.stack([xp.stack([sums[i, k] for k in range(classes)]) for i in range(rows)])
 
+    def linearised(self, coefficients: Any, x: Array, force: Array, step: float) -> tuple[Array, Array, Array]:
+        """As :meth:`gaugeflow.flows.ResidualSweep.linearised`: all layers meet the same links x."""
+        lattice = self.lattice
+        ahead, behind = (array_namespace(x).asarray(x, copy=True) for _ in range(2))
+        tangent = 0.0
+        delta = self._delta({"delta": coefficients})
+        for active in self._layers():
+            layer = self._layer(self._gradient_weights(delta), x, active)
+            for (mu, sites), rows in zip(active, layer.rows, strict=True):
+                paths = self._paths(delta, rows)
+                tangent = tangent + kernels.smeared_tangent(lattice, x, mu, sites, paths, force)
+                moved = []
+                for size in (step, -step):
+                    scaled = [[size * entry for entry in row] for row in delta]
+                    paths = self._paths(scaled, rows._replace(gradient=size * rows.gradient))
+                    moved.append(kernels.smeared_update(lattice, x, mu, sites, paths)[0])
+                ahead = kernels.overwrite(lattice, ahead, mu, sites, moved[0])
+                behind = kernels.overwrite(lattice, behind, mu, sites, moved[1])
+        return ahead, behind, tangent
+
     def vjp(self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Any) -> tuple[Params, Array]:
         """Pull cotangents back through the sweep; see :class:`gaugeflow.typing.Flow`."""
         bars, x_bar = self.vjp_by_configuration(params, x, y, y_bar, log_det_bar)
