@@ -12,11 +12,11 @@ from gaugeflow.sites.gauge import (
     staple_down_along,
     staple_up_along,
 )
-from gaugeflow.sites.matrix import add, add_scaled, dag, re_trace_mul_dag, scale
+from gaugeflow.sites.matrix import add, add_scaled, dag, re_trace_mul_dag
 from gaugeflow.sites.numbers import wide
 from gaugeflow_cupy._jit import device, kernel
 from gaugeflow_cupy.device import Geometry, contiguous, launch, rows, sites_on_device
-from gaugeflow_cupy.gauge import each_link, staple_sum
+from gaugeflow_cupy.gauge import each_link, staple_sum, staples
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
 from gaugeflow_cupy.memory import load_real, store_real, zero_matrix
 
@@ -58,8 +58,35 @@ def _along(links, kappa, bar, out, table, d, sites, lanes, g):
 
 
 @device
-def _moved(along, weight, k, table, mu, x, sites, lanes, lane, g):
-    return scale(load_real(weight, k * lanes + lane), link(along, table, mu, x, sites, lanes, lane, g))
+def _upper(links, along, w_rho, w_nu, table, nu, rho, x, f, sites, lanes, lane, g):
+    """Variation of the upper staple of the link (x, nu) in the plane (nu, rho); f is the place x + nu."""
+    up = hop(table, x, rho, 0, sites)
+    return staple_up_along(
+        w_rho,
+        w_nu,
+        link(links, table, rho, x, sites, lanes, lane, g),
+        link(links, table, nu, up, sites, lanes, lane, g),
+        link(links, table, rho, f, sites, lanes, lane, g),
+        link(along, table, rho, x, sites, lanes, lane, g),
+        link(along, table, nu, up, sites, lanes, lane, g),
+        link(along, table, rho, f, sites, lanes, lane, g),
+    )
+
+
+@device
+def _lower(links, along, w_rho, w_nu, table, nu, rho, x, f, sites, lanes, lane, g):
+    """Variation of the lower staple."""
+    down, f_down = hop(table, x, rho, 1, sites), hop(table, f, rho, 1, sites)
+    return staple_down_along(
+        w_rho,
+        w_nu,
+        link(links, table, rho, down, sites, lanes, lane, g),
+        link(links, table, nu, down, sites, lanes, lane, g),
+        link(links, table, rho, f_down, sites, lanes, lane, g),
+        link(along, table, rho, down, sites, lanes, lane, g),
+        link(along, table, nu, down, sites, lanes, lane, g),
+        link(along, table, rho, f_down, sites, lanes, lane, g),
+    )
 
 
 @kernel
@@ -75,29 +102,13 @@ def _links_bar(links, weight, kappa, bar, along, nus, active, count, out, weight
     for rho in range(d):
         if rho == nu:
             continue
-        own, other = nu * d + rho, rho * d + nu
-        up, dn = hop(table, x, rho, 0, sites), hop(table, x, rho, 1, sites)
-        f_dn = hop(table, f, rho, 1, sites)
-        upper, upper_moved = staple_up_along(
-            link(links, table, rho, x, sites, lanes, lane, g),
-            link(links, table, nu, up, sites, lanes, lane, g),
-            link(links, table, rho, f, sites, lanes, lane, g),
-            _moved(along, weight, other, table, rho, x, sites, lanes, lane, g),
-            _moved(along, weight, own, table, nu, up, sites, lanes, lane, g),
-            _moved(along, weight, other, table, rho, f, sites, lanes, lane, g),
-        )
-        lower, lower_moved = staple_down_along(
-            link(links, table, rho, dn, sites, lanes, lane, g),
-            link(links, table, nu, dn, sites, lanes, lane, g),
-            link(links, table, rho, f_dn, sites, lanes, lane, g),
-            _moved(along, weight, other, table, rho, dn, sites, lanes, lane, g),
-            _moved(along, weight, own, table, nu, dn, sites, lanes, lane, g),
-            _moved(along, weight, other, table, rho, f_dn, sites, lanes, lane, g),
-        )
-        both = add(upper, lower)
-        s = add_scaled(s, load_real(weight, own * lanes + lane), both)
-        moved = add(moved, add(upper_moved, lower_moved))
+        own = nu * d + rho
+        w_nu, w_rho = load_real(weight, own * lanes + lane), load_real(weight, (rho * d + nu) * lanes + lane)
+        both = staples(links, table, nu, rho, x, f, sites, lanes, lane, g)
+        s = add_scaled(s, w_nu, both)
         store_real(weight_bar, (own * count + position) * lanes + lane, wide(re_trace_mul_dag(both, along_here)))
+        moved = add(moved, _upper(links, along, w_rho, w_nu, table, nu, rho, x, f, sites, lanes, lane, g))
+        moved = add(moved, _lower(links, along, w_rho, w_nu, table, nu, rho, x, f, sites, lanes, lane, g))
     u, v_bar = row(links, nu, sites, x[0], lanes, lane, g), row(bar, nu, sites, x[0], lanes, lane, g)
     put(out, k, count, position, lanes, lane, g, add(convolve_bar_link(kappa, u, s, v_bar), dag(moved)))
 

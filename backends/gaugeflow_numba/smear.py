@@ -12,7 +12,7 @@ from gaugeflow.sites.gauge import (
     staple_down_along,
     staple_up_along,
 )
-from gaugeflow.sites.matrix import add, add_scaled, dag, re_trace_mul_dag, scale
+from gaugeflow.sites.matrix import add, add_scaled, dag, re_trace_mul_dag
 from gaugeflow.sites.numbers import wide
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import inline, parallel
@@ -84,12 +84,39 @@ def _along(links, kappa, bar, out, table, d, sites, lanes, g):
 
 
 @inline
-def _moved(along, weight, k, table, mu, x, sites, lanes, lane, g):
-    return scale(load_real(weight[k], lane, g), link(along, table, mu, x, sites, lanes, lane, g))
+def _upper(links, along, w_rho, w_nu, table, nu, rho, x, f, sites, lanes, lane, g):
+    """Variation of the upper staple of the link (x, nu) in the plane (nu, rho); f is the place x + nu."""
+    up = hop(table, x, rho, 0, g)
+    return staple_up_along(
+        w_rho,
+        w_nu,
+        link(links, table, rho, x, sites, lanes, lane, g),
+        link(links, table, nu, up, sites, lanes, lane, g),
+        link(links, table, rho, f, sites, lanes, lane, g),
+        link(along, table, rho, x, sites, lanes, lane, g),
+        link(along, table, nu, up, sites, lanes, lane, g),
+        link(along, table, rho, f, sites, lanes, lane, g),
+    )
+
+
+@inline
+def _lower(links, along, w_rho, w_nu, table, nu, rho, x, f, sites, lanes, lane, g):
+    """Variation of the lower staple."""
+    down, f_down = hop(table, x, rho, 1, g), hop(table, f, rho, 1, g)
+    return staple_down_along(
+        w_rho,
+        w_nu,
+        link(links, table, rho, down, sites, lanes, lane, g),
+        link(links, table, nu, down, sites, lanes, lane, g),
+        link(links, table, rho, f_down, sites, lanes, lane, g),
+        link(along, table, rho, down, sites, lanes, lane, g),
+        link(along, table, nu, down, sites, lanes, lane, g),
+        link(along, table, rho, f_down, sites, lanes, lane, g),
+    )
 
 
 @parallel
-def _links_bar(links, weight, kappa, bar, along, nus, rows_of, out, weight_bar, table, d, sites, lanes, g):
+def _links_bar(links, weight, kappa, bar, along, begin, end, rows_of, out, weight_bar, table, d, sites, lanes, g):
     count = len(rows_of)
     n = pieces(count)
     for item in prange(n):  # one thread per row of sums: overlapping registers must not meet there
@@ -99,60 +126,53 @@ def _links_bar(links, weight, kappa, bar, along, nus, rows_of, out, weight_bar, 
                 store_real(weight_bar[item, k], lane, zero(g))
             for row in range(first(item, count), first(item + 1, count)):
                 x = (rows_of[row], 0)
-                for i, nu in enumerate(nus):
+                for nu in range(begin, end):
                     f = hop(table, x, nu, 0, g)
                     s = zero_matrix(g)
+                    for rho in range(d):
+                        if rho != nu:
+                            both = staples(links, table, nu, rho, x, f, sites, lanes, lane, g)
+                            s = add_scaled(s, load_real(weight[nu * d + rho], lane, g), both)
+                            trace = wide(re_trace_mul_dag(both, link(along, table, nu, x, sites, lanes, lane, g)))
+                            total = weight_bar[item, nu * d + rho]
+                            store_real(total, lane, load_real(total, lane, g) + trace)
+                    # upper and lower staples in loops of their own: a body with both has twice the spills
                     moved = zero_matrix(g)
                     for rho in range(d):
-                        if rho == nu:
-                            continue
-                        own, other = nu * d + rho, rho * d + nu
-                        up, dn, f_dn = hop(table, x, rho, 0, g), hop(table, x, rho, 1, g), hop(table, f, rho, 1, g)
-                        upper, upper_moved = staple_up_along(
-                            link(links, table, rho, x, sites, lanes, lane, g),
-                            link(links, table, nu, up, sites, lanes, lane, g),
-                            link(links, table, rho, f, sites, lanes, lane, g),
-                            _moved(along, weight, other, table, rho, x, sites, lanes, lane, g),
-                            _moved(along, weight, own, table, nu, up, sites, lanes, lane, g),
-                            _moved(along, weight, other, table, rho, f, sites, lanes, lane, g),
-                        )
-                        lower, lower_moved = staple_down_along(
-                            link(links, table, rho, dn, sites, lanes, lane, g),
-                            link(links, table, nu, dn, sites, lanes, lane, g),
-                            link(links, table, rho, f_dn, sites, lanes, lane, g),
-                            _moved(along, weight, other, table, rho, dn, sites, lanes, lane, g),
-                            _moved(along, weight, own, table, nu, dn, sites, lanes, lane, g),
-                            _moved(along, weight, other, table, rho, f_dn, sites, lanes, lane, g),
-                        )
-                        both = add(upper, lower)
-                        s = add_scaled(s, load_real(weight[own], lane, g), both)
-                        moved = add(moved, add(upper_moved, lower_moved))
-                        trace = wide(re_trace_mul_dag(both, link(along, table, nu, x, sites, lanes, lane, g)))
-                        total = weight_bar[item, own]
-                        store_real(total, lane, load_real(total, lane, g) + trace)
+                        if rho != nu:
+                            w_rho = load_real(weight[rho * d + nu], lane, g)
+                            w_nu = load_real(weight[nu * d + rho], lane, g)
+                            part = _upper(links, along, w_rho, w_nu, table, nu, rho, x, f, sites, lanes, lane, g)
+                            moved = add(moved, part)
+                    for rho in range(d):
+                        if rho != nu:
+                            w_rho = load_real(weight[rho * d + nu], lane, g)
+                            w_nu = load_real(weight[nu * d + rho], lane, g)
+                            part = _lower(links, along, w_rho, w_nu, table, nu, rho, x, f, sites, lanes, lane, g)
+                            moved = add(moved, part)
                     u = link(links, table, nu, x, sites, lanes, lane, g)
                     v_bar = link(bar, table, nu, x, sites, lanes, lane, g)
                     direct = convolve_bar_link(kappa, u, s, v_bar)
-                    put_link(out, i, row, count, lanes, lane, g, add(direct, dag(moved)))
+                    put_link(out, nu - begin, row, count, lanes, lane, g, add(direct, dag(moved)))
 
 
-def _bars(lattice, links, eta, kappa, bar, nus, sites):
+def _bars(lattice, links, eta, kappa, bar, begin, end, sites):
     geometry = Geometry(lattice, links)
     weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
     along = empty_like(links)
     _along(flat(links), float(kappa), flat(bar), flat(along), *geometry.arguments)
-    out = empty((len(nus), len(sites), *links.shape[2:]), links.dtype)
+    out = empty((end - begin, len(sites), *links.shape[2:]), links.dtype)
     weight_bar = np.empty((min(len(sites), geometry.pieces), lattice.ndim**2, geometry.lanes))
-    arguments = (flat(bar), flat(along), np.asarray(nus), sites, flat(out), weight_bar)
+    arguments = (flat(bar), flat(along), begin, end, sites, flat(out), weight_bar)
     _links_bar(flat(links), weight, float(kappa), *arguments, *geometry.arguments)
     return out, weight_bar
 
 
 def smear_vjp(lattice, links, eta, kappa, bar):
     everywhere = lattice.sites_of_colour([0] * lattice.ndim, 1, 0)
-    out, weight_bar = _bars(lattice, links, eta, kappa, bar, range(lattice.ndim), everywhere)
+    out, weight_bar = _bars(lattice, links, eta, kappa, bar, 0, lattice.ndim, everywhere)
     return out, lattice.sum_folds(weight_bar.sum(axis=0))
 
 
 def smear_vjp_active(lattice, links, eta, kappa, bar, mu, sites):
-    return _bars(lattice, links, eta, kappa, bar, [mu], sites)[0][0]
+    return _bars(lattice, links, eta, kappa, bar, mu, mu + 1, sites)[0][0]

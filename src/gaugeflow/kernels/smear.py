@@ -22,25 +22,28 @@ from gaugeflow.sites.gauge import (
     staple_pair,
     staple_up_along,
 )
-from gaugeflow.sites.matrix import add, add_scaled, dag, re_trace_mul_dag, scale, zero_like
+from gaugeflow.sites.matrix import add, add_scaled, dag, re_trace_mul_dag, zero_like
 from gaugeflow.sites.numbers import Matrix, wide
+
+
+def _paths(nu: int, rho: int) -> tuple[list[Any], list[Any]]:
+    """Direction and hops of the three links of the upper and of the lower staple of a link of direction nu."""
+    f, r, q = (nu, 0), (rho, 0), (rho, 1)
+    return [(rho, ()), (nu, (r,)), (rho, (f,))], [(rho, (q,)), (nu, (q,)), (rho, (f, q))]
+
+
+def _staples(lattice: Lattice, links: Array, nu: int, rho: int, here: Array) -> Matrix:
+    """Upper and lower staple of the links of direction nu in one plane."""
+    upper, lower = _paths(nu, rho)
+    return staple_pair(*(link_at(lattice, links, mu, here, hops) for mu, hops in upper + lower))
 
 
 def _staple_sum(lattice: Lattice, links: Array, weight: Any, nu: int, here: Array) -> Matrix:
     """Weighted sum of the staples of the links of direction nu."""
     total = zero_like(link_at(lattice, links, nu, here))
     for rho in range(lattice.ndim):
-        if rho == nu:
-            continue
-        staples = staple_pair(
-            link_at(lattice, links, rho, here),
-            link_at(lattice, links, nu, here, [(rho, 0)]),
-            link_at(lattice, links, rho, here, [(nu, 0)]),
-            link_at(lattice, links, rho, here, [(rho, 1)]),
-            link_at(lattice, links, nu, here, [(rho, 1)]),
-            link_at(lattice, links, rho, here, [(nu, 0), (rho, 1)]),
-        )
-        total = add_scaled(total, weight[nu * lattice.ndim + rho, ...], staples)
+        if rho != nu:
+            total = add_scaled(total, weight[nu * lattice.ndim + rho, ...], _staples(lattice, links, nu, rho, here))
     return total
 
 
@@ -166,22 +169,11 @@ def _link_bar(
             weight_bar.append(xp.zeros((lattice.batch(links.shape[-1]),), dtype=xp.float64))
             continue
         w_nu, w_rho = weight[nu * d + rho, ...], weight[rho * d + nu, ...]
-        f, r, q = (nu, 0), (rho, 0), (rho, 1)
-        upper = ((rho, ()), (nu, (r,)), (rho, (f,)))
-        lower = ((rho, (q,)), (nu, (q,)), (rho, (f, q)))
-        parts = [
-            formula(
-                *(link_at(lattice, links, direction, here, hops) for direction, hops in path),
-                *(
-                    scale(w_nu if direction == nu else w_rho, link_at(lattice, along, direction, here, hops))
-                    for direction, hops in path
-                ),
-            )
-            for formula, path in ((staple_up_along, upper), (staple_down_along, lower))
-        ]
-        staples = add(parts[0][0], parts[1][0])
+        for variation, path in zip((staple_up_along, staple_down_along), _paths(nu, rho), strict=True):
+            fields = (link_at(lattice, field, mu, here, hops) for field in (links, along) for mu, hops in path)
+            moved = add(moved, variation(w_rho, w_nu, *fields))
+        staples = _staples(lattice, links, nu, rho, here)
         s = add_scaled(s, w_nu, staples)
-        moved = add(moved, add(parts[0][1], parts[1][1]))
         weight_bar.append(xp.sum(wide(re_trace_mul_dag(staples, along_here)), axis=0))
     own = convolve_bar_link(kappa, u, s, link_at(lattice, bar, nu, here))
     return to_field(lattice, add(own, dag(moved))), weight_bar

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gaugeflow.sites.matrix import add, dag, dag_mul, mul, mul_dag, re_trace_mul_dag, scale
+from gaugeflow.sites.matrix import add, add_scaled, dag, dag_mul, mul, mul_dag, re_trace_mul_dag, scale
 from gaugeflow.sites.numbers import Matrix, Number
 
 
@@ -111,23 +111,21 @@ def staple_down_bar_far(n_b: Matrix, m_b: Matrix, s_bar: Matrix) -> Matrix:
     return mul(s_bar, dag_mul(n_b, m_b))
 
 
-# ---- staples and their first variation when links m move to m + e m_t -------------------------------------------------
+# ---- first variation of staples when links n move along w_n n_t, and links m along w_m m_t ----------------------------
 def staple_up_along(
-    n: Matrix, m_n: Matrix, n_m: Matrix, n_t: Matrix, m_n_t: Matrix, n_m_t: Matrix
-) -> tuple[Matrix, Matrix]:
-    """The upper staple and its variation."""
-    first = mul(n, m_n)
-    turned = add(mul(n_t, m_n), mul(n, m_n_t))
-    return mul_dag(first, n_m), add(mul_dag(turned, n_m), mul_dag(first, n_m_t))
+    w_n: Number, w_m: Number, n: Matrix, m_n: Matrix, n_m: Matrix, n_t: Matrix, m_n_t: Matrix, n_m_t: Matrix
+) -> Matrix:
+    """Variation of the upper staple."""
+    turned = add_scaled(scale(w_m, mul(n, m_n_t)), w_n, mul(n_t, m_n))
+    return add(mul_dag(turned, n_m), mul_dag(scale(w_n, mul(n, m_n)), n_m_t))
 
 
 def staple_down_along(
-    n_b: Matrix, m_b: Matrix, n_bm: Matrix, n_b_t: Matrix, m_b_t: Matrix, n_bm_t: Matrix
-) -> tuple[Matrix, Matrix]:
-    """The lower staple and its variation."""
-    first = dag_mul(n_b, m_b)
-    turned = add(dag_mul(n_b_t, m_b), dag_mul(n_b, m_b_t))
-    return mul(first, n_bm), add(mul(turned, n_bm), mul(first, n_bm_t))
+    w_n: Number, w_m: Number, n_b: Matrix, m_b: Matrix, n_bm: Matrix, n_b_t: Matrix, m_b_t: Matrix, n_bm_t: Matrix
+) -> Matrix:
+    """Variation of the lower staple."""
+    turned = add_scaled(scale(w_m, dag_mul(n_b, m_b_t)), w_n, dag_mul(n_b_t, m_b))
+    return add(mul(turned, n_bm), mul(scale(w_n, dag_mul(n_b, m_b)), n_bm_t))
 
 
 # ---- convolution V = U + S + kappa U S^dagger U -----------------------------------------------------------------------
