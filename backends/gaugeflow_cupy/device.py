@@ -6,6 +6,7 @@ copied to the device are tables and coefficients, once for each device.
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 
 import cupy as xp
@@ -13,7 +14,7 @@ import numpy as np
 from numba import cuda
 
 from gaugeflow.errors import BackendError
-from gaugeflow_cupy._jit import THREADS
+from gaugeflow_cupy._jit import SIMULATED, THREADS
 
 PRECISION = {np.dtype(np.complex128): np.float64, np.dtype(np.complex64): np.float32}
 PIECES = 4096
@@ -40,8 +41,19 @@ def launch(kernel, threads, *arguments):
     if threads == 0:
         return
     stream = xp.cuda.get_current_stream().ptr
-    seen = [_seen(a) for a in arguments]
-    kernel[-(-threads // THREADS), THREADS, cuda.external_stream(stream) if stream else 0](*seen)
+    configured = _configured(kernel, -(-threads // THREADS), stream, xp.cuda.Device().id)
+    configured(*[_seen(a) for a in arguments])
+
+
+def _configured(kernel, blocks, stream, device):
+    """A kernel with its grid; small ones are meant, whatever Numba's warning of low occupancy says."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return kernel[blocks, THREADS, cuda.external_stream(stream) if stream else 0]
+
+
+if not SIMULATED:  # there, kernels are the same object with any grid
+    _configured = lru_cache(maxsize=4096)(_configured)
 
 
 def _seen(argument):
@@ -67,7 +79,8 @@ def contiguous(array, name):
     here = xp.cuda.Device().id
     if array.device.id != here:
         raise BackendError(f"{name} is on device {array.device.id}, the current device is {here}: use one device")
-    array = xp.ascontiguousarray(array)
+    if not array.flags.c_contiguous:
+        array = xp.ascontiguousarray(array)  # not always: it would turn a number into an array of one
     return array if array.data.ptr % array.dtype.itemsize == 0 else array.copy()
 
 

@@ -144,7 +144,7 @@ def asarray(obj, dtype=None, **options):
 
 
 def ascontiguousarray(x):
-    return x if x._host.flags.c_contiguous else ndarray(np.ascontiguousarray(x._host))
+    return x if x.ndim and x._host.flags.c_contiguous else ndarray(np.ascontiguousarray(x._host))
 
 
 def asnumpy(x):
