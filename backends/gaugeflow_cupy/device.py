@@ -1,67 +1,21 @@
-"""Arrays on the device: what drivers know of their arguments, tables that were copied there, and launches.
+"""Arrays on the device: what drivers know of their arguments, and tables that were copied there.
 
-Results come from CuPy's memory pool and kernels run on its current stream.  Nothing here reads an array back; what is
-copied to the device are tables and coefficients, once for each device.
+Results come from CuPy's memory pool.  Nothing here reads an array back; what is copied to the device are tables and
+coefficients, once for each device.
 """
 
 from __future__ import annotations
 
-import warnings
 from functools import lru_cache
 
 import cupy as xp
 import numpy as np
-from numba import cuda
 
 from gaugeflow.errors import BackendError
-from gaugeflow_cupy._jit import SIMULATED, THREADS
 
 PRECISION = {np.dtype(np.complex128): np.float64, np.dtype(np.complex64): np.float32}
 PIECES = 4096
 """Sums over sites are made of at most this many partial sums: a fixed number, so that they do not depend on the device."""
-
-
-class Operand:
-    """How a kernel sees an array: flat, and on the stream that it is launched on, so that nobody waits."""
-
-    __slots__ = ("__cuda_array_interface__", "_array")
-
-    def __init__(self, array):
-        self._array = array
-        self.__cuda_array_interface__ = {
-            "shape": (array.size,),
-            "typestr": array.dtype.str,
-            "data": (array.data.ptr, False),
-            "version": 3,
-        }
-
-
-def launch(kernel, threads, *arguments):
-    """Run a kernel on ``threads`` threads, on CuPy's current stream."""
-    if threads == 0:
-        return
-    stream = xp.cuda.get_current_stream().ptr
-    configured = _configured(kernel, -(-threads // THREADS), stream, xp.cuda.Device().id)
-    configured(*[_seen(a) for a in arguments])
-
-
-def _configured(kernel, blocks, stream, device):
-    """A kernel with its grid; small ones are meant, whatever Numba's warning of low occupancy says."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return kernel[blocks, THREADS, cuda.external_stream(stream) if stream else 0]
-
-
-if not SIMULATED:  # there, kernels are the same object with any grid
-    _configured = lru_cache(maxsize=4096)(_configured)
-
-
-def _seen(argument):
-    if isinstance(argument, xp.ndarray):
-        return Operand(argument)
-    if isinstance(argument, tuple):
-        return tuple(_seen(a) for a in argument)
-    return argument
 
 
 def contiguous(array, name):
@@ -126,26 +80,29 @@ def _list(data, dtype, shape, device):
     return xp.asarray(np.frombuffer(data, dtype=dtype).reshape(shape))
 
 
-def rows(lattice, values, count, links, name):
+def rows(lattice, values, count, links, name, select=None, factor=1.0):
     """Coefficients of every lane, ``(count, lanes)`` contiguous, in the precision of the links.
 
-    Numbers, and lists of them, are copied to the device once; arrays must be there already.
+    Numbers, and lists of them, are copied to the device once; arrays must be there already.  With ``select``, those rows
+    of them in that order; all of them times a factor.
     """
     dtype = np.dtype(PRECISION[links.dtype])
     batch = lattice.batch(links.shape[-1])
     if isinstance(values, np.ndarray) and values.ndim:
         raise TypeError(f"{name}: a NumPy array with links on the GPU; move it with to_device")
-    x = values
-    if not isinstance(values, xp.ndarray):
-        host = np.asarray(values, dtype=dtype)
-        x = _list(host.tobytes(), dtype.str, host.shape, xp.cuda.Device().id)
-    x = contiguous(x, name).astype(dtype, copy=False)
+    here = isinstance(values, xp.ndarray)
+    x = contiguous(values, name).astype(dtype, copy=False) if here else np.asarray(values, dtype=dtype)
     shape = tuple(x.shape)
     if shape not in ((), (count,), (count, 1), (count, batch)):
         raise ValueError(f"{name}: expected a scalar, ({count},) or ({count}, {batch}), got shape {shape}")
     if shape == (count,):
         x = x[:, None]
-    return xp.ascontiguousarray(lattice.spread_folds(xp.broadcast_to(x, (count, batch))))
+    library = xp if here else np
+    x = library.broadcast_to(x, (count, batch))
+    if select is not None:
+        x = x[sites_on_device(select) if here else list(select)]
+    x = library.ascontiguousarray(lattice.spread_folds(x if factor == 1.0 else x * dtype.type(factor)))
+    return x if here else _list(x.tobytes(), x.dtype.str, x.shape, xp.cuda.Device().id)
 
 
 def to_device(array):

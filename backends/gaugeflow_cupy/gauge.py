@@ -25,8 +25,9 @@ from gaugeflow.sites.matrix import project as project_site
 from gaugeflow.sites.numbers import wide
 from gaugeflow.sites.unitary import reunitarise as reunitarise_site
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, launch, rows
+from gaugeflow_cupy.device import Geometry, contiguous, rows
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
+from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import load_real, store_real, zero, zero_matrix
 
 
@@ -135,10 +136,10 @@ def _wilson_force(links, weight, out, table, d, sites, lanes, g):
 
 def plane_weights(lattice, coupling, links, factor):
     """``factor * coupling`` of the plane (mu, nu) in row ``mu * ndim + nu``, from a coupling for each plane."""
-    given = rows(lattice, coupling, len(lattice.planes), links, "coupling") * factor
-    d = lattice.ndim
-    plane = {pair: k for k, (mu, nu) in enumerate(lattice.planes) for pair in ((mu, nu), (nu, mu))}
-    return xp.stack([given[plane.get((mu, nu), 0)] for mu in range(d) for nu in range(d)])
+    d, planes = lattice.ndim, lattice.planes
+    plane = {pair: k for k, (mu, nu) in enumerate(planes) for pair in ((mu, nu), (nu, mu))}
+    select = [plane.get((mu, nu), 0) for mu in range(d) for nu in range(d)]
+    return rows(lattice, coupling, len(planes), links, "coupling", select, factor)
 
 
 def wilson_force(lattice, links, coupling):
@@ -222,9 +223,9 @@ def _rectangle_force(links, weight, out, table, d, sites, lanes, g):
 def rectangle_force(lattice, links, coupling):
     geometry = Geometry(lattice, links)
     d = lattice.ndim
-    given = rows(lattice, coupling, d * (d - 1), links, "coupling") * (0.5 / geometry.n)
     pairs = [(mu, nu) for mu in range(d) for nu in range(d) if mu != nu]
-    weight = xp.stack([given[pairs.index((mu, nu)) if mu != nu else 0] for mu in range(d) for nu in range(d)])
+    select = [pairs.index((mu, nu)) if mu != nu else 0 for mu in range(d) for nu in range(d)]
+    weight = rows(lattice, coupling, len(pairs), links, "coupling", select, 0.5 / geometry.n)
     out = xp.empty(links.shape, links.dtype)
     launch(_rectangle_force, out.size // geometry.n**2, contiguous(links, "links"), weight, out, *geometry.arguments)
     return out

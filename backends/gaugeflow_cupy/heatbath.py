@@ -11,9 +11,10 @@ from gaugeflow.kernels.heatbath import failure, first_block, masks
 from gaugeflow.sites.heatbath import heat_bath
 from gaugeflow.sites.heatbath import overrelax as overrelax_site
 from gaugeflow_cupy._jit import kernel
-from gaugeflow_cupy.device import Geometry, contiguous, launch, sites_on_device
+from gaugeflow_cupy.device import Geometry, contiguous, sites_on_device
 from gaugeflow_cupy.gauge import plane_weights, staple_sum
 from gaugeflow_cupy.geometry import put, row
+from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import load_real, store_real
 from gaugeflow_cupy.random import lane_numbers
 

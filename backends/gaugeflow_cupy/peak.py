@@ -8,7 +8,7 @@ import cupy as xp
 from numba import cuda
 
 from gaugeflow_cupy._jit import kernel
-from gaugeflow_cupy.device import launch
+from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import load_real, store_real
 
 TRIAD_BYTES = 1 << 30

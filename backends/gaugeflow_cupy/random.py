@@ -14,8 +14,9 @@ from numba import cuda
 from gaugeflow.kernels.random import check_key
 from gaugeflow.sites.random import normal_pair, uniform_pair
 from gaugeflow_cupy._jit import kernel
-from gaugeflow_cupy.device import contiguous, launch
+from gaugeflow_cupy.device import contiguous
 from gaugeflow_cupy.geometry import link_of
+from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import gaussians, haar, momentum, store_pair, store_real
 
 

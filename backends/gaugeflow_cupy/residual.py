@@ -29,9 +29,10 @@ from gaugeflow.sites.residual import (
     update_vjp,
 )
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, launch, rows, sites_on_device
+from gaugeflow_cupy.device import Geometry, contiguous, rows, sites_on_device
 from gaugeflow_cupy.gauge import each_link, staple_sum
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
+from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import load_real, scratch, store_real, zero, zero_matrix
 
 
@@ -47,8 +48,7 @@ def _path_sum(links, weight, mu, active, count, out, table, d, sites, lanes, g):
 def path_sum(lattice, links, mu, sites, weight):
     geometry = Geometry(lattice, links)
     d = lattice.ndim
-    delta = rows(lattice, weight, d, links, "weight")
-    weights = xp.stack([delta[k % d] for k in range(d * d)])
+    weights = rows(lattice, weight, d, links, "weight", [k % d for k in range(d * d)])
     active = sites_on_device(sites)
     out = xp.empty((active.size, *links.shape[2:]), links.dtype)
     given = (contiguous(links, "links"), weights, mu, active, active.size, out)

@@ -7,8 +7,9 @@ from numba import cuda
 
 from gaugeflow.kernels.scalar import check_scalar
 from gaugeflow_cupy._jit import kernel
-from gaugeflow_cupy.device import contiguous, launch, tables
+from gaugeflow_cupy.device import contiguous, tables
 from gaugeflow_cupy.geometry import hop, read_lane
+from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import load_real, store_real
 
 

@@ -15,9 +15,10 @@ from gaugeflow.sites.gauge import (
 from gaugeflow.sites.matrix import add, add_scaled, dag, re_trace_mul_dag
 from gaugeflow.sites.numbers import wide
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, launch, rows, sites_on_device
+from gaugeflow_cupy.device import Geometry, contiguous, rows, sites_on_device
 from gaugeflow_cupy.gauge import each_link, staple_sum, staples
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
+from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import load_real, store_real, zero_matrix
 
 

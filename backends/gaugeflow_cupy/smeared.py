@@ -24,8 +24,9 @@ from gaugeflow.sites.smeared import (
     step_bound,
 )
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, launch, sites_on_device
+from gaugeflow_cupy.device import Geometry, contiguous, sites_on_device
 from gaugeflow_cupy.geometry import put, row
+from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import load_real, scratch, store_real
 from gaugeflow_cupy.residual import largest, log_det_row, log_or_nan, per_link, sum_of_tangents
 

@@ -2,18 +2,18 @@
 
 import json
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import cupy
 import numpy as np
 import pytest
 import toolchain
-from numba.cuda import types
 from numba.cuda.typing.typeof import typeof
 
 from cases.kernels import GPU, KERNELS, Case
 from gaugeflow.backend import use_backend
 from gaugeflow.lattice import Lattice
-from gaugeflow_cupy import device, gauge
+from gaugeflow_cupy import gauge, launches
 
 PLAIN, FOLDED = Lattice((4, 2, 2, 2)), Lattice((4, 4, 2, 2), (2, 2, 1, 1))
 QUICK = {
@@ -48,13 +48,14 @@ def _cases():
 
 @pytest.fixture(scope="module")
 def on_the_host():
-    return toolchain.HostKernels()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield toolchain.HostKernels(monkeypatch)
 
 
 @pytest.mark.parametrize(("name", "n", "lattice", "batch", "dtype"), list(_cases()))
 def test_compiled_code_equals_reference(name, n, lattice, batch, dtype, on_the_host):
     """The code that numba-cuda hands to NVVM, run thread by thread on this machine's processor."""
-    found = toolchain.with_launcher(on_the_host, name, Case(lattice, n, batch, dtype, cupy.asarray))
+    found = toolchain.kernels[name](lattice, *KERNELS[name](Case(lattice, n, batch, dtype, cupy.asarray)))
     with use_backend("reference"):
         expected = toolchain.kernels[name](lattice, *KERNELS[name](Case(lattice, n, batch, dtype)))
     pairs = zip(*(r if isinstance(r, tuple) else (r,) for r in (found, expected)), strict=True)
@@ -96,18 +97,31 @@ def test_table_has_every_driver():
         assert all(sorted(row[variant]) == sorted(toolchain.ARCHITECTURES) for row in table.values())
 
 
-def test_arrays_are_handed_over_flat_and_without_a_stream():
-    """With a stream numba-cuda would wait for it at every launch."""
+def test_arguments_have_the_types_that_numba_sees():
     array = cupy.asarray(np.zeros((2, 3), np.complex64))
-    operand = device.Operand(array)
-    assert operand.__cuda_array_interface__ == {
-        "shape": (6,),
-        "typestr": "<c8",
-        "data": (array.data.ptr, False),
-        "version": 3,
-    }
-    assert typeof(operand) == toolchain.signature((array,))[0]
-    assert typeof((operand, 4)) == types.Tuple((typeof(operand), types.int64))
+
+    interface = {"shape": (6,), "typestr": "<c8", "data": (array.data.ptr, False), "version": 3}
+    Seen = type("Seen", (), {"__cuda_array_interface__": interface})
+    given = (array, 4, 0.5, (array, array, 7), (1, 2))
+    seen = (Seen(), 4, 0.5, (Seen(), Seen(), 7), (1, 2))
+    assert launches.signature(given) == tuple(typeof(a) for a in seen)
+    kinds, words = launches.flatten(given)
+    assert kinds == ("<c8", "q", "d", ("(", "<c8", "<c8", "q", ")"), ("(", "q", "q", ")"))
+    row = (0, 0, 6, 8, array.data.ptr, 6, 8)
+    assert tuple(words) == (*row, 4, 0.5, *row, *row, 7, 1, 2)
+    assert launches.layout(kinds) == "7qqd7q7qqqq"
+
+
+def test_kernels_run_on_the_current_stream(monkeypatch):
+    seen = []
+    driver = SimpleNamespace(launchKernel=lambda *arguments: seen.append(arguments[:-1]))
+    monkeypatch.setattr(cupy.cuda, "driver", driver, raising=False)
+    monkeypatch.setattr(launches, "_compiled", lambda kernel, arguments: 42)
+    launches.launch("kernel", 300, 1)
+    monkeypatch.setattr(cupy.cuda, "get_current_stream", lambda: SimpleNamespace(ptr=4711))
+    launches.launch("kernel", 300, 1)
+    launches.launch("kernel", 0, 1)
+    assert seen == [(42, 3, 1, 1, 128, 1, 1, 0, stream, 0) for stream in (0, 4711)]
 
 
 def test_kernels_are_kept_on_disk(monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ import ctypes
 import importlib
 import json
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,13 +20,13 @@ import cupy
 import llvmlite.binding as llvm
 import numpy as np
 import nvidia
-from numba.cuda import codegen, compiler, dispatcher, types
-from numba.cuda.np.numpy_support import from_dtype
+from numba.cuda import codegen, compiler, dispatcher
 
 from cases.kernels import GPU, KERNELS, Case
 from gaugeflow.backend import kernels
 from gaugeflow.lattice import Lattice
-from gaugeflow_cupy import device
+from gaugeflow_cupy import launches
+from gaugeflow_cupy.launches import flatten, layout, signature
 
 TABLE = Path(__file__).with_name("registers.json")
 MODULES = [
@@ -56,13 +57,13 @@ _pretend(_capability)
 # ---- what drivers launch ---------------------------------------------------------------------------------------------
 def with_launcher(launch, name, case):
     """Result of a kernel whose drivers hand their launches to ``launch(kernel, threads, *arguments)``."""
-    originals = [module.launch for module in (*MODULES, device)]
+    originals = [module.launch for module in MODULES]
     try:
-        for module in (*MODULES, device):
+        for module in MODULES:
             module.launch = launch
         return kernels[name](case.lattice, *KERNELS[name](case))
     finally:
-        for module, original in zip((*MODULES, device), originals, strict=True):
+        for module, original in zip(MODULES, originals, strict=True):
             module.launch = original
 
 
@@ -80,20 +81,6 @@ def drivers(n, lattice, dtype):
         for name in GPU:
             with_launcher(record, name, Case(lattice, n, 2, dtype, cupy.asarray))
     return found
-
-
-def signature(arguments):
-    """Types under which numba-cuda compiles for these arguments."""
-    return tuple(_type(a) for a in arguments)
-
-
-def _type(argument):
-    if isinstance(argument, cupy.ndarray):
-        return types.Array(from_dtype(argument.dtype), 1, "C")
-    if isinstance(argument, tuple):
-        parts = [_type(a) for a in argument]
-        return types.UniTuple(parts[0], len(parts)) if len(set(parts)) == 1 else types.Tuple(parts)
-    return types.float64 if isinstance(argument, float) else types.int64
 
 
 # ---- cubin -----------------------------------------------------------------------------------------------------------
@@ -139,24 +126,32 @@ define linkonce_odr double @rounded_mul(double %a, double %b) {
 
 
 class HostKernels:
-    """Launches that run numba-cuda's code, before NVVM sees it, on the host: one call for each thread."""
+    """Lets launches run numba-cuda's code, before NVVM sees it, on the host: one call for each thread."""
 
-    def __init__(self):
+    def __init__(self, monkeypatch):
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         llvm.load_library_permanently("libm.so.6")
         self._known = {}
+        monkeypatch.setattr(launches, "_compiled", self._compiled)
+        monkeypatch.setattr(cupy.cuda, "driver", SimpleNamespace(launchKernel=self._launch), raising=False)
 
-    def __call__(self, kernel, threads, *arguments):
-        key = kernel.py_func, signature(arguments)
-        if key not in self._known:
-            self._known[key] = self._build(*key)
-        address = self._known[key][0]
-        values = list(_values(arguments))
-        function = ctypes.CFUNCTYPE(None, *(type(v) for v in values))(address)
-        _registers["ntid"].value = block = 32
-        for thread in range(-(-threads // block) * block):
-            _registers["ctaid"].value, _registers["tid"].value = divmod(thread, block)
+    def _compiled(self, kernel, arguments):
+        address, engine = self._build(kernel.py_func, signature(arguments))
+        words = struct.Struct(layout(flatten(arguments)[0]))
+        kinds = [ctypes.c_double if isinstance(w, float) else ctypes.c_int64 for w in words.unpack(bytes(words.size))]
+        self._known[address] = ctypes.CFUNCTYPE(None, *kinds)(address), words, engine
+        return address
+
+    def _launch(self, address, blocks, _y, _z, threads, _u, _v, shared, stream, parameters, extra):
+        function, words, _ = self._known[address]
+        buffer_is, buffer, size_is, size, end = (ctypes.c_size_t * 5).from_address(extra)
+        assert (buffer_is, size_is, end) == (1, 2, 0)
+        assert ctypes.c_size_t.from_address(size).value == words.size
+        values = words.unpack((ctypes.c_char * words.size).from_address(buffer).raw)
+        _registers["ntid"].value = threads
+        for thread in range(blocks * threads):
+            _registers["ctaid"].value, _registers["tid"].value = divmod(thread, threads)
             function(*values)
 
     @staticmethod
@@ -182,19 +177,6 @@ def _for_host(code):
     for device_name, host_name in _HOST_NAMES.items():
         code = code.replace(device_name, host_name)
     return code
-
-
-def _values(arguments):
-    """Arguments as kernels take them: seven words for an array, its elements for a tuple."""
-    for argument in arguments:
-        if isinstance(argument, cupy.ndarray):
-            address, size, step = argument.data.ptr, argument.size, argument.itemsize
-            yield from (ctypes.c_void_p(0), ctypes.c_void_p(0), ctypes.c_int64(size), ctypes.c_int64(step))
-            yield from (ctypes.c_void_p(address), ctypes.c_int64(size), ctypes.c_int64(step))
-        elif isinstance(argument, tuple):
-            yield from _values(argument)
-        else:
-            yield ctypes.c_double(argument) if isinstance(argument, float) else ctypes.c_int64(int(argument))
 
 
 def write_table(n=3, only=""):

@@ -3,7 +3,7 @@
 import cupy
 import pytest
 
-from gaugeflow_cupy import device
+from gaugeflow_cupy import launches
 
 assert cupy.__version__ == "stand-in", "start these tests through test_without_gpu.py"
 
@@ -23,8 +23,8 @@ class Memory:
         self._memory[index] = value
 
 
-device.Operand = Memory
-device.THREADS = 8
+launches.memory_of = Memory
+launches.THREADS = 8
 
 
 @pytest.fixture(autouse=True)

@@ -119,23 +119,6 @@ def test_strided_and_misaligned_views_are_accepted():
     np.testing.assert_array_equal(kernels["plaquette"](lattice, shifted).get(), expected)
 
 
-def test_kernels_run_on_the_current_stream(monkeypatch):
-    streams = []
-
-    class Kernel:
-        def __getitem__(self, configuration):
-            streams.append(configuration)
-            return lambda *arguments: None
-
-    monkeypatch.setattr(device.cuda, "external_stream", lambda pointer: ("stream", pointer), raising=False)
-    device.launch(Kernel(), 17)
-    cupy_stream = type("Stream", (), {"ptr": 4711})
-    monkeypatch.setattr(cupy.cuda, "get_current_stream", lambda: cupy_stream)
-    device.launch(Kernel(), 17)
-    device.launch(Kernel(), 0)
-    assert streams == [(3, 8, 0), (3, 8, ("stream", 4711))]
-
-
 def test_constants_are_copied_once(crossings):
     lattice, n, batch, dtype = LAYOUTS["SU(2) plain"]
     links = Case(lattice, n, batch, dtype, cupy.asarray).links
