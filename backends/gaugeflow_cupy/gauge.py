@@ -31,27 +31,32 @@ from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import load_real, store_real, zero, zero_matrix
 
 
+@device
+def accumulate(out, place, trace, first):
+    """Add to a sum in memory, or begin it."""
+    store_real(out, place, wide(trace) if first else load_real(out, place) + wide(trace))
+
+
 @kernel
 def _plaquette(links, out, pieces, table, d, sites, lanes, g):
     i = cuda.grid(1)
     if i >= pieces * lanes:
         return
     piece, lane = i // lanes, i % lanes
-    plane = 0
-    for mu in range(d):
-        for nu in range(mu + 1, d):
-            total = zero()
-            for site in range(piece, sites, pieces):
-                x = (site, 0)
+    for site in range(piece, sites, pieces):
+        x = (site, 0)
+        plane = 0
+        for mu in range(d):
+            u = row(links, mu, sites, site, lanes, lane, g)
+            for nu in range(mu + 1, d):
                 trace = re_trace_plaquette(
-                    link(links, table, mu, x, sites, lanes, lane, g),
+                    u,
                     link(links, table, nu, hop(table, x, mu, 0, sites), sites, lanes, lane, g),
-                    link(links, table, nu, x, sites, lanes, lane, g),
+                    row(links, nu, sites, site, lanes, lane, g),
                     link(links, table, mu, hop(table, x, nu, 0, sites), sites, lanes, lane, g),
                 )
-                total = total + wide(trace)
-            store_real(out, (plane * pieces + piece) * lanes + lane, total)
-            plane += 1
+                accumulate(out, (plane * pieces + piece) * lanes + lane, trace, site == piece)
+                plane += 1
 
 
 def plaquette(lattice, links):
@@ -68,26 +73,26 @@ def _rectangle(links, out, pieces, table, d, sites, lanes, g):
     if i >= pieces * lanes:
         return
     piece, lane = i // lanes, i % lanes
-    pair = 0
-    for mu in range(d):
-        for nu in range(d):
-            if nu == mu:
-                continue
-            total = zero()
-            for site in range(piece, sites, pieces):
-                x = (site, 0)
-                f, up = hop(table, x, mu, 0, sites), hop(table, x, nu, 0, sites)
+    for site in range(piece, sites, pieces):
+        x = (site, 0)
+        pair = 0
+        for mu in range(d):
+            f = hop(table, x, mu, 0, sites)
+            u, u_f = row(links, mu, sites, site, lanes, lane, g), link(links, table, mu, f, sites, lanes, lane, g)
+            for nu in range(d):
+                if nu == mu:
+                    continue
+                up = hop(table, x, nu, 0, sites)
                 trace = re_trace_rectangle(
-                    link(links, table, mu, x, sites, lanes, lane, g),
-                    link(links, table, mu, f, sites, lanes, lane, g),
+                    u,
+                    u_f,
                     link(links, table, nu, hop(table, f, mu, 0, sites), sites, lanes, lane, g),
-                    link(links, table, nu, x, sites, lanes, lane, g),
+                    row(links, nu, sites, site, lanes, lane, g),
                     link(links, table, mu, up, sites, lanes, lane, g),
                     link(links, table, mu, hop(table, up, mu, 0, sites), sites, lanes, lane, g),
                 )
-                total = total + wide(trace)
-            store_real(out, (pair * pieces + piece) * lanes + lane, total)
-            pair += 1
+                accumulate(out, (pair * pieces + piece) * lanes + lane, trace, site == piece)
+                pair += 1
 
 
 def rectangle(lattice, links):

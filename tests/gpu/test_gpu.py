@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from cases.actions import ACTIONS, GAUGE_ACTIONS
 from cases.flows import GAUGE_FLOWS
 from cases.kernels import GPU, KERNELS, Case
-from gaugeflow import check, devices, random
+from gaugeflow import check, devices, random, tree
 from gaugeflow.backend import available_backends, kernels, use_backend
 from gaugeflow.cli import main
 from gaugeflow.lattice import Lattice
@@ -76,10 +76,16 @@ def test_action(name, rng, cupy):
     check.check_action(action, lattice, cupy.asarray(x), rng)
 
 
+def _flow(name, cupy):
+    """A row of the table, parameters and links on the device."""
+    flow, lattice, params, x = GAUGE_FLOWS[name]()
+    return flow, lattice, tree.map(cupy.asarray, params), cupy.asarray(x)
+
+
 @pytest.mark.parametrize("name", GAUGE_FLOWS)
 def test_flow(name, rng, cupy):
-    flow, lattice, params, x = GAUGE_FLOWS[name]()
-    check.check_flow(flow, lattice, params, cupy.asarray(x), rng)
+    flow, lattice, params, x = _flow(name, cupy)
+    check.check_flow(flow, lattice, params, x, rng)
 
 
 @pytest.mark.parametrize("name", GAUGE_ACTIONS)
@@ -90,8 +96,8 @@ def test_action_is_gauge_invariant(name, rng, cupy):
 
 @pytest.mark.parametrize("name", GAUGE_FLOWS)
 def test_flow_is_gauge_covariant(name, rng, cupy):
-    flow, lattice, params, x = GAUGE_FLOWS[name]()
-    check.check_gauge_covariance(flow, lattice, cupy.asarray(x), rng, params=params)
+    flow, lattice, params, x = _flow(name, cupy)
+    check.check_gauge_covariance(flow, lattice, x, rng, params=params)
 
 
 def test_chain_equals_that_of_the_host(cupy):

@@ -73,7 +73,8 @@ def check_flow(
     report.like("x", back, x)
     report.per_configuration("log_det of the inverse", minus_log_det, batch)
 
-    same, nothing = flow.forward(flow.init(Rng(0) if init_rng is None else init_rng), x)
+    unit = flow.init(Rng(0) if init_rng is None else init_rng)
+    same, nothing = flow.forward(tree.map(lambda a, like: array_namespace(like).asarray(a), unit, params), x)
     report.measure("identity", xp.max(xp.abs(same - x)) + xp.max(xp.abs(nothing)), 1e-12)
     if isinstance(manifold, SU):
         report.measure("group", xp.max(xp.abs(kernels.reunitarise(lattice, y) - y)), 1e-12)

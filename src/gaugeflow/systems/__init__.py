@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from gaugeflow.devices import device
+from gaugeflow.errors import BackendError
 from gaugeflow.systems.report import Progress, Report, Table, silent
 
 __all__ = ["Progress", "Report", "System", "Table", "silent", "systems"]
@@ -19,9 +21,21 @@ class System:
     name: str
     summary: str
     module: str
+    host_only: bool = False
+    """Whether it computes on NumPy arrays, whatever the back end offers."""
 
     def run(self, *, out: Path, seed: int, quick: bool, progress: Progress = silent) -> Report:
-        """Run it; figures and files go to ``out``."""
+        """Run it; figures and files go to ``out``.
+
+        Raises
+        ------
+        BackendError
+            If the chosen back end computes on a device and the system only on the host.
+        """
+        if self.host_only and device() != "cpu":
+            raise BackendError(
+                f"{self.name} computes on the host: expected the back end numba or reference, got a device"
+            )
         run: Callable[..., Report] = import_module(self.module).run
         return run(out=out, seed=seed, quick=quick, progress=progress)
 
@@ -43,21 +57,25 @@ def systems() -> dict[str, System]:
             "phi4",
             "2D phi^4, L = 6 ... 14 at fixed L / xi: affine flows beside Metropolis and HMC, broken phase; --quick: L <= 10",
             "gaugeflow.systems.phi4",
+            host_only=True,
         ),
         System(
             "trivialising",
             "2D U(1), SU(2), SU(3) on 16 x 16 and 4D SU(3) by trivialising gradient flows, trained here; --quick: SU(3)",
             "gaugeflow.systems.trivialising",
+            host_only=True,
         ),
         System(
             "u1",
             "2D U(1) on 8 x 8 and 16 x 16, beta 1 to 7: flows from Haar links, exact values, no topological freezing",
             "gaugeflow.systems.u1",
+            host_only=True,
         ),
         System(
             "spectral",
             "2D SU(2) and SU(3) on 16 x 16 by spectral flows, trained here in a few minutes; --quick: SU(3), as installed",
             "gaugeflow.systems.spectral",
+            host_only=True,
         ),
     )
     return {system.name: system for system in known}

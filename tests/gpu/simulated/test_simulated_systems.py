@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from cases.actions import ACTIONS
 from cases.flows import GAUGE_FLOWS
-from gaugeflow import check, devices, io, random
+from gaugeflow import check, devices, io, random, tree
 from gaugeflow.actions import WilsonAction
 from gaugeflow.backend import use_backend
 from gaugeflow.cli import main
@@ -26,7 +26,11 @@ SMALL = Lattice((2, 2))
 def _flow(name):
     """A row of the table with two configurations instead of the eight that fill a register of the CPU."""
     flow, lattice, params, x = GAUGE_FLOWS[name]()
-    return flow, lattice, params, cupy.asarray(lattice.pack(lattice.unpack(x, components=1)[:2], components=1))
+    x = cupy.asarray(lattice.pack(lattice.unpack(x, components=1)[:2], components=1))
+    return flow, lattice, tree.map(cupy.asarray, params), x
+
+
+QUICK_FLOWS = {"residual SU(2)", "loops, half of the links", "spectral SU(2)"}
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,7 @@ def test_action(name, rng):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n == "residual SU(2)" else [pytest.mark.slow]) for n in GAUGE_FLOWS]
+    "name", [pytest.param(n, marks=[] if n in QUICK_FLOWS else [pytest.mark.slow]) for n in GAUGE_FLOWS]
 )
 def test_flow(name, rng):
     flow, lattice, params, x = _flow(name)
@@ -273,3 +277,9 @@ def test_folds_of_the_command_fill_a_warp():
     with use_backend("cupy"):
         assert devices.device() == "cuda"
         assert Lattice((8, 8)).suggest_fold(devices.device()) == (4, 4)
+
+
+def test_systems_of_the_host_say_so(tmp_path):
+    result = CliRunner().invoke(main, ["demo", "u1", "--quick", "--out", str(tmp_path), "--backend", "cupy"])
+    assert result.exit_code != 0
+    assert "u1 computes on the host: expected the back end numba or reference" in result.output
