@@ -105,6 +105,16 @@ def rows(lattice, values, count, links, name, select=None, factor=1.0):
     return x if here else _list(x.tobytes(), x.dtype.str, x.shape, xp.cuda.Device().id)
 
 
+def over_rows(values, operation="sum", axis=0):
+    """Sum, or ``"max"``, over an axis before the last, in two stages: a tall column is too much work for one block."""
+    count = values.shape[axis]
+    parts = min(count & -count, 1 << (count.bit_length() // 2))
+    if parts > 1:
+        split = values.reshape(*values.shape[:axis], parts, count // parts, *values.shape[axis + 1 :])
+        values = getattr(split, operation)(axis=axis + 1)
+    return getattr(values, operation)(axis=axis)
+
+
 def to_device(array):
     """Copy a NumPy array to the current device; arrays that are there are returned as they are."""
     return xp.asarray(array)

@@ -25,7 +25,7 @@ from gaugeflow.sites.matrix import project as project_site
 from gaugeflow.sites.numbers import wide
 from gaugeflow.sites.unitary import reunitarise as reunitarise_site
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, rows
+from gaugeflow_cupy.device import Geometry, contiguous, over_rows, rows
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
 from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import load_real, store_real, zero, zero_matrix
@@ -64,7 +64,7 @@ def plaquette(lattice, links):
     out = xp.empty((len(lattice.planes), geometry.pieces, geometry.lanes))
     threads = geometry.pieces * geometry.lanes
     launch(_plaquette, threads, contiguous(links, "links"), out, geometry.pieces, *geometry.arguments)
-    return lattice.sum_folds(out.sum(axis=1)) / (geometry.n * lattice.volume)
+    return lattice.sum_folds(over_rows(out, axis=1)) / (geometry.n * lattice.volume)
 
 
 @kernel
@@ -100,7 +100,7 @@ def rectangle(lattice, links):
     out = xp.empty((lattice.ndim * (lattice.ndim - 1), geometry.pieces, geometry.lanes))
     threads = geometry.pieces * geometry.lanes
     launch(_rectangle, threads, contiguous(links, "links"), out, geometry.pieces, *geometry.arguments)
-    return lattice.sum_folds(out.sum(axis=1)) / (geometry.n * lattice.volume)
+    return lattice.sum_folds(over_rows(out, axis=1)) / (geometry.n * lattice.volume)
 
 
 @device
@@ -321,7 +321,7 @@ def inner(lattice, a, b):
     out = xp.empty((geometry.pieces, geometry.lanes))
     fields = (contiguous(a, "a"), contiguous(b, "b"))
     launch(_inner, out.size, *fields, out, geometry.pieces, *geometry.arguments)
-    return -2.0 * lattice.sum_folds(out.sum(axis=0))
+    return -2.0 * lattice.sum_folds(over_rows(out))
 
 
 @kernel

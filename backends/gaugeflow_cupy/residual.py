@@ -29,7 +29,7 @@ from gaugeflow.sites.residual import (
     update_vjp,
 )
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, rows, sites_on_device
+from gaugeflow_cupy.device import Geometry, contiguous, over_rows, rows, sites_on_device
 from gaugeflow_cupy.gauge import each_link, staple_sum
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
 from gaugeflow_cupy.launches import launch
@@ -142,7 +142,7 @@ def path_sum_vjp(lattice, links, mu, sites, weight, paths_bar, total):
     bars = (contiguous(paths_bar, "paths_bar"), contiguous(total, "total"), out, weight_bar)
     given = (contiguous(links, "links"), delta, mu, row_of, active.size, *bars)
     launch(_path_sum_vjp, weight_bar.size, *given, *geometry.arguments)
-    return out, lattice.sum_folds(weight_bar.sum(axis=1))
+    return out, lattice.sum_folds(over_rows(weight_bar, axis=1))
 
 
 @device
@@ -154,7 +154,7 @@ def log_or_nan(det):
 
 def largest(lattice, values):
     """Largest value of each configuration over rows and sub-lattices."""
-    return values.max(axis=0).reshape(lattice.n_folds, -1).max(axis=0)
+    return over_rows(values, "max").reshape(lattice.n_folds, -1).max(axis=0)
 
 
 @kernel
@@ -185,7 +185,7 @@ def per_link(lattice, loop, links, mu, sites, paths, *given):
 def residual_update(lattice, links, mu, sites, paths):
     _check_active(lattice, links, sites, paths, "paths")
     out, log_det, norm = per_link(lattice, _residual_update, links, mu, sites, paths)
-    return out, lattice.sum_folds(log_det.sum(axis=0)), largest(lattice, norm) ** 0.25
+    return out, lattice.sum_folds(over_rows(log_det)), largest(lattice, norm) ** 0.25
 
 
 @kernel
@@ -207,7 +207,7 @@ def residual_solve(lattice, links, mu, sites, paths, tolerance, limit):
     _check_active(lattice, links, sites, paths, "paths")
     given = (float(tolerance), int(limit))
     out, log_det, change = per_link(lattice, _residual_solve, links, mu, sites, paths, *given)
-    return out, lattice.sum_folds(log_det.sum(axis=0)), xp.sqrt(largest(lattice, change))
+    return out, lattice.sum_folds(over_rows(log_det)), xp.sqrt(largest(lattice, change))
 
 
 @kernel
@@ -268,9 +268,20 @@ def residual_score(lattice, links, mu, sites, paths, total):
     return new, paths_bar
 
 
+@kernel
+def _overwrite(total, mu, active, count, new, table, d, sites, lanes, g):
+    i = cuda.grid(1)
+    if i < count * lanes:
+        position, lane = i // lanes, i % lanes
+        put(total, mu, sites, active[position], lanes, lane, g, row(new, 0, count, position, lanes, lane, g))
+
+
 def overwrite(lattice, total, mu, sites, active):
     _check_active(lattice, total, sites, active, "active")
-    total[mu, sites_on_device(sites)] = contiguous(active, "active")
+    geometry = Geometry(lattice, total)
+    total, here = contiguous(total, "total"), sites_on_device(sites)
+    new = contiguous(active, "active").astype(total.dtype, copy=False)
+    launch(_overwrite, here.size * geometry.lanes, total, mu, here, here.size, new, *geometry.arguments)
     return total
 
 
@@ -317,7 +328,7 @@ def sum_of_tangents(lattice, loop, links, mu, sites, paths, force):
     out = xp.empty((active.size, geometry.lanes))
     fields = (contiguous(links, "links"), contiguous(paths, "paths"), contiguous(force, "force"))
     launch(loop, out.size, *fields, mu, active, active.size, out, *geometry.arguments)
-    return lattice.sum_folds(out.sum(axis=0))
+    return lattice.sum_folds(over_rows(out))
 
 
 def residual_tangent(lattice, links, mu, sites, paths, force):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cupy as xp
+import numpy as np
 from numba import cuda
 
 from gaugeflow.sites.gauge import (
@@ -15,7 +16,7 @@ from gaugeflow.sites.gauge import (
 from gaugeflow.sites.matrix import add, add_scaled, dag, re_trace_mul_dag
 from gaugeflow.sites.numbers import wide
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, rows, sites_on_device
+from gaugeflow_cupy.device import Geometry, contiguous, over_rows, rows, sites_on_device
 from gaugeflow_cupy.gauge import each_link, staple_sum, staples
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
 from gaugeflow_cupy.launches import launch
@@ -128,9 +129,9 @@ def _bars(lattice, links, eta, kappa, bar, nus, active):
 
 
 def smear_vjp(lattice, links, eta, kappa, bar):
-    everywhere = sites_on_device(range(lattice.n_blocks))
+    everywhere = sites_on_device(np.arange(lattice.n_blocks, dtype=np.int32))
     out, weight_bar = _bars(lattice, links, eta, kappa, bar, range(lattice.ndim), everywhere)
-    return out, lattice.sum_folds(weight_bar.sum(axis=1))
+    return out, lattice.sum_folds(over_rows(weight_bar, axis=1))
 
 
 def smear_vjp_active(lattice, links, eta, kappa, bar, mu, sites):

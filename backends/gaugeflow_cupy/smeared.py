@@ -24,7 +24,7 @@ from gaugeflow.sites.smeared import (
     step_bound,
 )
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, sites_on_device
+from gaugeflow_cupy.device import Geometry, contiguous, over_rows, sites_on_device
 from gaugeflow_cupy.geometry import put, row
 from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import load_real, scratch, store_real
@@ -99,7 +99,7 @@ def _smeared_update(links, paths, mu, active, count, out, log_det, norm, table, 
 def smeared_update(lattice, links, mu, sites, paths):
     _check_paths(lattice, links, sites, paths)
     out, log_det, norm = per_link(lattice, _smeared_update, links, mu, sites, paths)
-    return out, lattice.sum_folds(log_det.sum(axis=0)), largest(lattice, norm)
+    return out, lattice.sum_folds(over_rows(log_det)), largest(lattice, norm)
 
 
 @kernel
@@ -139,7 +139,7 @@ def smeared_solve(lattice, links, mu, sites, paths, tolerance, limit):
     _check_paths(lattice, links, sites, paths)
     given = (float(tolerance), int(limit))
     out, log_det, change = per_link(lattice, _smeared_solve, links, mu, sites, paths, *given)
-    return out, lattice.sum_folds(log_det.sum(axis=0)), xp.sqrt(largest(lattice, change))
+    return out, lattice.sum_folds(over_rows(log_det)), xp.sqrt(largest(lattice, change))
 
 
 @device

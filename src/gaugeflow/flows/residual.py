@@ -145,12 +145,14 @@ class ResidualSweep:
         xp = array_namespace(x)
         work = xp.asarray(x, copy=True)
         log_det = None
+        norms: list[tuple[int, Array]] = []
         for mu, sites in self._masks():
             paths = self._paths(params, work, mu, sites)
             active, part, norm = kernels.residual_update(self.lattice, work, mu, sites, paths)
-            _check_norm(norm, mu)
+            norms.append((mu, norm))
             work = kernels.overwrite(self.lattice, work, mu, sites, active)
             log_det = part if log_det is None else log_det + part
+        _check_norms(norms)
         return work, _finite(log_det)
 
     def inverse(self, params: Params, y: Array) -> tuple[Array, Array]:
@@ -298,14 +300,16 @@ class ResidualSweep:
         return kernels.from_ambient(lattice, y, total)
 
 
-def _check_norm(norm: Array, mu: int) -> None:
-    xp = array_namespace(norm)
-    worst = float(xp.max(norm))
-    if not worst < 1.0:
-        raise ConvergenceError(
-            f"residual layer (direction {mu}): the sum of paths has norm {worst:.3g}, invertible maps need less than "
-            "1; take a smaller step or more sweeps"
-        )
+def _check_norms(norms: list[tuple[int, Array]]) -> None:
+    """Raise where the norm of a layer is not below one; one question to the device for all of them."""
+    xp = array_namespace(norms[0][1])
+    largest = to_host(xp.stack([xp.max(norm) for _, norm in norms]))
+    for (mu, _), worst in zip(norms, largest.tolist(), strict=True):
+        if not worst < 1.0:
+            raise ConvergenceError(
+                f"residual layer (direction {mu}): the sum of paths has norm {worst:.3g}, invertible maps need less than "
+                "1; take a smaller step or more sweeps"
+            )
 
 
 def _finite(log_det: Array) -> Array:

@@ -27,7 +27,7 @@ from array_api_compat import array_namespace
 from gaugeflow import kernels
 from gaugeflow.devices import follow, to_host
 from gaugeflow.errors import ConvergenceError
-from gaugeflow.flows.residual import PlaneClasses, _check_norm, _finite
+from gaugeflow.flows.residual import PlaneClasses, _check_norms, _finite
 from gaugeflow.flows.smearing import Active, Gradient, Smearing, Stages, Weights, active_rows
 from gaugeflow.lattice import Array, Box, Lattice
 from gaugeflow.typing import Params
@@ -217,13 +217,15 @@ class SmearedSweep:
         delta = self._delta(params)
         work = xp.asarray(x, copy=True)
         log_det = None
+        norms: list[tuple[int, Array]] = []
         for active in self._layers():
             layer = self._layer(self._gradient_weights(delta), work, active)
             for (mu, sites), rows in zip(active, layer.rows, strict=True):
                 moved, part, norm = kernels.smeared_update(self.lattice, work, mu, sites, self._paths(delta, rows))
-                _check_norm(norm, mu)
+                norms.append((mu, norm))
                 work = kernels.overwrite(self.lattice, work, mu, sites, moved)
                 log_det = part if log_det is None else log_det + part
+        _check_norms(norms)
         return work, _finite(log_det)
 
     def inverse(self, params: Params, y: Array) -> tuple[Array, Array]:
