@@ -176,6 +176,24 @@ def product(n: int) -> tuple[str, list[str]]:
 
 
 @generated
+def symmetric_product(n: int) -> tuple[str, list[str]]:
+    """As :func:`product`, for a product that is symmetric: its upper triangle is computed."""
+    dim = dimension(n)
+    pair = 2 if dim % 2 == 0 else 1
+    lines = [f"for row in range(0, {dim}, {pair}):"]
+    for p in range(pair):
+        lines.extend(f"    a{p}_{k} = get(memory, a + {dim}*row + {p * dim + k})" for k in range(dim))
+    lines.append(f"    for j in range(row, {dim}):")
+    for k in range(dim):
+        lines.append(f"        x = get(memory, b + j + {k * dim})")
+        lines.extend(f"        s{p} = " + (f"s{p} + " if k else "") + f"a{p}_{k}*x" for p in range(pair))
+    for p in range(pair):
+        lines.append(f"        put(memory, to + {dim}*row + {p * dim} + j, s{p})")
+        lines.append(f"        put(memory, to + {dim}*j + row + {p}, s{p})")
+    return "memory, a, b, to, like", lines
+
+
+@generated
 def apply(n: int) -> tuple[str, list[str]]:
     """``memory[to:]`` = a v of the matrix at ``memory[a:]`` and the vector at ``memory[v:]``; ``to`` a third place."""
     dim = dimension(n)

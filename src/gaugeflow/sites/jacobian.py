@@ -22,6 +22,7 @@ from gaugeflow.sites.adjoint import (
     coordinates,
     dimension,
     product,
+    symmetric_product,
 )
 from gaugeflow.sites.matrix import add, mul, scale, size
 from gaugeflow.sites.numbers import Matrix, Number, cplx, get, imag, put, real
@@ -209,18 +210,21 @@ def fill_around(memory: Any, f: Matrix) -> None:
     coefficients(memory, table, f)
     adjoint_action(memory, a, f)
     if count > 0:
-        product(memory, a, a, 0, f)
+        symmetric_product(memory, a, a, 0, f)
     for m in range(1, count):
-        product(memory, 0, (m - 1) * square, m * square, f)
-    for i in range(square):
-        x = get(memory, h) * 0.0 + (1.0 if i % (dim + 1) == 0 else 0.0)
-        y = x
-        for m in range(count):
-            q = get(memory, m * square + i)
-            x = x + get(memory, table + m) * q
-            y = y + get(memory, table + count + m) * q
-        put(memory, c + i, x)
-        put(memory, s + i, y)
+        symmetric_product(memory, 0, (m - 1) * square, m * square, f)
+    for i in range(dim):
+        for j in range(i, dim):
+            x = get(memory, h) * 0.0 + (1.0 if i == j else 0.0)
+            y = x
+            for m in range(count):
+                q = get(memory, m * square + dim * i + j)
+                x = x + get(memory, table + m) * q
+                y = y + get(memory, table + count + m) * q
+            put(memory, c + dim * i + j, x)
+            put(memory, c + dim * j + i, x)
+            put(memory, s + dim * i + j, y)
+            put(memory, s + dim * j + i, y)
     product(memory, s, h, k, f)
     for i in range(square):
         put(memory, k + i, get(memory, k + i) + get(memory, c + i))
