@@ -86,3 +86,11 @@ def test_validation(script):
     rows = script("validate.py", "--only", "2D SU(2)", "--steps", 0.1).splitlines()[2:]
     assert [row.split("|")[6].strip() for row in rows] == ["0.3993723801", "0.4644790253", "0.5329707336"]
     assert all(abs(float(row.split("|")[8])) < 4.0 for row in rows)
+
+
+def test_sweep_beside_pytorch(script):
+    """The same map by PyTorch and automatic differentiation; the script ends with an error where they differ."""
+    pytest.importorskip("torch", reason="PyTorch is not installed: nothing but this comparison uses it")
+    out = script("gpu_torch.py", "--lattice", "4x4x4x4", "--batch", 2, "--device", "cpu", "--sizes", 16, "--entries", 1024)
+    assert "ratio" in out
+    assert "4 matrices of 16" in out
