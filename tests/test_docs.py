@@ -91,6 +91,8 @@ def test_validation(script):
 def test_sweep_beside_pytorch(script):
     """The same map by PyTorch and automatic differentiation; the script ends with an error where they differ."""
     pytest.importorskip("torch", reason="PyTorch is not installed: nothing but this comparison uses it")
-    out = script("gpu_torch.py", "--lattice", "4x4x4x4", "--batch", 2, "--device", "cpu", "--sizes", 16, "--entries", 1024)
+    out = script(
+        "gpu_torch.py", "--lattice", "4x4x4x4", "--batch", 2, "--device", "cpu", "--sizes", 16, "--entries", 1024
+    )
     assert "ratio" in out
     assert "4 matrices of 16" in out

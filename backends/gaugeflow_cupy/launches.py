@@ -59,7 +59,7 @@ def flatten(arguments):
             words += (0, 0, size, step, a.data.ptr, size, step)
         elif isinstance(a, tuple):
             inner, more = flatten(a)
-            kinds.append(("(", *inner, ")"))
+            kinds.append(inner)
             words += more
         else:
             kinds.append("d" if isinstance(a, float) else "q")
@@ -70,7 +70,7 @@ def flatten(arguments):
 def layout(kinds):
     """Format of those words for :mod:`struct`."""
     if isinstance(kinds, tuple):
-        return "".join(layout(k) for k in kinds if k != "(" and k != ")")
+        return "".join(layout(k) for k in kinds)
     return kinds if kinds in "qd" else "7q"
 
 

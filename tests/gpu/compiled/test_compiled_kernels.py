@@ -106,7 +106,7 @@ def test_arguments_have_the_types_that_numba_sees():
     seen = (Seen(), 4, 0.5, (Seen(), Seen(), 7), (1, 2))
     assert launches.signature(given) == tuple(typeof(a) for a in seen)
     kinds, words = launches.flatten(given)
-    assert kinds == ("<c8", "q", "d", ("(", "<c8", "<c8", "q", ")"), ("(", "q", "q", ")"))
+    assert kinds == ("<c8", "q", "d", ("<c8", "<c8", "q"), ("q", "q"))
     row = (0, 0, 6, 8, array.data.ptr, 6, 8)
     assert tuple(words) == (*row, 4, 0.5, *row, *row, 7, 1, 2)
     assert launches.layout(kinds) == "7qqd7q7qqqq"
