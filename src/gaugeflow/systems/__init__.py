@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from gaugeflow.backend import chosen_backend
 from gaugeflow.devices import device
 from gaugeflow.errors import BackendError
 from gaugeflow.systems.report import Progress, Report, Table, silent
