@@ -34,8 +34,9 @@ class System:
             If the chosen back end computes on a device and the system only on the host.
         """
         if self.host_only and device() != "cpu":
+            found = chosen_backend()
             raise BackendError(
-                f"{self.name} computes on the host: expected the back end numba or reference, got a device"
+                f"{self.name} computes on the host: expected the back end numba or reference, got {found}"
             )
         run: Callable[..., Report] = import_module(self.module).run
         return run(out=out, seed=seed, quick=quick, progress=progress)

@@ -282,4 +282,4 @@ def test_folds_of_the_command_fill_a_warp():
 def test_systems_of_the_host_say_so(tmp_path):
     result = CliRunner().invoke(main, ["demo", "u1", "--quick", "--out", str(tmp_path), "--backend", "cupy"])
     assert result.exit_code != 0
-    assert "u1 computes on the host: expected the back end numba or reference" in result.output
+    assert "u1 computes on the host: expected the back end numba or reference, got cupy" in result.output
