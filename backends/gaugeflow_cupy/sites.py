@@ -13,6 +13,7 @@ from gaugeflow.sites import (
     matrix,
     random,
     residual,
+    series,
     smeared,
     unitary,
 )
@@ -25,16 +26,12 @@ _NOT_TAUGHT = {"unrolled", "generated", "generators", "size", "memory_size", "na
 
 # Long formulas that kernels call more than once: functions of their own rather than inlined.
 _CALLED = {
-    "coefficients",
-    "coefficients_vjp",
-    "fill",
-    "fill_around",
     "fill_loops",
+    "fill_reduced",
     "inverse_jacobian",
     "inverse_transposed",
-    "link_vjp",
     "loops_vjp",
-    "polynomials_vjp",
+    "reduced_vjp",
     "su2_cosine",
     "symmetrise",
     "u1_angle",
@@ -65,6 +62,7 @@ for _module in (
     adjoint,
     jacobian,
     residual,
+    series,
     smeared,
     random,
     heatbath,

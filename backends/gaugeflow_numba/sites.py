@@ -4,7 +4,19 @@ import math
 
 from numba.extending import overload
 
-from gaugeflow.sites import adjoint, clover, exponential, gauge, jacobian, loops, matrix, residual, smeared, unitary
+from gaugeflow.sites import (
+    adjoint,
+    clover,
+    exponential,
+    gauge,
+    jacobian,
+    loops,
+    matrix,
+    residual,
+    series,
+    smeared,
+    unitary,
+)
 from gaugeflow_numba import lanes, simd  # noqa: F401  (their overloads of the element functions)
 from gaugeflow_numba._jit import teach
 
@@ -12,20 +24,18 @@ _NOT_SITE_FUNCTIONS = {"unrolled", "generated", "generators", "size", "memory_si
 
 # Long formulas that several kernels use: called rather than inlined, which saves most of their compilation.
 _CALLED = {
-    "coefficients",
-    "coefficients_vjp",
+    "even",
     "exp_bar",
-    "fill",
-    "fill_around",
     "fill_loops",
+    "fill_reduced",
     "generator",
+    "inverse_jacobian",
     "inverse_transposed",
     "jacobian_determinant",
-    "link_vjp",
     "loops_determinant",
     "loops_score",
     "loops_vjp",
-    "polynomials_vjp",
+    "reduced_vjp",
     "symmetrise",
     "update_vjp",
 }
@@ -44,7 +54,7 @@ def _(matrix):
     return lambda matrix: n
 
 
-for _module in (matrix, exponential, gauge, clover, unitary, adjoint, jacobian, residual, smeared, loops):
+for _module in (matrix, exponential, gauge, clover, unitary, adjoint, series, jacobian, residual, smeared, loops):
     for _function in _functions(_module):
         called = getattr(_function, "large", False) or _function.__name__ in _CALLED
         teach(_function, inlined=not called)

@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gaugeflow.sites.numbers import cplx, get, imag, put, real
+from gaugeflow.sites.matrix import size
+from gaugeflow.sites.numbers import Matrix, Number, cplx, get, imag, put, real
 
 
 @functools.cache
@@ -130,20 +131,29 @@ def contract(n: int) -> tuple[str, list[str]]:
 
 
 @generated
-def coordinates(n: int) -> tuple[str, list[str]]:
-    """``memory[at:]`` = coordinates <T_a, m> = -2 Re tr(T_a m) of the algebra part of m."""
-    lines = []
-    for a, t in enumerate(generators(n)):
-        x = [[-2.0 * complex(t[i][j]) for j in range(n)] for i in range(n)]
-        lines.append(f"put(memory, at + {a}, {_real_trace(x, n, 'm')})")
-    return "memory, at, m", lines
+def contract_symmetric(n: int) -> tuple[str, list[str]]:
+    """As :func:`contract` for a symmetric matrix, of which the upper triangle is read; the result is Hermitian."""
+    dim, products = dimension(n), _products(n)
+    lines = [f"k{a}_{b} = get(memory, at + {dim * a + b})" for a in range(dim) for b in range(a, dim)]
+    for i in range(n):
+        for j in range(i, n):
+            for part, symbol in ((0, "r"), (1, "i")):
+                terms = []
+                for a in range(dim):
+                    for b in range(a, dim):
+                        z = products[a][b][i][j] + (products[b][a][i][j] if a != b else 0.0)
+                        value = z.imag if part else z.real
+                        if abs(value) > 1e-15:
+                            terms.append(f"({value!r})*k{a}_{b}")
+                lines.append(f"{symbol}{i}{j} = " + (" + ".join(terms) or "0.0*k0_0"))
+    entries = [f"cplx(r{i}{j}, i{i}{j})" if i <= j else f"cplx(r{j}{i}, -i{j}{i})" for i in range(n) for j in range(n)]
+    lines.append("return (" + ", ".join(entries) + ",)")
+    return "memory, at, like", lines
 
 
-@generated
-def combine(n: int) -> tuple[str, list[str]]:
-    """The algebra element sum_a v_a T_a of coordinates v at ``memory[at:]``."""
-    basis = generators(n)
-    lines = [f"v{a} = get(memory, at + {a})" for a in range(dimension(n))]
+def _combined_lines(n: int) -> list[str]:
+    """Source text that returns the algebra element of coordinates v0, v1, ..."""
+    basis, lines = generators(n), []
     for i in range(n):
         for j in range(n):
             for part, symbol in ((0, "r"), (1, "i")):
@@ -153,8 +163,7 @@ def combine(n: int) -> tuple[str, list[str]]:
                     if value:
                         terms.append(f"({value!r})*v{a}")
                 lines.append(f"{symbol}{i}{j} = " + (" + ".join(terms) or "0.0*v0"))
-    lines.append("return (" + ", ".join(f"cplx(r{i}{j}, i{i}{j})" for i in range(n) for j in range(n)) + ",)")
-    return "memory, at, like", lines
+    return [*lines, "return (" + ", ".join(f"cplx(r{i}{j}, i{i}{j})" for i in range(n) for j in range(n)) + ",)"]
 
 
 @generated
@@ -194,18 +203,6 @@ def symmetric_product(n: int) -> tuple[str, list[str]]:
 
 
 @generated
-def apply(n: int) -> tuple[str, list[str]]:
-    """``memory[to:]`` = a v of the matrix at ``memory[a:]`` and the vector at ``memory[v:]``; ``to`` a third place."""
-    dim = dimension(n)
-    lines = [f"v{k} = get(memory, v + {k})" for k in range(dim)]
-    lines.append(f"for i in range({dim}):")
-    lines.append(f"    s = get(memory, a + {dim}*i)*v0")
-    lines.extend(f"    s = s + get(memory, a + {dim}*i + {k})*v{k}" for k in range(1, dim))
-    lines.append("    put(memory, to + i, s)")
-    return "memory, a, v, to, like", lines
-
-
-@generated
 def determinant(n: int) -> tuple[str, list[str]]:
     """Determinant of the matrix at ``memory[at:]`` by elimination without pivoting; the matrix is overwritten."""
     dim = dimension(n)
@@ -224,9 +221,7 @@ def determinant(n: int) -> tuple[str, list[str]]:
     return "memory, at, like", [*lines, "return det"]
 
 
-@generated
-def invert(n: int) -> tuple[str, list[str]]:
-    """Inverse in place of the matrix at ``memory[at:]``, Gauss-Jordan without pivoting."""
+def _invert_lines(n: int) -> tuple[str, list[str]]:
     dim = dimension(n)
     return "memory, at, like", [
         f"for k in range({dim}):",
@@ -244,6 +239,100 @@ def invert(n: int) -> tuple[str, list[str]]:
         f"                    put(memory, at + {dim}*i + j, x)",
         f"            put(memory, at + {dim}*i + k, -(f*p))",
     ]
+
+
+@generated
+def invert(n: int) -> tuple[str, list[str]]:
+    """Inverse in place of the matrix at ``memory[at:]``, Gauss-Jordan without pivoting."""
+    return _invert_lines(n)
+
+
+def _coordinate_lines(n: int, symbol: str, name: str) -> list[str]:
+    """Source text of the coordinates of the algebra part of a matrix."""
+    r, lines = range(n), []
+    for a, t in enumerate(generators(n)):
+        x = [[-2.0 * complex(t[i][j]) for j in r] for i in r]
+        lines.append(f"{symbol}{a} = {_real_trace(x, n, name)}")
+    return lines
+
+
+@generated
+def add_dyads(n: int) -> tuple[str, list[str]]:
+    """Add x f^T + y e^T, in coordinates of algebra elements, to the matrix at ``memory[at:]``."""
+    dim = dimension(n)
+    lines = [line for name in "xfye" for line in _coordinate_lines(n, name + "_", name)]
+    for a in range(dim):
+        for b in range(dim):
+            at = f"at + {dim * a + b}"
+            lines.append(f"put(memory, {at}, get(memory, {at}) + x_{a}*f_{b} + y_{a}*e_{b})")
+    return "memory, at, x, f, y, e", lines
+
+
+@generated
+def apply_to(n: int) -> tuple[str, list[str]]:
+    """The map with elements ``memory[at + rows a + columns b]`` on an algebra element x: an algebra element."""
+    dim = dimension(n)
+    lines = _coordinate_lines(n, "x_", "x")
+    for a in range(dim):
+        terms = (f"get(memory, at + rows*{a} + columns*{b})*x_{b}" for b in range(dim))
+        lines.append(f"v{a} = " + " + ".join(terms))
+    return "memory, at, rows, columns, x", [*lines, *_combined_lines(n)]
+
+
+@generated
+def positive_determinant(n: int) -> tuple[str, list[str]]:
+    """Determinant of the symmetric part of v -> P(v w) plus x f^T + y e^T, symmetric and positive, in coordinates."""
+    dim, products = dimension(n), _products(n)
+    lines = [line for name in "xfye" for line in _coordinate_lines(n, name + "_", name)]
+    for a in range(dim):
+        for b in range(a, dim):
+            z = [[-(products[a][b][i][j] + products[b][a][i][j]) for j in range(n)] for i in range(n)]
+            lines.append(f"m{a}_{b} = {_real_trace(z, n, 'w')} + x_{a}*f_{b} + y_{a}*e_{b}")
+    lines.append("det = m0_0")
+    for k in range(dim - 1):
+        lines.append(f"p = 1.0/m{k}_{k}")
+        for i in range(k + 1, dim):
+            lines.append(f"q = m{k}_{i}*p")
+            lines.extend(f"m{i}_{j} = m{i}_{j} - q*m{k}_{j}" for j in range(i, dim))
+        lines.append(f"det = det*m{k + 1}_{k + 1}")
+    return "x, f, y, e, w", [*lines, "return det"]
+
+
+@generated
+def positive_inverse(n: int) -> tuple[str, list[str]]:
+    """Inverse in place of the symmetric positive matrix at ``memory[at:]``, whose upper triangle is read."""
+    if n > 3:
+        return _invert_lines(n)
+    dim = dimension(n)
+    upper = [(i, j) for i in range(dim) for j in range(i, dim)]
+
+    def entry(i: int, j: int) -> str:
+        return f"m{min(i, j)}_{max(i, j)}"
+
+    lines = [f"{entry(i, j)} = get(memory, at + {dim * i + j})" for i, j in upper]
+    for k in range(dim):
+        others = [i for i in range(dim) if i != k]
+        lines.append(f"p = 1.0/{entry(k, k)}")
+        lines.extend(f"q{i} = p*{entry(i, k)}" for i in others)
+        lines.extend(f"{entry(i, j)} = {entry(i, j)} - q{i}*{entry(j, k)}" for i, j in upper if k not in (i, j))
+        lines.extend(f"{entry(i, k)} = q{i}" for i in others)
+        lines.append(f"{entry(k, k)} = -p")
+    for i, j in upper:
+        lines.append(f"put(memory, at + {dim * i + j}, -{entry(i, j)})")
+        if i != j:
+            lines.append(f"put(memory, at + {dim * j + i}, -{entry(i, j)})")
+    return "memory, at, like", lines
+
+
+def symmetrise(memory: Any, at: int, factor: Number, sign: float, like: Matrix) -> None:
+    """Replace the matrix x at ``memory[at:]`` by factor (x + sign x^T)."""
+    dim = dimension(size(like))
+    for i in range(dim):
+        for j in range(i, dim):
+            x = get(memory, at + dim * i + j)
+            y = get(memory, at + dim * j + i)
+            put(memory, at + dim * i + j, factor * (x + sign * y))
+            put(memory, at + dim * j + i, factor * (y + sign * x))
 
 
 def _phase(t: tuple[tuple[complex, ...], ...]) -> complex:

@@ -1,92 +1,75 @@
-"""Polynomials of adjoint matrices in the Jacobian of an update ``U -> exp(F) U``, with derivatives by hand.
+"""The Jacobian of an update ``U -> exp(F) U`` of one link, and even functions of ad F, with derivatives by hand.
 
-With ``ad F`` the adjoint matrix of F and ``Q = (ad F)^2``, Jacobians in left coordinates have determinants of
+Where dF = M w for a displacement w of the link, the Jacobian in left coordinates is
 
-    K = c(Q) + s(Q) H,    c(q) = cosh(sqrt(q) / 2),    s(q) = sinh(sqrt(q) / 2) / (sqrt(q) / 2),
+    J = phi(ad F) (t(Q) + N),    N = M + ad F / 2,    Q = (ad F)^2,
 
-where H is a matrix that an update puts together.  Both functions are polynomials in Q by Cayley-Hamilton, of degree 1
-for SU(2) and 3 for SU(3); other N use the power series.  The derivation is in ``docs/derivations/residual.md``.
+    phi(z) = (e^z - 1) / z,    1 / phi(-z) = t(z^2) + z / 2,    t(q) = (sqrt(q) / 2) coth(sqrt(q) / 2).
+
+A function f of Q is, for SU(3), linear in F and F^2 but for a rank of two (``docs/derivations/residual.md``):
+
+    f(Q) w = P(G w) + X <F, w> + Y <E, w>,    E = P(-i F^2),
+
+where the Hermitian G and the algebra elements X, Y are combinations of 1, F, E whose coefficients are polynomials in the
+invariants of F.  SU(2) needs no E, and for U(1) Q is zero.  Other N use power series (:mod:`gaugeflow.sites.series`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from gaugeflow.sites.adjoint import (
-    adjoint_action,
-    apply,
-    combine,
-    contract,
-    coordinates,
+    add_dyads,
+    apply_to,
+    determinant,
     dimension,
-    product,
-    symmetric_product,
+    positive_determinant,
+    symmetric_part,
 )
-from gaugeflow.sites.matrix import add, mul, scale, size
-from gaugeflow.sites.numbers import Matrix, Number, cplx, get, imag, put, real
+from gaugeflow.sites.matrix import (
+    add,
+    add_identity,
+    add_scaled,
+    dag,
+    im_trace_mul,
+    mul,
+    project,
+    re_trace,
+    re_trace_mul,
+    scale,
+    size,
+    sub,
+    times_i,
+    zero_like,
+)
+from gaugeflow.sites.numbers import Matrix, Number, conj, cplx, imag, real
+from gaugeflow.sites.series import (
+    BERNOULLI,
+    EVEN_PHI,
+    ODD_PHI,
+    SINHC,
+    even_series,
+    fill_reduced_series,
+    phi_determinant_series,
+    reduced_vjp_series,
+)
 
 COARSE = 1e-2
 """Distance from its limit at which the fixed-point iteration of an inverse hands over to Newton steps."""
 NEWTON = 20
 """Newton steps at most; each squares the error."""
 
-# Taylor coefficients of c and s in q after the constant term 1
-COSH = tuple(0.25**k / math.factorial(2 * k) for k in range(1, 15))
-SINHC = tuple(0.25**k / math.factorial(2 * k + 1) for k in range(1, 15))
-
-
-def powers(n: int) -> int:
-    """Number of powers of Q that enter c and s for N = n."""
-    if n == 1:
-        return 0
-    if n == 2:
-        return 1
-    if n == 3:
-        return 3
-    return 12
-
 
 def memory_size(n: int) -> int:
-    """Numbers of scratch memory that the functions of this module need for N = n.
+    """Numbers of scratch memory that the functions of this module need for N = n, first of all for t(Q) + N.
 
-    Layout in units of dim^2: Q, Q^2, ...; c(Q); s(Q); H; K = c + s H; ad F; two spare; one V per power; then the
-    coefficients of c and s and four vectors.
+    Users of the module have the second square of dimension N^2 - 1 to themselves, and N > 3 needs six more.
     """
-    dim = dimension(n)
-    return (2 * powers(n) + 7) * dim * dim + 4 * powers(n) + 4 * dim
+    return (2 if n <= 3 else 8) * dimension(n) * dimension(n)
 
 
-# ---- the polynomials c and s -----------------------------------------------------------------------------------------
-def remainder_1(series: Any, s1: Number) -> tuple[Number, Number]:
-    """sum_k series[k] x^k at x = -s1 and its derivative with respect to s1."""
-    r = s1 * 0.0 + series[13]
-    d = s1 * 0.0
-    for k in range(12, -1, -1):
-        d = -r - s1 * d
-        r = series[k] - s1 * r
-    return r, d
-
-
-def remainder_3(series: Any, s1: Number, s3: Number) -> tuple[Any, Any, Any]:
-    """sum_k series[k] x^k modulo x^3 + s1 x^2 + s1^2 x / 4 + s3: its coefficients of 1, x, x^2.
-
-    Returns the values and their derivatives with respect to s1 and to s3.
-    """
-    z = s1 * 0.0
-    half = 0.5 * s1
-    s2 = half * half
-    r0, r1, r2 = z + series[13], z, z
-    d0, d1, d2 = z, z, z
-    e0, e1, e2 = z, z, z
-    for k in range(12, -1, -1):
-        d0, d1, d2 = -(s3 * d2), d0 - s2 * d2 - half * r2, d1 - s1 * d2 - r2
-        e0, e1, e2 = -(s3 * e2) - r2, e0 - s2 * e2, e1 - s1 * e2
-        r0, r1, r2 = series[k] - s3 * r2, r0 - s2 * r2, r1 - s1 * r2
-    return (r0, r1, r2), (d0, d1, d2), (e0, e1, e2)
-
-
+# ---- polynomials modulo the characteristic one -----------------------------------------------------------------------
 def root_squared(f: Matrix) -> Number:
     """Square of the root of ad f for SU(2), i.e. of the difference of the eigenvalues of -i f."""
     a = imag(f[0])
@@ -106,253 +89,291 @@ def invariants_3(f: Matrix) -> tuple[Number, Number]:
     return 0.5 * (a * a + b * b + c * c) + nu + nv + nw, a * b * c - a * nw - b * nv - c * nu - 2.0 * triple
 
 
-def coefficients_1(memory: Any, at: int, f: Matrix) -> None:
-    """U(1): Q = 0, nothing to store."""
+def remainder_2(series: Any, s: Number) -> tuple[Number, Number]:
+    """sum_k series[k] q^(k - 1) without its first term at q = -s, and its derivative with respect to s."""
+    r = s * 0.0 + series[len(series) - 1]
+    slope = s * 0.0
+    for k in range(len(series) - 2, 0, -1):
+        slope = -r - s * slope
+        r = series[k] - s * r
+    return r, slope
 
 
-def coefficients_2(memory: Any, at: int, f: Matrix) -> None:
-    """SU(2): Q = -root^2 on the rest of the algebra."""
-    s1 = root_squared(f)
-    put(memory, at, remainder_1(COSH, s1)[0])
-    put(memory, at + 1, remainder_1(SINHC, s1)[0])
+def remainder_3(series: Any, p: Number, d: Number) -> tuple[Any, Any, Any]:
+    """sum_k series[k] q^(k - 1) without its first term, for q = 3 x^2 - 4 p modulo x^3 - p x - d.
+
+    Returns the coefficients of 1, x, x^2, their derivatives with respect to p, and those with respect to d.
+    """
+    z = p * 0.0
+    r0, r1, r2 = z + series[len(series) - 1], z, z
+    p0, p1, p2 = z, z, z
+    d0, d1, d2 = z, z, z
+    three = 3.0 * d
+    four = 4.0 * p
+    for k in range(len(series) - 2, 0, -1):
+        p0, p1, p2 = three * p1 - four * p0 - 4.0 * r0, three * p2 - p * p1 - r1, 3.0 * p0 - p * p2 - r2
+        d0, d1, d2 = three * d1 - four * d0 + 3.0 * r1, three * d2 - p * d1 + 3.0 * r2, 3.0 * d0 - p * d2
+        r0, r1, r2 = series[k] + three * r1 - four * r0, three * r2 - p * r1, 3.0 * r0 - p * r2
+    return (r0, r1, r2), (p0, p1, p2), (d0, d1, d2)
 
 
-def coefficients_3(memory: Any, at: int, f: Matrix) -> None:
-    """SU(3): the squared roots solve x^3 + s1 x^2 + (s1 / 2)^2 x + s3 = 0 with s1 = 6 P, s3 = 4 P^3 - 27 D^2."""
-    p, d = invariants_3(f)
-    s3 = 4.0 * p * p * p - 27.0 * d * d
-    c = remainder_3(COSH, 6.0 * p, s3)[0]
-    s = remainder_3(SINHC, 6.0 * p, s3)[0]
-    put(memory, at, c[0])
-    put(memory, at + 1, c[1])
-    put(memory, at + 2, c[2])
-    put(memory, at + 3, s[0])
-    put(memory, at + 4, s[1])
-    put(memory, at + 5, s[2])
-
-
-def coefficients_n(memory: Any, at: int, f: Matrix) -> None:
-    """Other N: the power series."""
-    zero = 0.0 * real(f[0])
-    for k in range(12):
-        put(memory, at + k, zero + COSH[k])
-        put(memory, at + 12 + k, zero + SINHC[k])
-
-
-def coefficients_of_size(n: int) -> Callable[[Any, int, Matrix], None]:
-    """The form of :func:`coefficients` for N = n."""
-    return {1: coefficients_1, 2: coefficients_2, 3: coefficients_3}.get(n, coefficients_n)
-
-
-def coefficients(memory: Any, at: int, f: Matrix) -> None:
-    """``memory[at:]`` = coefficients of Q, Q^2, ... in c, then in s."""
-    coefficients_of_size(size(f))(memory, at, f)
-
-
-coefficients.for_size = coefficients_of_size  # type: ignore[attr-defined]
-
-
-def coefficients_vjp_0(memory: Any, at: int, f: Matrix) -> Matrix:
-    """Constant coefficients."""
-    return scale(0.0, f)
-
-
-def coefficients_vjp_2(memory: Any, at: int, f: Matrix) -> Matrix:
-    """SU(2): d root^2 = -4 Re tr(f df) / 2 for both signs of the eigenvalue."""
-    s1 = root_squared(f)
-    bar = get(memory, at) * remainder_1(COSH, s1)[1] + get(memory, at + 1) * remainder_1(SINHC, s1)[1]
-    return scale(-4.0 * bar, f)
-
-
-def coefficients_vjp_3(memory: Any, at: int, f: Matrix) -> Matrix:
-    """SU(3): dP = -Re tr(f df), dD = Re tr(i f^2 df)."""
-    p, d = invariants_3(f)
-    s3 = 4.0 * p * p * p - 27.0 * d * d
-    _, c1, c3 = remainder_3(COSH, 6.0 * p, s3)
-    _, t1, t3 = remainder_3(SINHC, 6.0 * p, s3)
-    bar1 = get(memory, at) * c1[0] + get(memory, at + 1) * c1[1] + get(memory, at + 2) * c1[2]
-    bar1 = bar1 + get(memory, at + 3) * t1[0] + get(memory, at + 4) * t1[1] + get(memory, at + 5) * t1[2]
-    bar3 = get(memory, at) * c3[0] + get(memory, at + 1) * c3[1] + get(memory, at + 2) * c3[2]
-    bar3 = bar3 + get(memory, at + 3) * t3[0] + get(memory, at + 4) * t3[1] + get(memory, at + 5) * t3[2]
-    p_bar = 6.0 * bar1 + 12.0 * p * p * bar3
-    d_bar = -54.0 * d * bar3
-    return add(scale(-p_bar, f), scale(cplx(0.0 * d_bar, d_bar), mul(f, f)))
-
-
-def coefficients_vjp_of_size(n: int) -> Callable[[Any, int, Matrix], Matrix]:
-    """The form of :func:`coefficients_vjp` for N = n."""
-    return {2: coefficients_vjp_2, 3: coefficients_vjp_3}.get(n, coefficients_vjp_0)
-
-
-def coefficients_vjp(memory: Any, at: int, f: Matrix) -> Matrix:
-    """Matrix x with dL = Re tr(x df) from the cotangents of the coefficients at ``memory[at:]``."""
-    return coefficients_vjp_of_size(size(f))(memory, at, f)
-
-
-coefficients_vjp.for_size = coefficients_vjp_of_size  # type: ignore[attr-defined]
-
-
-# ---- matrices --------------------------------------------------------------------------------------------------------
-def fill_around(memory: Any, f: Matrix) -> None:
-    """Q powers, c, s, K = c + s H, ad F and the coefficients, for the H that lies in its place in memory."""
-    n = size(f)
-    dim = dimension(n)
-    count = powers(n)
-    square = dim * dim
-    c, s, h, k, a = (
-        count * square,
-        (count + 1) * square,
-        (count + 2) * square,
-        (count + 3) * square,
-        (count + 4) * square,
+def second_direction(f: Matrix) -> Matrix:
+    """E = P(-i F^2) for SU(3)."""
+    a = imag(f[0])
+    b = imag(f[4])
+    c = imag(f[8])
+    nu = real(f[1]) * real(f[1]) + imag(f[1]) * imag(f[1])
+    nv = real(f[2]) * real(f[2]) + imag(f[2]) * imag(f[2])
+    nw = real(f[5]) * real(f[5]) + imag(f[5]) * imag(f[5])
+    mean = (1.0 / 3.0) * (a * a + b * b + c * c) + (2.0 / 3.0) * (nu + nv + nw)
+    u = times_i(f[2] * conj(f[5])) - c * f[1]
+    v = -times_i(f[1] * f[5]) - b * f[2]
+    w = times_i(conj(f[1]) * f[2]) - a * f[5]
+    zero = 0.0 * a
+    return (
+        cplx(zero, a * a + nu + nv - mean),
+        u,
+        v,
+        -conj(u),
+        cplx(zero, b * b + nu + nw - mean),
+        w,
+        -conj(v),
+        -conj(w),
+        cplx(zero, c * c + nv + nw - mean),
     )
-    table = (2 * count + 7) * square
-    coefficients(memory, table, f)
-    adjoint_action(memory, a, f)
-    if count > 0:
-        symmetric_product(memory, a, a, 0, f)
-    for m in range(1, count):
-        symmetric_product(memory, 0, (m - 1) * square, m * square, f)
-    for i in range(dim):
-        for j in range(i, dim):
-            x = get(memory, h) * 0.0 + (1.0 if i == j else 0.0)
-            y = x
-            for m in range(count):
-                q = get(memory, m * square + dim * i + j)
-                x = x + get(memory, table + m) * q
-                y = y + get(memory, table + count + m) * q
-            put(memory, c + dim * i + j, x)
-            put(memory, c + dim * j + i, x)
-            put(memory, s + dim * i + j, y)
-            put(memory, s + dim * j + i, y)
-    product(memory, s, h, k, f)
-    for i in range(square):
-        put(memory, k + i, get(memory, k + i) + get(memory, c + i))
 
 
-def symmetrise(memory: Any, at: int, factor: Number, sign: float, like: Matrix) -> None:
-    """Replace the matrix x at ``memory[at:]`` by factor (x + sign x^T)."""
-    dim = dimension(size(like))
-    for i in range(dim):
-        for j in range(i, dim):
-            x = get(memory, at + dim * i + j)
-            y = get(memory, at + dim * j + i)
-            put(memory, at + dim * i + j, factor * (x + sign * y))
-            put(memory, at + dim * j + i, factor * (y + sign * x))
+# ---- even functions of ad F ------------------------------------------------------------------------------------------
+def even_parts_1(series: Any, f: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+    """U(1): Q = 0."""
+    zero = zero_like(f)
+    return add_identity(series[0], zero), zero, zero, zero
 
 
-def link_vjp(memory: Any, y_bar: Matrix) -> Matrix:
-    """Matrix x with dL = Re tr(x dF) from the cotangent of the new link, phi(-ad F) = (c - (ad F) s / 2) s on y_bar.
+def even_parts_2(series: Any, f: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+    """SU(2): Q = -root^2 + |F> <F|."""
+    zero = zero_like(f)
+    s = root_squared(f)
+    r = remainder_2(series, s)[0]
+    return add_identity(series[0] - s * r, zero), zero, scale(r, f), zero
 
-    Needs the memory as :func:`fill_around` leaves it.
+
+def even_parts_3(series: Any, f: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+    """SU(3)."""
+    p, d = invariants_3(f)
+    r0, r1, r2 = remainder_3(series, p, d)[0]
+    e = second_direction(f)
+    zero = 0.0 * p
+    g = add(scale(cplx(zero, 6.0 * d * r2 - 2.0 * p * r1), f), scale(cplx(zero, 6.0 * r0 - 2.0 * p * r2), e))
+    g = add_identity(series[0] - 2.0 * p * r0 + 3.0 * d * r1 - (2.0 / 3.0) * p * p * r2, g)
+    half = 0.5 * r1
+    return g, e, sub(scale(r0, f), scale(half, e)), sub(scale(r2, e), scale(half, f))
+
+
+def even_parts_of_size(n: int) -> Callable[..., Any]:
+    """The form of :func:`even_parts` for N = n."""
+    return {1: even_parts_1, 2: even_parts_2, 3: even_parts_3}[n]
+
+
+def even_parts(series: Any, f: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+    """G, E, X, Y of the even function with these Taylor coefficients, N < 4."""
+    return even_parts_of_size(size(f))(series, f)
+
+
+even_parts.for_size = even_parts_of_size  # type: ignore[attr-defined]
+
+
+def even_closed(series: Any, f: Matrix, w: Matrix) -> Matrix:
+    """N < 4."""
+    g, e, x, y = even_parts(series, f)
+    z = add_scaled(project(mul(g, w)), -2.0 * re_trace_mul(f, w), x)
+    return add_scaled(z, -2.0 * re_trace_mul(e, w), y)
+
+
+def even_of_size(n: int) -> Callable[[Any, Matrix, Matrix], Matrix]:
+    """The form of :func:`even` for N = n."""
+    return even_closed if n <= 3 else even_series
+
+
+def even(series: Any, f: Matrix, w: Matrix) -> Matrix:
+    """The function with these Taylor coefficients of Q = (ad f)^2 on w, both in the algebra."""
+    return even_of_size(size(f))(series, f, w)
+
+
+even.for_size = even_of_size  # type: ignore[attr-defined]
+
+
+def commutator(f: Matrix, w: Matrix) -> Matrix:
+    """ad f on w, both in the algebra."""
+    return scale(2.0, project(mul(f, w)))
+
+
+def phi_transposed(f: Matrix, w: Matrix) -> tuple[Matrix, Matrix]:
+    """phi(-ad f) w and exp(-ad f) w = exp(-f) w exp(f)."""
+    turned = sub(even(EVEN_PHI, f, w), commutator(f, even(ODD_PHI, f, w)))
+    return turned, sub(w, commutator(f, turned))
+
+
+def inverse_phi(f: Matrix, w: Matrix) -> Matrix:
+    """phi(ad f)^-1 w = (t(Q) - ad f / 2) w; that of -f is the inverse of the transposed."""
+    return sub(even(BERNOULLI, f, w), project(mul(f, w)))
+
+
+def phi_determinant_1(memory: Any, f: Matrix) -> Number:
+    """U(1)."""
+    return 0.0 * imag(f[0]) + 1.0
+
+
+def phi_determinant_2(memory: Any, f: Matrix) -> Number:
+    """SU(2): two equal eigenvalues of s and one that is 1."""
+    s = root_squared(f)
+    x = 1.0 - s * remainder_2(SINHC, s)[0]
+    return x * x
+
+
+def phi_determinant_3(memory: Any, f: Matrix) -> Number:
+    """SU(3): the square of the norm of s as an element of the field extended by x."""
+    p, d = invariants_3(f)
+    r0, r1, r2 = remainder_3(SINHC, p, d)[0]
+    # times q = 3 x^2 - 4 p, plus 1
+    a, b, c = 1.0 + 3.0 * d * r1 - 4.0 * p * r0, 3.0 * d * r2 - p * r1, 3.0 * r0 - p * r2
+    e = a + p * c
+    norm = a * (e * e - b * (p * b + d * c)) - d * c * (b * e - c * (p * b + d * c)) + d * b * (b * b - c * e)
+    return norm * norm
+
+
+def phi_determinant_of_size(n: int) -> Callable[[Any, Matrix], Number]:
+    """The form of :func:`phi_determinant` for N = n."""
+    return {1: phi_determinant_1, 2: phi_determinant_2, 3: phi_determinant_3}.get(n, phi_determinant_series)
+
+
+def phi_determinant(memory: Any, f: Matrix) -> Number:
+    """det phi(ad f) = det s(Q), s(q) = sinh(sqrt(q) / 2) / (sqrt(q) / 2).  N > 3 uses all but the first two squares."""
+    return phi_determinant_of_size(size(f))(memory, f)
+
+
+phi_determinant.for_size = phi_determinant_of_size  # type: ignore[attr-defined]
+
+
+# ---- the reduced Jacobian t(Q) + N -----------------------------------------------------------------------------------
+def fill_reduced_closed(memory: Any, f: Matrix, w: Matrix) -> None:
+    """N < 4."""
+    g, e, x, y = even_parts(BERNOULLI, f)
+    symmetric_part(memory, 0, add(w, g))
+    add_dyads(memory, 0, x, f, y, e)
+
+
+def fill_reduced_of_size(n: int) -> Callable[[Any, Matrix, Matrix], None]:
+    """The form of :func:`fill_reduced` for N = n."""
+    return fill_reduced_closed if n <= 3 else fill_reduced_series
+
+
+def fill_reduced(memory: Any, f: Matrix, w: Matrix) -> None:
+    """``memory[0:]`` = t(Q) + the symmetric part of the map v -> P(v w)."""
+    fill_reduced_of_size(size(f))(memory, f, w)
+
+
+fill_reduced.for_size = fill_reduced_of_size  # type: ignore[attr-defined]
+
+
+def reduced_determinant_closed(memory: Any, f: Matrix, w: Matrix) -> Number:
+    """N < 4: without memory."""
+    g, e, x, y = even_parts(BERNOULLI, f)
+    return positive_determinant(x, f, y, e, add(w, g))
+
+
+def reduced_determinant_series(memory: Any, f: Matrix, w: Matrix) -> Number:
+    """Other N."""
+    fill_reduced_series(memory, f, w)
+    return determinant(memory, 0, f)
+
+
+def reduced_determinant_of_size(n: int) -> Callable[[Any, Matrix, Matrix], Number]:
+    """The form of :func:`reduced_determinant` for N = n."""
+    return reduced_determinant_closed if n <= 3 else reduced_determinant_series
+
+
+def reduced_determinant(memory: Any, f: Matrix, w: Matrix) -> Number:
+    """Determinant of what :func:`fill_reduced` writes."""
+    return reduced_determinant_of_size(size(f))(memory, f, w)
+
+
+reduced_determinant.for_size = reduced_determinant_of_size  # type: ignore[attr-defined]
+
+
+def reduced_vjp_1(memory: Any, log_det_bar: Number, w_bar: Matrix, f: Matrix) -> Matrix:
+    """U(1): t = 1."""
+    return zero_like(f)
+
+
+def reduced_vjp_2(memory: Any, log_det_bar: Number, w_bar: Matrix, f: Matrix) -> Matrix:
+    """SU(2): t(Q) = 1 - s r + r |F><F| with s = root^2, ds = -4 Re tr(F dF)."""
+    s = root_squared(f)
+    r, slope = remainder_2(BERNOULLI, s)
+    u = apply_to(memory, 0, 3, 1, f)
+    by_r = log_det_bar * -2.0 * re_trace_mul(f, u) - s * re_trace(w_bar)
+    by_s = by_r * slope - r * re_trace(w_bar)
+    return sub(scale(4.0 * (log_det_bar * r - by_s), f), scale(4.0 * log_det_bar * r, u))
+
+
+def reduced_vjp_3(memory: Any, log_det_bar: Number, w_bar: Matrix, f: Matrix) -> Matrix:
+    """SU(3): dP = -Re tr(F dF), dD = -Re tr(E dF), dE = P(-i (F dF + dF F))."""
+    p, d = invariants_3(f)
+    r, by_p, by_d = remainder_3(BERNOULLI, p, d)
+    e = second_direction(f)
+    u = apply_to(memory, 0, 8, 1, f)
+    v = apply_to(memory, 0, 8, 1, e)
+    # cotangents of the coefficients, through G and through the dyads
+    double = -2.0 * log_det_bar
+    b0, b1, b2 = re_trace(w_bar), im_trace_mul(w_bar, f), im_trace_mul(w_bar, e)
+    bar0 = double * re_trace_mul(f, u) - 2.0 * p * b0 - 6.0 * b2
+    bar1 = 3.0 * d * b0 + 2.0 * p * b1 - double * re_trace_mul(f, v)
+    bar2 = double * re_trace_mul(e, v) - (2.0 / 3.0) * p * p * b0 - 6.0 * d * b1 + 2.0 * p * b2
+    p_bar = 2.0 * (r[1] * b1 + r[2] * b2 - r[0] * b0) - (4.0 / 3.0) * p * r[2] * b0
+    p_bar = p_bar + by_p[0] * bar0 + by_p[1] * bar1 + by_p[2] * bar2
+    d_bar = 3.0 * r[1] * b0 - 6.0 * r[2] * b1 + by_d[0] * bar0 + by_d[1] * bar1 + by_d[2] * bar2
+    # those of F and E where they stand; log det s(Q) gives the last of each
+    zero = 0.0 * p
+    f_bar = add(scale(cplx(zero, 6.0 * d * r[2] - 2.0 * p * r[1]), w_bar), scale(double * 2.0 * r[0], u))
+    f_bar = sub(f_bar, scale(double * r[1], v))
+    f_bar = add_scaled(f_bar, log_det_bar * (6.0 * r[0] + 2.0 * p * r[2]) - p_bar, f)
+    f_bar = add_scaled(f_bar, -6.0 * log_det_bar * r[1] - d_bar, e)
+    e_bar = add(scale(cplx(zero, 6.0 * r[0] - 2.0 * p * r[2]), w_bar), scale(double * 2.0 * r[2], v))
+    e_bar = project(sub(e_bar, scale(double * r[1], u)))
+    m = mul(f, e_bar)
+    return add(f_bar, scale(cplx(zero, zero - 1.0), add(m, dag(m))))
+
+
+def reduced_vjp_n(memory: Any, log_det_bar: Number, w_bar: Matrix, f: Matrix) -> Matrix:
+    """Other N."""
+    return reduced_vjp_series(memory, f, log_det_bar)
+
+
+def reduced_vjp_of_size(n: int) -> Callable[[Any, Number, Matrix, Matrix], Matrix]:
+    """The form of :func:`reduced_vjp` for N = n."""
+    return {1: reduced_vjp_1, 2: reduced_vjp_2, 3: reduced_vjp_3}.get(n, reduced_vjp_n)
+
+
+def reduced_vjp(memory: Any, log_det_bar: Number, w_bar: Matrix, f: Matrix) -> Matrix:
+    """Matrix x with dL = Re tr(x dF) for L = log_det_bar (log det s(Q) + tr R t(Q)).
+
+    ``memory[0:]`` is the symmetric part of the inverse R of t(Q) + N, and ``w_bar`` the cotangent that this gives to W in
+    the symmetric part of v -> P(v W).
     """
-    n = size(y_bar)
-    dim = dimension(n)
-    count = powers(n)
-    square = dim * dim
-    c, s, ad = count * square, (count + 1) * square, (count + 4) * square
-    vectors = (2 * count + 7) * square + 4 * count
-    coordinates(memory, vectors, y_bar)
-    apply(memory, s, vectors, vectors + dim, y_bar)
-    apply(memory, s, vectors + dim, vectors + 2 * dim, y_bar)
-    apply(memory, ad, vectors + 2 * dim, vectors + 3 * dim, y_bar)
-    apply(memory, c, vectors + dim, vectors, y_bar)
-    for i in range(dim):
-        put(memory, vectors + i, get(memory, vectors + i) - 0.5 * get(memory, vectors + 3 * dim + i))
-    return scale(-2.0, combine(memory, vectors, y_bar))
+    return reduced_vjp_of_size(size(f))(memory, log_det_bar, w_bar, f)
 
 
-def inverse_transposed(memory: Any, x: Matrix) -> Matrix:
-    """J^-T x = (c + (ad F) s / 2) K^-T x, for an algebra element x at the old link: an algebra element at the new one.
+reduced_vjp.for_size = reduced_vjp_of_size  # type: ignore[attr-defined]
 
-    Needs the memory as :func:`fill_around` leaves it, but with K inverted.
+
+def inverse_jacobian(memory: Any, f: Matrix, x: Matrix) -> Matrix:
+    """J^-1 x: the displacement of the old link that moves the new one by x.
+
+    ``memory[0:]`` is the inverse of t(Q) + N.
     """
-    n = size(x)
-    dim = dimension(n)
-    count = powers(n)
-    square = dim * dim
-    k = (count + 3) * square
-    vectors = (2 * count + 7) * square + 4 * count
-    coordinates(memory, vectors, x)
-    for j in range(dim):
-        y = get(memory, k + j) * get(memory, vectors)
-        for i in range(1, dim):
-            y = y + get(memory, k + dim * i + j) * get(memory, vectors + i)
-        put(memory, vectors + dim + j, y)
-    half_turn(memory, 0.5, x)
-    return combine(memory, vectors, x)
+    return apply_to(memory, 0, dimension(size(x)), 1, inverse_phi(f, x))
 
 
-def inverse_jacobian(memory: Any, x: Matrix) -> Matrix:
-    """J^-1 x = K^-1 (c - (ad F) s / 2) x: the displacement of the old link that moves the new one by x.
-
-    Needs the memory as :func:`fill_around` leaves it, but with K inverted.
-    """
-    n = size(x)
-    dim = dimension(n)
-    count = powers(n)
-    square = dim * dim
-    vectors = (2 * count + 7) * square + 4 * count
-    coordinates(memory, vectors + dim, x)
-    half_turn(memory, -0.5, x)
-    apply(memory, (count + 3) * square, vectors, vectors + dim, x)
-    return combine(memory, vectors + dim, x)
-
-
-def half_turn(memory: Any, sign: float, like: Matrix) -> None:
-    """Vector 0 = (c + sign (ad F) s) applied to vector 1: exp(+-ad F / 2) for sign = +-1/2.  Uses all four vectors."""
-    n = size(like)
-    dim = dimension(n)
-    count = powers(n)
-    square = dim * dim
-    vectors = (2 * count + 7) * square + 4 * count
-    apply(memory, (count + 1) * square, vectors + dim, vectors + 2 * dim, like)
-    apply(memory, (count + 4) * square, vectors + 2 * dim, vectors + 3 * dim, like)
-    apply(memory, count * square, vectors + dim, vectors, like)
-    for i in range(dim):
-        put(memory, vectors + i, get(memory, vectors + i) + sign * get(memory, vectors + 3 * dim + i))
-
-
-def polynomials_vjp(memory: Any, f: Matrix, log_det_bar: Number) -> Matrix:
-    """Matrix x with dL = Re tr(x dF) for L = log_det_bar tr K^-1 (dc + ds H).
-
-    Needs the memory as :func:`fill_around` leaves it, but with K inverted; H and the spare places are used up, K too.
-    """
-    n = size(f)
-    dim = dimension(n)
-    count = powers(n)
-    square = dim * dim
-    h, k, ad = (count + 2) * square, (count + 3) * square, (count + 4) * square
-    spare, other, v = (count + 5) * square, (count + 6) * square, (count + 7) * square
-    table = (2 * count + 7) * square
-    bars = table + 2 * count
-    product(memory, h, k, spare, f)
-    symmetrise(memory, spare, 0.5 * log_det_bar, 1.0, f)
-    symmetrise(memory, k, 0.5 * log_det_bar, 1.0, f)
-    for m in range(count):
-        x = get(memory, k) * get(memory, m * square)
-        y = get(memory, spare) * get(memory, m * square)
-        for i in range(1, square):
-            q = get(memory, m * square + i)
-            x = x + get(memory, k + i) * q
-            y = y + get(memory, spare + i) * q
-        put(memory, bars + m, x)
-        put(memory, bars + count + m, y)
-    f_bar = coefficients_vjp(memory, bars, f)
-    # Q_bar = sum_k sum_{j < k} Q^j g_k Q^(k - 1 - j), g_k = c_k K_bar + s_k S_bar, by Horner from both sides
-    for m in range(count - 1, -1, -1):
-        for i in range(square):
-            x = get(memory, table + m) * get(memory, k + i)
-            put(memory, v + m * square + i, x + get(memory, table + count + m) * get(memory, spare + i))
-        if m < count - 1:
-            product(memory, v + (m + 1) * square, 0, other, f)
-            for i in range(square):
-                put(memory, v + m * square + i, get(memory, v + m * square + i) + get(memory, other + i))
-    for m in range(count - 2, -1, -1):
-        product(memory, 0, v + (m + 1) * square, other, f)
-        for i in range(square):
-            put(memory, v + m * square + i, get(memory, v + m * square + i) + get(memory, other + i))
-    # dQ = ad F d(ad F) + d(ad F) ad F
-    product(memory, v, ad, other, f)
-    symmetrise(memory, other, 0.0 * log_det_bar - 4.0, -1.0, f)
-    return add(f_bar, contract(memory, other, f))
+def inverse_transposed(memory: Any, f: Matrix, x: Matrix) -> Matrix:
+    """J^-T x for an algebra element x at the old link: an algebra element at the new one.  Memory as above."""
+    return inverse_phi(scale(-1.0, f), apply_to(memory, 0, 1, dimension(size(x)), x))

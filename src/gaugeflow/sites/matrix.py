@@ -137,6 +137,13 @@ def re_trace_mul(n: int) -> tuple[str, str]:
 
 
 @unrolled
+def im_trace_mul(n: int) -> tuple[str, str]:
+    """Im tr(a b)."""
+    terms = ((n * i + k, n * k + i) for i in range(n) for k in range(n))
+    return "a, b", _sum(f"(real(a[{p}])*imag(b[{q}]) + imag(a[{p}])*real(b[{q}]))" for p, q in terms)
+
+
+@unrolled
 def re_trace_mul_dag(n: int) -> tuple[str, str]:
     """Re tr(a b^dagger), the real scalar product of two matrices."""
     return "a, b", _sum(f"(real(a[{k}])*real(b[{k}]) + imag(a[{k}])*imag(b[{k}]))" for k in range(n * n))

@@ -2,37 +2,30 @@
 
 An active link U becomes ``exp(F) U`` with ``F = P(W)``, ``W = U A``, where A is a sum of open paths of frozen links.  With
 ``ad F`` the adjoint matrix of F, ``Q = (ad F)^2`` and ``H`` the symmetric part of the map ``w -> P(w W)``, the Jacobian in
-left coordinates has the determinant
+left coordinates is
 
-    det J = det( c(Q) + s(Q) H ),    c(q) = cosh(sqrt(q) / 2),    s(q) = sinh(sqrt(q) / 2) / (sqrt(q) / 2).
+    J = phi(ad F) (t(Q) + H),    phi(z) = (e^z - 1) / z,    t(q) = (sqrt(q) / 2) coth(sqrt(q) / 2),
 
-Both functions are polynomials in Q by Cayley-Hamilton, of degree 1 for SU(2) and 3 for SU(3); other N use the power
-series.  The derivation, also of the derivatives, is in ``docs/derivations/residual.md``.
+see :mod:`gaugeflow.sites.jacobian`.  Where the update is invertible, t(Q) + H is positive.  The derivation, also of the
+derivatives, is in ``docs/derivations/residual.md``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from gaugeflow.sites.adjoint import (
-    contract,
-    determinant,
-    dimension,
-    invert,
-    product,
-    symmetric_part,
-)
+from gaugeflow.sites.adjoint import contract_symmetric, positive_inverse
 from gaugeflow.sites.exponential import exp
 from gaugeflow.sites.jacobian import (
     COARSE,
     NEWTON,
-    fill_around,
+    fill_reduced,
     inverse_jacobian,
     inverse_transposed,
-    link_vjp,
-    polynomials_vjp,
-    powers,
-    symmetrise,
+    phi_determinant,
+    phi_transposed,
+    reduced_determinant,
+    reduced_vjp,
 )
 from gaugeflow.sites.matrix import (
     add,
@@ -51,18 +44,9 @@ from gaugeflow.sites.numbers import Matrix, Number, largest, real, sqrt
 
 
 # ---- the determinant -------------------------------------------------------------------------------------------------
-def fill(memory: Any, f: Matrix, w: Matrix) -> None:
-    """All of :func:`gaugeflow.sites.jacobian.fill_around`, with H the symmetric part of w -> P(w W)."""
-    n = size(w)
-    symmetric_part(memory, (powers(n) + 2) * dimension(n) * dimension(n), w)
-    fill_around(memory, f)
-
-
 def jacobian_determinant(memory: Any, f: Matrix, w: Matrix) -> Number:
     """Determinant of the update of one link in left coordinates."""
-    n = size(w)
-    fill(memory, f, w)
-    return determinant(memory, (powers(n) + 3) * dimension(n) * dimension(n), w)
+    return phi_determinant(memory, f) * reduced_determinant(memory, f, w)
 
 
 def tangent(w: Matrix, force: Matrix) -> Number:
@@ -102,45 +86,34 @@ def update_vjp(memory: Any, u: Matrix, a: Matrix, y_bar: Matrix, log_det_bar: Nu
     x_bar, a_bar
         Cotangent of u (algebra element, left coordinates) and the matrix with dL = Re tr(a_bar da).
     """
-    n = size(a)
-    count = powers(n)
-    square = dimension(n) * dimension(n)
-    s, k, spare = (count + 1) * square, (count + 3) * square, (count + 5) * square
     w = mul(u, a)
     f = project(w)
-    fill(memory, f, w)
-    f_bar = link_vjp(memory, y_bar)
-    # d log det = tr K^-1 (dc + ds H + s dH)
-    invert(memory, k, w)
-    product(memory, k, s, spare, w)
-    symmetrise(memory, spare, -log_det_bar, 1.0, w)
-    w_bar = contract(memory, spare, w)
-    if count > 0:
-        f_bar = add(f_bar, polynomials_vjp(memory, f, log_det_bar))
+    fill_reduced(memory, f, w)
+    positive_inverse(memory, 0, w)
+    w_bar = scale(-2.0 * log_det_bar, contract_symmetric(memory, 0, w))
+    by_f, by_u = phi_transposed(f, y_bar)
+    f_bar = add(scale(-2.0, by_f), reduced_vjp(memory, log_det_bar, w_bar, f))
     w_bar = add(w_bar, project(f_bar))
-    e = exp(f)
-    x_bar = sub(dag_mul(e, mul(y_bar, e)), scale(0.5, project(mul(w, w_bar))))
-    return x_bar, mul(w_bar, u)
+    return sub(by_u, scale(0.5, project(mul(w, w_bar)))), mul(w_bar, u)
 
 
 def update_score(memory: Any, u: Matrix, a: Matrix, score: Matrix) -> tuple[Matrix, Matrix]:
     """Gradient of the log-density after the update, from the one before.
 
-    With J the Jacobian of the active link, the new score is ``J^-T (score - grad log det)``, and
-    ``J^-T = exp(ad F / 2) K^-T``.
+    With J the Jacobian of the active link, the new score is ``J^-T (score - grad log det)``.
 
     Returns
     -------
     new_score, a_bar
         Algebra element at the new link; matrix whose pull-back to frozen links is to be *subtracted* from their score.
     """
-    n = size(a)
     one = 0.0 * real(u[0]) + 1.0
     gradient, _ = update_vjp(memory, u, a, scale(0.0, score), one)
     w = mul(u, a)
-    fill(memory, project(w), w)
-    invert(memory, (powers(n) + 3) * dimension(n) * dimension(n), w)
-    new_score = inverse_transposed(memory, sub(score, gradient))
+    f = project(w)
+    fill_reduced(memory, f, w)
+    positive_inverse(memory, 0, w)
+    new_score = inverse_transposed(memory, f, sub(score, gradient))
     _, a_bar = update_vjp(memory, u, a, new_score, one)
     return new_score, a_bar
 
@@ -163,7 +136,6 @@ def solve(memory: Any, y: Matrix, a: Matrix, tolerance: float, limit: int) -> tu
     limit
         Iterations of the fixed point at most.
     """
-    n = size(a)
     target = mul(y, a)
     f = project(target)
     change = re_trace_mul_dag(f, f)
@@ -182,9 +154,9 @@ def solve(memory: Any, y: Matrix, a: Matrix, tolerance: float, limit: int) -> tu
     while largest(change) > tolerance * tolerance and steps < NEWTON:
         w = mul(u, a)
         f = project(w)
-        fill(memory, f, w)
-        invert(memory, (powers(n) + 3) * dimension(n) * dimension(n), w)
-        d = inverse_jacobian(memory, project(mul_dag(y, update(u, f))))
+        fill_reduced(memory, f, w)
+        positive_inverse(memory, 0, w)
+        d = inverse_jacobian(memory, f, project(mul_dag(y, update(u, f))))
         change = re_trace_mul_dag(d, d)
         u = update(u, d)
         steps += 1

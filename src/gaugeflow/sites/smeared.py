@@ -2,13 +2,12 @@
 
 An active link U becomes ``exp(F) U`` with ``F = P(U A + U C U D) + R + U R' U^dagger``, where A, C, D are sums of open
 paths of frozen links and R, R' lie in the algebra.  With ``Y = U R' U^dagger`` the derivative of F along a left
-displacement w is ``M w = P(w (U A + U C U D) + U C w U D) + [w, Y]``, and the Jacobian in left coordinates has the
-determinant
+displacement w is ``M w = P(w (U A + U C U D) + U C w U D) + [w, Y]``, and the Jacobian in left coordinates is
 
-    det J = det( c(Q) + s(Q) N ),    N = M + ad F / 2 = sym + (U C . U D) + ad(R - Y) / 2
+    J = phi(ad F) (t(Q) + N),    N = M + ad F / 2 = sym + (U C . U D) + ad(R - Y) / 2
 
 where sym is the symmetric part of ``w -> P(w W)`` for all of ``W = U A + U C U D``, and (X . Z) is ``w -> P(X w Z)``.
-The polynomials are those of :mod:`gaugeflow.sites.jacobian`; the derivation is in ``docs/derivations/smeared.md``.
+phi and t are those of :mod:`gaugeflow.sites.jacobian`; the derivation is in ``docs/derivations/smeared.md``.
 """
 
 from __future__ import annotations
@@ -19,24 +18,23 @@ from gaugeflow.sites.adjoint import (
     adjoint_action,
     contract,
     contract_around,
+    contract_symmetric,
     determinant,
     dimension,
     invert,
-    product,
     sandwich,
-    symmetric_part,
+    symmetrise,
 )
 from gaugeflow.sites.exponential import exp
 from gaugeflow.sites.jacobian import (
     COARSE,
     NEWTON,
-    fill_around,
+    fill_reduced,
     inverse_jacobian,
     inverse_transposed,
-    link_vjp,
-    polynomials_vjp,
-    powers,
-    symmetrise,
+    phi_determinant,
+    phi_transposed,
+    reduced_vjp,
 )
 from gaugeflow.sites.matrix import (
     add,
@@ -125,28 +123,24 @@ def generator(u: Matrix, a: Matrix, c: Matrix, d: Matrix, r: Matrix, t: Matrix) 
 
 
 def fill_loops(memory: Any, f: Matrix, u: Matrix, a: Matrix, c: Matrix, d: Matrix, r: Matrix, t: Matrix) -> None:
-    """All of :func:`gaugeflow.sites.jacobian.fill_around`, with N in the place of H."""
-    n = size(u)
-    count = powers(n)
-    square = dimension(n) * dimension(n)
-    h, spare = (count + 2) * square, (count + 5) * square
+    """``memory[0:]`` = t(Q) + N."""
+    square = dimension(size(u)) * dimension(size(u))
     x = mul(u, c)
     z = mul(u, d)
-    symmetric_part(memory, h, add(mul(u, a), mul(x, z)))
-    sandwich(memory, h, x, z)
-    adjoint_action(memory, spare, scale(0.5, sub(r, mul_dag(mul(u, t), u))))
+    fill_reduced(memory, f, add(mul(u, a), mul(x, z)))
+    sandwich(memory, 0, x, z)
+    adjoint_action(memory, square, scale(0.5, sub(r, mul_dag(mul(u, t), u))))
     for i in range(square):
-        put(memory, h + i, get(memory, h + i) + get(memory, spare + i))
-    fill_around(memory, f)
+        put(memory, i, get(memory, i) + get(memory, square + i))
 
 
 def loops_determinant(
     memory: Any, f: Matrix, u: Matrix, a: Matrix, c: Matrix, d: Matrix, r: Matrix, t: Matrix
 ) -> Number:
     """Determinant of the update of one link in left coordinates."""
-    n = size(u)
+    phi = phi_determinant(memory, f)
     fill_loops(memory, f, u, a, c, d, r, t)
-    return determinant(memory, (powers(n) + 3) * dimension(n) * dimension(n), u)
+    return phi * determinant(memory, 0, u)
 
 
 def loops_tangent(u: Matrix, a: Matrix, c: Matrix, d: Matrix, r: Matrix, t: Matrix, force: Matrix) -> Number:
@@ -206,40 +200,33 @@ def loops_vjp(
     x_bar, a_bar, c_bar, d_bar, r_bar, t_bar
         Cotangent of u (algebra element, left coordinates), then matrices with dL = Re tr(a_bar da) and so on.
     """
-    n = size(u)
-    dim = dimension(n)
-    count = powers(n)
+    dim = dimension(size(u))
     square = dim * dim
-    s, k, spare, other = (count + 1) * square, (count + 3) * square, (count + 5) * square, (count + 6) * square
     f = generator(u, a, c, d, r, t)
     fill_loops(memory, f, u, a, c, d, r, t)
-    f_bar = link_vjp(memory, y_bar)
-    # d log det = tr K^-1 (dc + ds N + s dN); E = K^-1 s
+    invert(memory, 0, u)
     x = mul(u, c)
     z = mul(u, d)
     y = mul_dag(mul(u, t), u)
-    invert(memory, k, u)
-    product(memory, k, s, spare, u)
-    x_bar = scale(-2.0 * log_det_bar, contract_around(memory, spare, dim, 1, z))
-    z_bar = scale(-2.0 * log_det_bar, contract_around(memory, spare, 1, dim, x))
+    x_bar = scale(-2.0 * log_det_bar, contract_around(memory, 0, dim, 1, z))
+    z_bar = scale(-2.0 * log_det_bar, contract_around(memory, 0, 1, dim, x))
     for i in range(square):
-        put(memory, other + i, get(memory, spare + i))
-    symmetrise(memory, other, -log_det_bar, -1.0, u)
-    turn = project(contract(memory, other, u))
-    symmetrise(memory, spare, -log_det_bar, 1.0, u)
-    w_bar = contract(memory, spare, u)
-    if count > 0:
-        f_bar = add(f_bar, polynomials_vjp(memory, f, log_det_bar))
+        put(memory, square + i, get(memory, i))
+    symmetrise(memory, square, -log_det_bar, -1.0, u)
+    turn = project(contract(memory, square, u))
+    symmetrise(memory, 0, 0.0 * log_det_bar + 0.5, 1.0, u)
+    w_bar = scale(-2.0 * log_det_bar, contract_symmetric(memory, 0, u))
+    by_f, by_u = phi_transposed(f, y_bar)
+    f_bar = add(scale(-2.0, by_f), reduced_vjp(memory, log_det_bar, w_bar, f))
     # F = P(U A + X Z) + R + Y
     f_bar = project(f_bar)
     w_bar = add(w_bar, f_bar)
     x_bar = add(x_bar, mul(z, w_bar))
     z_bar = add(z_bar, mul(w_bar, x))
     turned_bar = sub(f_bar, turn)
-    e = exp(f)
     own = add(mul(mul(u, a), w_bar), add(mul(x, x_bar), mul(z, z_bar)))
     own = add(own, sub(mul(y, turned_bar), mul(turned_bar, y)))
-    u_bar = sub(dag_mul(e, mul(y_bar, e)), scale(0.5, project(own)))
+    u_bar = sub(by_u, scale(0.5, project(own)))
     t_bar = mul(dag_mul(u, turned_bar), u)
     return u_bar, mul(w_bar, u), mul(x_bar, u), mul(z_bar, u), add(f_bar, turn), t_bar
 
@@ -257,12 +244,12 @@ def loops_score(
         Algebra element at the new link; matrices whose pull-back to frozen links is to be *subtracted* from their
         score.
     """
-    n = size(u)
     one = 0.0 * real(u[0]) + 1.0
     gradient = loops_vjp(memory, u, a, c, d, r, t, scale(0.0, score), one)[0]
-    fill_loops(memory, generator(u, a, c, d, r, t), u, a, c, d, r, t)
-    invert(memory, (powers(n) + 3) * dimension(n) * dimension(n), u)
-    new_score = inverse_transposed(memory, sub(score, gradient))
+    f = generator(u, a, c, d, r, t)
+    fill_loops(memory, f, u, a, c, d, r, t)
+    invert(memory, 0, u)
+    new_score = inverse_transposed(memory, f, sub(score, gradient))
     _, a_bar, c_bar, d_bar, r_bar, t_bar = loops_vjp(memory, u, a, c, d, r, t, new_score, one)
     return new_score, a_bar, c_bar, d_bar, r_bar, t_bar
 
@@ -280,7 +267,6 @@ def solve_loops(
 ) -> tuple[Matrix, Number]:
     """The link u whose update is v, and the square of its last change: :func:`gaugeflow.sites.residual.solve` with the
     iteration ``F <- F(exp(-F) v)``."""
-    n = size(v)
     f = generator(v, a, c, d, r, t)
     change = re_trace_mul_dag(f, f)
     gap = 1.0 - step_bound(a, c, d, t)
@@ -298,8 +284,8 @@ def solve_loops(
     while largest(change) > tolerance * tolerance and steps < NEWTON:
         f = generator(u, a, c, d, r, t)
         fill_loops(memory, f, u, a, c, d, r, t)
-        invert(memory, (powers(n) + 3) * dimension(n) * dimension(n), u)
-        e = inverse_jacobian(memory, project(mul_dag(v, mul(exp(f), u))))
+        invert(memory, 0, u)
+        e = inverse_jacobian(memory, f, project(mul_dag(v, mul(exp(f), u))))
         change = re_trace_mul_dag(e, e)
         u = mul(exp(e), u)
         steps += 1
