@@ -31,6 +31,7 @@ _CALLED = {
     "inverse_jacobian",
     "inverse_transposed",
     "loops_vjp",
+    "reduced_inverse",
     "reduced_vjp",
     "su2_cosine",
     "symmetrise",

@@ -35,6 +35,7 @@ _CALLED = {
     "loops_determinant",
     "loops_score",
     "loops_vjp",
+    "reduced_inverse",
     "reduced_vjp",
     "symmetrise",
     "update_vjp",

@@ -221,7 +221,9 @@ def determinant(n: int) -> tuple[str, list[str]]:
     return "memory, at, like", [*lines, "return det"]
 
 
-def _invert_lines(n: int) -> tuple[str, list[str]]:
+@generated
+def invert(n: int) -> tuple[str, list[str]]:
+    """Inverse in place of the matrix at ``memory[at:]``, Gauss-Jordan without pivoting."""
     dim = dimension(n)
     return "memory, at, like", [
         f"for k in range({dim}):",
@@ -239,12 +241,6 @@ def _invert_lines(n: int) -> tuple[str, list[str]]:
         f"                    put(memory, at + {dim}*i + j, x)",
         f"            put(memory, at + {dim}*i + k, -(f*p))",
     ]
-
-
-@generated
-def invert(n: int) -> tuple[str, list[str]]:
-    """Inverse in place of the matrix at ``memory[at:]``, Gauss-Jordan without pivoting."""
-    return _invert_lines(n)
 
 
 def _coordinate_lines(n: int, symbol: str, name: str) -> list[str]:
@@ -279,16 +275,22 @@ def apply_to(n: int) -> tuple[str, list[str]]:
     return "memory, at, rows, columns, x", [*lines, *_combined_lines(n)]
 
 
-@generated
-def positive_determinant(n: int) -> tuple[str, list[str]]:
-    """Determinant of the symmetric part of v -> P(v w) plus x f^T + y e^T, symmetric and positive, in coordinates."""
+def _upper_lines(n: int) -> list[str]:
+    """Source text of the upper triangle m0_0, m0_1, ... of the symmetric part of v -> P(v w) plus x f^T + y e^T."""
     dim, products = dimension(n), _products(n)
     lines = [line for name in "xfye" for line in _coordinate_lines(n, name + "_", name)]
     for a in range(dim):
         for b in range(a, dim):
             z = [[-(products[a][b][i][j] + products[b][a][i][j]) for j in range(n)] for i in range(n)]
             lines.append(f"m{a}_{b} = {_real_trace(z, n, 'w')} + x_{a}*f_{b} + y_{a}*e_{b}")
-    lines.append("det = m0_0")
+    return lines
+
+
+@generated
+def positive_determinant(n: int) -> tuple[str, list[str]]:
+    """Determinant of the symmetric part of v -> P(v w) plus x f^T + y e^T, symmetric and positive, in coordinates."""
+    dim = dimension(n)
+    lines = [*_upper_lines(n), "det = m0_0"]
     for k in range(dim - 1):
         lines.append(f"p = 1.0/m{k}_{k}")
         for i in range(k + 1, dim):
@@ -300,16 +302,14 @@ def positive_determinant(n: int) -> tuple[str, list[str]]:
 
 @generated
 def positive_inverse(n: int) -> tuple[str, list[str]]:
-    """Inverse in place of the symmetric positive matrix at ``memory[at:]``, whose upper triangle is read."""
-    if n > 3:
-        return _invert_lines(n)
+    """``memory[at:]`` = inverse of the matrix of :func:`positive_determinant`, by sweeps over its upper triangle."""
     dim = dimension(n)
     upper = [(i, j) for i in range(dim) for j in range(i, dim)]
 
     def entry(i: int, j: int) -> str:
         return f"m{min(i, j)}_{max(i, j)}"
 
-    lines = [f"{entry(i, j)} = get(memory, at + {dim * i + j})" for i, j in upper]
+    lines = _upper_lines(n)
     for k in range(dim):
         others = [i for i in range(dim) if i != k]
         lines.append(f"p = 1.0/{entry(k, k)}")
@@ -321,7 +321,7 @@ def positive_inverse(n: int) -> tuple[str, list[str]]:
         lines.append(f"put(memory, at + {dim * i + j}, -{entry(i, j)})")
         if i != j:
             lines.append(f"put(memory, at + {dim * j + i}, -{entry(i, j)})")
-    return "memory, at, like", lines
+    return "memory, at, x, f, y, e, w", lines
 
 
 def symmetrise(memory: Any, at: int, factor: Number, sign: float, like: Matrix) -> None:

@@ -24,7 +24,9 @@ from gaugeflow.sites.adjoint import (
     apply_to,
     determinant,
     dimension,
+    invert,
     positive_determinant,
+    positive_inverse,
     symmetric_part,
 )
 from gaugeflow.sites.matrix import (
@@ -294,11 +296,36 @@ def reduced_determinant_of_size(n: int) -> Callable[[Any, Matrix, Matrix], Numbe
 
 
 def reduced_determinant(memory: Any, f: Matrix, w: Matrix) -> Number:
-    """Determinant of what :func:`fill_reduced` writes."""
+    """Determinant of what :func:`fill_reduced` writes, where that is positive."""
     return reduced_determinant_of_size(size(f))(memory, f, w)
 
 
 reduced_determinant.for_size = reduced_determinant_of_size  # type: ignore[attr-defined]
+
+
+def reduced_inverse_closed(memory: Any, f: Matrix, w: Matrix) -> None:
+    """N < 4."""
+    g, e, x, y = even_parts(BERNOULLI, f)
+    positive_inverse(memory, 0, x, f, y, e, add(w, g))
+
+
+def reduced_inverse_series(memory: Any, f: Matrix, w: Matrix) -> None:
+    """Other N."""
+    fill_reduced_series(memory, f, w)
+    invert(memory, 0, f)
+
+
+def reduced_inverse_of_size(n: int) -> Callable[[Any, Matrix, Matrix], None]:
+    """The form of :func:`reduced_inverse` for N = n."""
+    return reduced_inverse_closed if n <= 3 else reduced_inverse_series
+
+
+def reduced_inverse(memory: Any, f: Matrix, w: Matrix) -> None:
+    """``memory[0:]`` = inverse of what :func:`fill_reduced` writes, where that is positive."""
+    reduced_inverse_of_size(size(f))(memory, f, w)
+
+
+reduced_inverse.for_size = reduced_inverse_of_size  # type: ignore[attr-defined]
 
 
 def reduced_vjp_1(memory: Any, log_det_bar: Number, w_bar: Matrix, f: Matrix) -> Matrix:

@@ -14,17 +14,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from gaugeflow.sites.adjoint import contract_symmetric, positive_inverse
+from gaugeflow.sites.adjoint import contract_symmetric
 from gaugeflow.sites.exponential import exp
 from gaugeflow.sites.jacobian import (
     COARSE,
     NEWTON,
-    fill_reduced,
     inverse_jacobian,
     inverse_transposed,
     phi_determinant,
     phi_transposed,
     reduced_determinant,
+    reduced_inverse,
     reduced_vjp,
 )
 from gaugeflow.sites.matrix import (
@@ -88,8 +88,7 @@ def update_vjp(memory: Any, u: Matrix, a: Matrix, y_bar: Matrix, log_det_bar: Nu
     """
     w = mul(u, a)
     f = project(w)
-    fill_reduced(memory, f, w)
-    positive_inverse(memory, 0, w)
+    reduced_inverse(memory, f, w)
     w_bar = scale(-2.0 * log_det_bar, contract_symmetric(memory, 0, w))
     by_f, by_u = phi_transposed(f, y_bar)
     f_bar = add(scale(-2.0, by_f), reduced_vjp(memory, log_det_bar, w_bar, f))
@@ -111,8 +110,7 @@ def update_score(memory: Any, u: Matrix, a: Matrix, score: Matrix) -> tuple[Matr
     gradient, _ = update_vjp(memory, u, a, scale(0.0, score), one)
     w = mul(u, a)
     f = project(w)
-    fill_reduced(memory, f, w)
-    positive_inverse(memory, 0, w)
+    reduced_inverse(memory, f, w)
     new_score = inverse_transposed(memory, f, sub(score, gradient))
     _, a_bar = update_vjp(memory, u, a, new_score, one)
     return new_score, a_bar
@@ -154,8 +152,7 @@ def solve(memory: Any, y: Matrix, a: Matrix, tolerance: float, limit: int) -> tu
     while largest(change) > tolerance * tolerance and steps < NEWTON:
         w = mul(u, a)
         f = project(w)
-        fill_reduced(memory, f, w)
-        positive_inverse(memory, 0, w)
+        reduced_inverse(memory, f, w)
         d = inverse_jacobian(memory, f, project(mul_dag(y, update(u, f))))
         change = re_trace_mul_dag(d, d)
         u = update(u, d)
