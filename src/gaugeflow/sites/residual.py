@@ -90,9 +90,9 @@ def update_vjp(memory: Any, u: Matrix, a: Matrix, y_bar: Matrix, log_det_bar: Nu
     f = project(w)
     reduced_inverse(memory, f, w)
     w_bar = scale(-2.0 * log_det_bar, contract_symmetric(memory, 0, w))
+    f_bar = reduced_vjp(memory, log_det_bar, w_bar, f)
     by_f, by_u = phi_transposed(f, y_bar)
-    f_bar = add(scale(-2.0, by_f), reduced_vjp(memory, log_det_bar, w_bar, f))
-    w_bar = add(w_bar, project(f_bar))
+    w_bar = add(w_bar, sub(project(f_bar), scale(2.0, by_f)))
     return sub(by_u, scale(0.5, project(mul(w, w_bar)))), mul(w_bar, u)
 
 

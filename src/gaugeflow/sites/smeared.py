@@ -216,8 +216,9 @@ def loops_vjp(
     turn = project(contract(memory, square, u))
     symmetrise(memory, 0, 0.0 * log_det_bar + 0.5, 1.0, u)
     w_bar = scale(-2.0 * log_det_bar, contract_symmetric(memory, 0, u))
+    f_bar = reduced_vjp(memory, log_det_bar, w_bar, f)
     by_f, by_u = phi_transposed(f, y_bar)
-    f_bar = add(scale(-2.0, by_f), reduced_vjp(memory, log_det_bar, w_bar, f))
+    f_bar = sub(f_bar, scale(2.0, by_f))
     # F = P(U A + X Z) + R + Y
     f_bar = project(f_bar)
     w_bar = add(w_bar, f_bar)
