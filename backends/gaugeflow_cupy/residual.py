@@ -1,4 +1,4 @@
-"""GPU drivers of :mod:`gaugeflow.kernels.residual`: a thread for each active link; Jacobians use its local memory."""
+"""GPU drivers of :mod:`gaugeflow.kernels.residual`: a thread for each active link."""
 
 from __future__ import annotations
 

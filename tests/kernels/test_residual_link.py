@@ -1,6 +1,6 @@
 """The update of one link: determinant, VJP, inverse and score against brute force, at steps of order one.
 
-Small steps hide terms: the derivative of the coefficients of c(Q) and s(Q) is below 1e-10 at |F| = 0.05.
+Small steps hide terms of high order in F.
 """
 
 import numpy as np
