@@ -101,11 +101,18 @@ def remainder_2(series: Any, s: Number) -> tuple[Number, Number]:
     return r, slope
 
 
-def remainder_3(series: Any, p: Number, d: Number) -> tuple[Any, Any, Any]:
-    """sum_k series[k] q^(k - 1) without its first term, for q = 3 x^2 - 4 p modulo x^3 - p x - d.
+def remainder_3(series: Any, p: Number, d: Number) -> tuple[Number, Number, Number]:
+    """sum_k series[k] q^(k - 1) without its first term, for q = 3 x^2 - 4 p modulo x^3 - p x - d: coefficients of 1, x, x^2."""
+    r0, r1, r2 = p * 0.0 + series[len(series) - 1], p * 0.0, p * 0.0
+    three = 3.0 * d
+    four = 4.0 * p
+    for k in range(len(series) - 2, 0, -1):
+        r0, r1, r2 = series[k] + three * r1 - four * r0, three * r2 - p * r1, 3.0 * r0 - p * r2
+    return r0, r1, r2
 
-    Returns the coefficients of 1, x, x^2, their derivatives with respect to p, and those with respect to d.
-    """
+
+def remainder_slopes_3(series: Any, p: Number, d: Number) -> tuple[Any, Any, Any]:
+    """The coefficients of :func:`remainder_3`, their derivatives with respect to p, and those with respect to d."""
     z = p * 0.0
     r0, r1, r2 = z + series[len(series) - 1], z, z
     p0, p1, p2 = z, z, z
@@ -163,7 +170,7 @@ def even_parts_2(series: Any, f: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix
 def even_parts_3(series: Any, f: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix]:
     """SU(3)."""
     p, d = invariants_3(f)
-    r0, r1, r2 = remainder_3(series, p, d)[0]
+    r0, r1, r2 = remainder_3(series, p, d)
     e = second_direction(f)
     zero = 0.0 * p
     g = add(scale(cplx(zero, 6.0 * d * r2 - 2.0 * p * r1), f), scale(cplx(zero, 6.0 * r0 - 2.0 * p * r2), e))
@@ -236,7 +243,7 @@ def phi_determinant_2(memory: Any, f: Matrix) -> Number:
 def phi_determinant_3(memory: Any, f: Matrix) -> Number:
     """SU(3): the square of the norm of s as an element of the field extended by x."""
     p, d = invariants_3(f)
-    r0, r1, r2 = remainder_3(SINHC, p, d)[0]
+    r0, r1, r2 = remainder_3(SINHC, p, d)
     # times q = 3 x^2 - 4 p, plus 1
     a, b, c = 1.0 + 3.0 * d * r1 - 4.0 * p * r0, 3.0 * d * r2 - p * r1, 3.0 * r0 - p * r2
     e = a + p * c
@@ -346,7 +353,7 @@ def reduced_vjp_2(memory: Any, log_det_bar: Number, w_bar: Matrix, f: Matrix) ->
 def reduced_vjp_3(memory: Any, log_det_bar: Number, w_bar: Matrix, f: Matrix) -> Matrix:
     """SU(3): dP = -Re tr(F dF), dD = -Re tr(E dF), dE = P(-i (F dF + dF F))."""
     p, d = invariants_3(f)
-    r, by_p, by_d = remainder_3(BERNOULLI, p, d)
+    r, by_p, by_d = remainder_slopes_3(BERNOULLI, p, d)
     e = second_direction(f)
     u = apply_to(memory, 0, 8, 1, f)
     v = apply_to(memory, 0, 8, 1, e)
