@@ -78,8 +78,8 @@ def root_squared(f: Matrix) -> Number:
     return 4.0 * (a * a + real(f[1]) * real(f[1]) + imag(f[1]) * imag(f[1]))
 
 
-def invariants_3(f: Matrix) -> tuple[Number, Number]:
-    """Half the sum of squares P and the product D of the eigenvalues of -i f for SU(3)."""
+def invariants_3(f: Matrix) -> tuple[Number, Number, Matrix]:
+    """Half the sum of squares P and the product D of the eigenvalues of -i f for SU(3), and E = P(-i f^2)."""
     a = imag(f[0])
     b = imag(f[4])
     c = imag(f[8])
@@ -88,7 +88,24 @@ def invariants_3(f: Matrix) -> tuple[Number, Number]:
     nw = real(f[5]) * real(f[5]) + imag(f[5]) * imag(f[5])
     uw = f[1] * f[5]
     triple = imag(f[2]) * real(uw) - real(f[2]) * imag(uw)
-    return 0.5 * (a * a + b * b + c * c) + nu + nv + nw, a * b * c - a * nw - b * nv - c * nu - 2.0 * triple
+    p = 0.5 * (a * a + b * b + c * c) + nu + nv + nw
+    d = a * b * c - a * nw - b * nv - c * nu - 2.0 * triple
+    u = times_i(f[2] * conj(f[5])) - c * f[1]
+    v = -times_i(uw) - b * f[2]
+    w = times_i(conj(f[1]) * f[2]) - a * f[5]
+    mean = (2.0 / 3.0) * p
+    e = (
+        cplx(0.0 * a, a * a + nu + nv - mean),
+        u,
+        v,
+        -conj(u),
+        cplx(0.0 * a, b * b + nu + nw - mean),
+        w,
+        -conj(v),
+        -conj(w),
+        cplx(0.0 * a, c * c + nv + nw - mean),
+    )
+    return p, d, e
 
 
 def remainder_2(series: Any, s: Number) -> tuple[Number, Number]:
@@ -126,32 +143,6 @@ def remainder_slopes_3(series: Any, p: Number, d: Number) -> tuple[Any, Any, Any
     return (r0, r1, r2), (p0, p1, p2), (d0, d1, d2)
 
 
-def second_direction(f: Matrix) -> Matrix:
-    """E = P(-i F^2) for SU(3)."""
-    a = imag(f[0])
-    b = imag(f[4])
-    c = imag(f[8])
-    nu = real(f[1]) * real(f[1]) + imag(f[1]) * imag(f[1])
-    nv = real(f[2]) * real(f[2]) + imag(f[2]) * imag(f[2])
-    nw = real(f[5]) * real(f[5]) + imag(f[5]) * imag(f[5])
-    mean = (1.0 / 3.0) * (a * a + b * b + c * c) + (2.0 / 3.0) * (nu + nv + nw)
-    u = times_i(f[2] * conj(f[5])) - c * f[1]
-    v = -times_i(f[1] * f[5]) - b * f[2]
-    w = times_i(conj(f[1]) * f[2]) - a * f[5]
-    zero = 0.0 * a
-    return (
-        cplx(zero, a * a + nu + nv - mean),
-        u,
-        v,
-        -conj(u),
-        cplx(zero, b * b + nu + nw - mean),
-        w,
-        -conj(v),
-        -conj(w),
-        cplx(zero, c * c + nv + nw - mean),
-    )
-
-
 # ---- even functions of ad F ------------------------------------------------------------------------------------------
 def even_parts_1(series: Any, f: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix]:
     """U(1): Q = 0."""
@@ -169,9 +160,8 @@ def even_parts_2(series: Any, f: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix
 
 def even_parts_3(series: Any, f: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix]:
     """SU(3)."""
-    p, d = invariants_3(f)
+    p, d, e = invariants_3(f)
     r0, r1, r2 = remainder_3(series, p, d)
-    e = second_direction(f)
     zero = 0.0 * p
     g = add(scale(cplx(zero, 6.0 * d * r2 - 2.0 * p * r1), f), scale(cplx(zero, 6.0 * r0 - 2.0 * p * r2), e))
     g = add_identity(series[0] - 2.0 * p * r0 + 3.0 * d * r1 - (2.0 / 3.0) * p * p * r2, g)
@@ -242,7 +232,7 @@ def phi_determinant_2(memory: Any, f: Matrix) -> Number:
 
 def phi_determinant_3(memory: Any, f: Matrix) -> Number:
     """SU(3): the square of the norm of s as an element of the field extended by x."""
-    p, d = invariants_3(f)
+    p, d, _ = invariants_3(f)
     r0, r1, r2 = remainder_3(SINHC, p, d)
     # times q = 3 x^2 - 4 p, plus 1
     a, b, c = 1.0 + 3.0 * d * r1 - 4.0 * p * r0, 3.0 * d * r2 - p * r1, 3.0 * r0 - p * r2
@@ -352,9 +342,8 @@ def reduced_vjp_2(memory: Any, log_det_bar: Number, w_bar: Matrix, f: Matrix) ->
 
 def reduced_vjp_3(memory: Any, log_det_bar: Number, w_bar: Matrix, f: Matrix) -> Matrix:
     """SU(3): dP = -Re tr(F dF), dD = -Re tr(E dF), dE = P(-i (F dF + dF F))."""
-    p, d = invariants_3(f)
+    p, d, e = invariants_3(f)
     r, by_p, by_d = remainder_slopes_3(BERNOULLI, p, d)
-    e = second_direction(f)
     u = apply_to(memory, 0, 8, 1, f)
     v = apply_to(memory, 0, 8, 1, e)
     # cotangents of the coefficients, through G and through the dyads
