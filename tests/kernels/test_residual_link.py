@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from gaugeflow.sites import jacobian, matrix, residual
+from gaugeflow.sites import jacobian, matrix, residual, series
 from gaugeflow.sites.adjoint import generators
 
 SIZES = [1, 2, 3, 4]
@@ -55,6 +55,35 @@ class Link:
 
 def difference(function, step):
     return sum(c * (function(k * step) - function(-k * step)) for k, c in ((1, 45), (2, -9), (3, 1))) / (60 * step)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize(("root", "tolerance"), [(0.0, 1e-14), (0.1, 1e-14), (1.0, 1e-14), (2.5, 1e-14), (3.0, 1e-11)])
+def test_functions_of_the_adjoint_action(n, root, tolerance):
+    """Against the eigenvalues of ad F, for a given largest difference of those of -iF."""
+    link = Link(n, 6)
+    f = link.project(link.matrix())
+    eigenvalues = np.linalg.eigvalsh(-1j * f)
+    f *= root / (eigenvalues[-1] - eigenvalues[0])
+
+    def coordinates(m):
+        return -2.0 * np.einsum("aij,ji->a", link.basis, m).real
+
+    def applied(function, limit):
+        values, vectors = np.linalg.eigh(-1j * np.array([coordinates(f @ t - t @ f) for t in link.basis]).T)
+        z = 1j * np.where(np.abs(values) > 1e-6, values, 1.0)
+        diagonal = np.where(np.abs(values) > 1e-6, function(z), limit)
+        return ((vectors * diagonal) @ vectors.conj().T).real
+
+    w = link.project(link.matrix())
+    arguments = link.numbers(f), link.numbers(w)
+    found = (jacobian.even(series.BERNOULLI, *arguments), *jacobian.phi_transposed(*arguments))
+    phi = applied(lambda z: (1.0 - np.exp(-z)) / z, 1.0)
+    expected = (applied(lambda z: 0.5 * z / np.tanh(0.5 * z), 1.0), phi, applied(lambda z: np.exp(-z), 1.0))
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_allclose(coordinates(link.array(x)), y @ coordinates(w), atol=tolerance * np.linalg.norm(w))
+    det = jacobian.phi_determinant(link.memory(), link.numbers(f))[0]
+    assert det == pytest.approx(np.linalg.det(phi), abs=1e-14)
 
 
 @pytest.mark.parametrize("n", SIZES)

@@ -6,7 +6,7 @@ left coordinates is
 
     J = phi(ad F) (t(Q) + H),    phi(z) = (e^z - 1) / z,    t(q) = (sqrt(q) / 2) coth(sqrt(q) / 2),
 
-see :mod:`gaugeflow.sites.jacobian`.  Where the update is invertible, t(Q) + H is positive.  The derivation, also of the
+see :mod:`gaugeflow.sites.jacobian`.  Where the norm of A is below 1, t(Q) + H is positive.  The derivation, also of the
 derivatives, is in ``docs/derivations/residual.md``.
 """
 
