@@ -26,17 +26,20 @@ RANK = {
     "kernels": 3,
     "random": 4,
     "groups": 4,
-    "actions": 5,
-    "nn": 5,
-    "flows": 6,
-    "priors": 6,
-    "samplers": 7,
-    "training": 7,
-    "check": 7,
-    "ensembles": 8,
-    "systems": 9,
-    "bench": 9,
-    "cli": 10,
+    "operators": 5,
+    "solvers": 6,
+    "determinants": 7,
+    "actions": 8,
+    "nn": 8,
+    "flows": 9,
+    "priors": 9,
+    "samplers": 10,
+    "training": 10,
+    "check": 10,
+    "ensembles": 11,
+    "systems": 12,
+    "bench": 12,
+    "cli": 13,
 }
 # These stand apart: they may import what is listed, and only systems, ensembles, training and cli import them.
 APART = {
@@ -44,6 +47,7 @@ APART = {
     "plots": {"analysis"},
     "io": {"typing", "errors", "lattice"},
     "observables": {"typing", "errors", "lattice", "backend", "sites", "kernels", "groups"},
+    "hadrons": {"typing", "errors", "lattice", "backend", "sites", "kernels", "random", "groups", "operators", "solvers"},
 }
 USERS_OF_APART = {"systems", "ensembles", "training", "cli"}
 NUMPY = {"analysis", "io", "random", "systems", "cli", "bench", "lattice", "plots", "ensembles", "training"}

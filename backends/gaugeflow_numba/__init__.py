@@ -8,7 +8,20 @@ from functools import cache
 
 class _Backend:
     name = "numba"
-    _modules = ("gauge", "scalar", "residual", "smear", "smeared", "loops", "random", "heatbath", "network")
+    _modules = (
+        "gauge",
+        "scalar",
+        "residual",
+        "smear",
+        "smeared",
+        "loops",
+        "random",
+        "heatbath",
+        "network",
+        "dirac",
+        "clover_term",
+        "fermions",
+    )
 
     def accepts(self, array):
         return type(array).__module__.partition(".")[0] == "numpy"

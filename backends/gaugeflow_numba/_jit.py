@@ -165,7 +165,7 @@ def teach(function, inlined=True):
         n = round(args[-1].count ** 0.5)
         chosen = for_size(n)
         names = ", ".join(f"a{i}" for i in range(len(args)))
-        scope = {"chosen": _known(chosen, inlined)}
+        scope = {"chosen": known(chosen, inlined)}
         exec(f"def call({names}):\n    return chosen({names})\n", scope)
         return scope["call"]
 
@@ -173,5 +173,6 @@ def teach(function, inlined=True):
 
 
 @cache
-def _known(function, inlined):
+def known(function, inlined=True):
+    """A Python function that kernels may call."""
     return register_jitable(forceinline=True)(function) if inlined else register_jitable(function)

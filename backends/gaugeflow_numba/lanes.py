@@ -26,19 +26,28 @@ LINE = 64
 
 
 class Lanes:
-    """Width w, matrix size n, precision (32 or 64 bits) and mode of reading of a kernel's numbers."""
+    """Width w, matrix size n, precision (32 or 64 bits) and mode of reading of a kernel's numbers.
 
-    def __init__(self, w, n, bits, mode):
-        self.w, self.n, self.bits, self.mode = w, n, bits, mode
+    ``count`` is the number of entries of what lies at a site: n^2 for matrices, spin x n for spinors.
+    """
+
+    def __init__(self, w, n, bits, mode, count=None, spin=0):
+        self.w, self.n, self.bits, self.mode, self.spin = w, n, bits, mode, spin
+        self.count = n * n if count is None else count
 
 
 class LanesType(types.Type):
-    def __init__(self, w, n, bits, mode):
-        self.w, self.n, self.bits, self.mode = w, n, bits, mode
-        super().__init__(name=f"Lanes({w},{n},{bits},{mode})")
+    def __init__(self, w, n, bits, mode, count, spin):
+        self.w, self.n, self.bits, self.mode, self.count, self.spin = w, n, bits, mode, count, spin
+        more = "" if count == n * n and not spin else f",{count},{spin}"
+        super().__init__(name=f"Lanes({w},{n},{bits},{mode}{more})")
 
 
-typeof_impl.register(Lanes)(lambda value, c: LanesType(value.w, value.n, value.bits, value.mode))
+@typeof_impl.register(Lanes)
+def _typeof_lanes(value, c):
+    return LanesType(value.w, value.n, value.bits, value.mode, value.count, value.spin)
+
+
 register_model(LanesType)(models.OpaqueModel)
 
 
@@ -80,10 +89,20 @@ def mode(g):
     return g.mode
 
 
+def entries(g):
+    return g.count
+
+
 @overload(mode, jit_options={"forceinline": True})
 def _(g):
     m = g.mode
     return lambda g: m
+
+
+@overload(entries, jit_options={"forceinline": True})
+def _(g):
+    count = g.count
+    return lambda g: count
 
 
 @overload(width, jit_options={"forceinline": True})
@@ -109,9 +128,11 @@ def _prefetch(b, pointer, write):
     b.call(f, [b.bitcast(pointer, i8p), ir.Constant(I32, int(write)), ir.Constant(I32, 3), ir.Constant(I32, 1)])
 
 
+def ahead_of_time(matrix): return matrix.count == 9
 def _prefetch_next(ctx, b, t, array, place, stride, matrix, write):
     """Ask for every cache line of one entry of the next site's matrix."""
     c = matrix.dtype
+    if not ahead_of_time(matrix): return
     ahead = b.add(place, b.mul(stride, ir.Constant(stride.type, matrix.count)))
     for reals in range(0, 2 * c.w, LINE * 8 // c.bits):
         line = b.add(ahead, ir.Constant(stride.type, reals))
@@ -141,7 +162,7 @@ def load(tx, array, offset, stride, g):
     ``array`` is a flat view of reals; offset and stride count reals.
     """
     c = CVecType(g.w, g.bits)
-    count = g.n * g.n
+    count = g.count
     matrix = types.UniTuple(c, count)
 
     def cg(ctx, b, sig, a):
@@ -161,7 +182,7 @@ def load_shuffled(tx, array, offset, stride, table, row, g):
     ``row`` points at w indices for the real parts followed by w for the imaginary parts of the interleaved pair.
     """
     c = CVecType(g.w, g.bits)
-    count = g.n * g.n
+    count = g.count
     matrix = types.UniTuple(c, count)
 
     def cg(ctx, b, sig, a):
@@ -193,7 +214,7 @@ def load_shuffled(tx, array, offset, stride, table, row, g):
 def load_permuted(tx, array, offset, stride, table, row, g):
     """Matrix gathered lane by lane: lane i comes from lane ``table[row + i]``."""
     c = CVecType(g.w, g.bits)
-    count = g.n * g.n
+    count = g.count
     matrix = types.UniTuple(c, count)
     i64 = ir.IntType(64)
 
@@ -259,6 +280,18 @@ def fence(tx):
     return types.void(), cg
 
 
+@intrinsic
+def barrier(tx):
+    """The compiler moves no load or store across: what is loaded for one step does not fill the registers of another."""
+
+    def cg(ctx, b, sig, a):
+        kind = ir.FunctionType(ir.VoidType(), [])
+        b.call(ir.InlineAsm(kind, "", "~{memory}", side_effect=True), [])
+        return ctx.get_dummy_value()
+
+    return types.void(), cg
+
+
 def _vector_of(array, g):
     return VecType(g.w, array.dtype.bitwidth)
 
@@ -298,11 +331,11 @@ def zero(tx, g):
 def zero_matrix(tx, g):
     """Matrix of zeros."""
     c = CVecType(g.w, g.bits)
-    matrix = types.UniTuple(c, g.n * g.n)
+    matrix = types.UniTuple(c, g.count)
 
     def cg(ctx, b, sig, a):
         nought = ir.Constant(c.part.llvm, [ir.Constant(element(g.bits), 0.0)] * g.w)
-        return ctx.make_tuple(b, matrix, [join(ctx, b, c, nought, nought)] * (g.n * g.n))
+        return ctx.make_tuple(b, matrix, [join(ctx, b, c, nought, nought)] * g.count)
 
     return matrix(g), cg
 

@@ -45,6 +45,19 @@ class Box:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class HopFactors:
+    """Numbers by which hops of a lattice fermion are multiplied: boundary phases, weights of directions, staggered phases.
+
+    Most hops share few different factors, so that a kernel reads a code for each hop; code 0 says that the factor is 1.
+    """
+
+    code: IntArray
+    """``(ndim, 2, n_blocks)``: which row of ``values`` a hop from this block site is multiplied by; sign 0 is forward."""
+    values: npt.NDArray[np.complex128]
+    """``(codes, n_folds)``: the factors of the sub-lattices; row 0 is 1."""
+
+
 @dataclass(frozen=True)
 class Lattice:
     """A periodic lattice of any dimension, optionally folded.
@@ -266,6 +279,24 @@ class Lattice:
         last = np.array(self.shape).reshape(-1, 1, 1) - 1
         factor = np.array(phases, dtype=np.complex128).reshape(-1, 1, 1)
         return np.where(self.coordinates == last, factor, 1.0)
+
+    def hop_factors(self, forward: npt.NDArray[Any]) -> HopFactors:
+        """Table of the factors of all hops from those of the forward ones, ``(ndim, n_blocks, n_folds)``.
+
+        The hop back from x + mu to x has the complex conjugate of the factor from x to x + mu.
+        """
+        expected = (self.ndim, self.n_blocks, self.n_folds)
+        if np.shape(forward) != expected:
+            raise ValueError(f"hop factors: expected shape {expected}, got {np.shape(forward)}")
+        ahead = np.asarray(forward, dtype=np.complex128)
+        back = [f.reshape(-1)[self.slot_neighbour[mu, 1]].conj() for mu, f in enumerate(ahead)]
+        both = np.stack([ahead, np.reshape(back, expected)], axis=1).reshape(-1, self.n_folds)
+        rows = np.concatenate([np.ones((1, self.n_folds)), both])
+        values, code = np.unique(rows, axis=0, return_inverse=True)
+        code = code.reshape(-1)
+        order = np.argsort(np.arange(len(values)) != code[0], kind="stable")  # the row of ones first
+        place = np.argsort(order)
+        return HopFactors(place[code[1:]].reshape(self.ndim, 2, self.n_blocks).astype(np.int32), values[order])
 
     # ---- fields ------------------------------------------------------------------------------------------------
     def check_links(self, links: Array, name: str = "links") -> tuple[int, int]:

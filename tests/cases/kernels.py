@@ -4,6 +4,7 @@ A row puts the kernel's back ends through the whole comparison with the referenc
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,12 @@ class Case:
     def scalars(self):
         return self.asarray(scalars(self.lattice, self.batch).astype(np.zeros(0, self.dtype).real.dtype))
 
+    @property
+    def tensor(self):
+        """An algebra field for every plane."""
+        x = [algebra(self.lattice, self.n, self.batch, 30 + p)[0] for p in range(len(self.lattice.planes))]
+        return self.asarray(np.stack(x).astype(self.dtype))
+
     def features(self, channels, seed=0):
         """Features ``(channels, n_blocks, lanes)``."""
         x = np.stack([scalars(self.lattice, self.batch, seed + c) for c in range(channels)])
@@ -91,6 +98,41 @@ class Case:
             np.ascontiguousarray(links(self.lattice, self.n, self.batch)[:4, :, 0, 0].astype(self.dtype))
         )
 
+    def fermions(self, rows=None, spin=4, fields=0, seed=0):
+        """Fermion field on all block sites or ``rows`` of them, or a stack of ``fields``."""
+        lead = (self.batch, max(1, fields), *self.lattice.shape, spin, self.n)
+        numbers = np.random.default_rng([seed, *lead]).normal(size=(2, *lead))
+        psi = self.lattice.pack(numbers[0] + 1j * numbers[1], components=1)
+        psi = psi[:, slice(None) if rows is None else rows]
+        psi = psi if fields else psi[0]
+        return self.asarray(np.ascontiguousarray(psi.astype(self.dtype)))
+
+    @property
+    def spin(self):
+        """Components of a Dirac spinor."""
+        return 1 << (self.lattice.ndim // 2)
+
+    @property
+    def even(self):
+        return self.lattice.sites_of_parity(0)
+
+    @property
+    def odd(self):
+        return self.lattice.sites_of_parity(1)
+
+    @property
+    def factors(self):
+        """Phases and weights of hops, the same object for equal lattices."""
+        return _factors(self.lattice)
+
+    @property
+    def blocks(self):
+        """Hermitian matrices at every site, packed."""
+        half = self.spin // 2 * self.n
+        count = half * (half + 1) // 2
+        numbers = self._host.fermions(None, 2 * count, 0, 50)[:, :, 0]
+        return self.asarray(np.ascontiguousarray(numbers.reshape(self.lattice.n_blocks, 2, count, -1)))
+
     @property
     def key(self):
         return self.asarray(Rng(11).at(self.n).words())
@@ -98,6 +140,14 @@ class Case:
     def weights(self, count):
         """A coefficient for each of ``count`` loops and each configuration."""
         return self.asarray(np.random.default_rng(count).uniform(0.5, 2.0, size=(count, self.batch)))
+
+
+@cache
+def _factors(lattice):
+    """A phase in time, a weight in the last direction."""
+    phases = (np.exp(0.3j), *(1.0,) * (lattice.ndim - 1))
+    weights = np.array([1.0] * (lattice.ndim - 1) + [0.7])[:, None, None]
+    return lattice.hop_factors(lattice.boundary_phase(phases) * weights)
 
 
 WORDS = ((1, 2, -1, -2), (1, 1, 3, -1, -1, -3), (1, 2, -1, -2, 1, 2, -1, -2), (4, -1, 2, -4, 1, -2))
@@ -118,16 +168,43 @@ KERNELS = {
         ("leaky relu", "silu", "tanh")[c.n % 3],
         0.1,
     ),
+    "blocks_times": lambda c: (c.fermions(c.odd, c.spin), c.blocks, 1, 0.3),
     "clover": lambda c: (c.links,),
+    "clover_blocks": lambda c: (c.links, 1.1, tuple(0.1 + 0.05 * k for k in range(len(c.lattice.planes)))),
+    "clover_gradient": lambda c: (c.links, c.tensor),
+    "clover_hop": lambda c: (
+        c.links,
+        c.fermions(None, c.spin),
+        c.factors,
+        -1,
+        -1,
+        -0.3,
+        c.fermions(None, c.spin, 0, 9) if c.n % 2 else None,
+        0.7,
+        c.blocks,
+    ),
+    "clover_tensor": lambda c: (
+        c.fermions(None, c.spin, 2),
+        c.fermions(None, c.spin, 2, 9),
+        tuple(0.1 + 0.05 * k for k in range(len(c.lattice.planes))),
+    ),
     "convolve_features": lambda c: (c.features(5), c.matrix(3, 7 * c.n - 5, 5), c.matrix(7 * c.n - 5), c.taps),
     "convolve_features_vjp": lambda c: (c.features(7), c.features(7 * c.n - 5, 4), c.taps),
     "evolve": lambda c: (c.links, c.algebra, -0.3),
+    "fermion_combine": lambda c: (
+        c.fermions(c.even, 2, 3),
+        c.weights(3),
+        c.fermions(c.even, 2, 3, 9),
+        (0.3 - 0.2j) * c.weights(1)[0, ...],
+    ),
+    "fermion_dot": lambda c: (c.fermions(c.even, 2, 3), c.fermions(c.even, 2, 3, 9)),
     "flow_stage": lambda c: (c.links, c.algebra, -1.0 * c.algebra, 0.2, -1.5),
     "flow_stage_vjp": lambda c: (c.algebra, -1.0 * c.algebra),
     "from_ambient": lambda c: (c.links, c.matrices),
     "gauge_transform": lambda c: (c.links, c.links[0, ...]),
     "haar_field": lambda c: (c.key, c.lattice.ndim, c.n, c.batch),
     "heatbath": lambda c: (c.ordered, 20.0 * c.weights(len(c.lattice.planes)), c.key),
+    "hop_force": lambda c: (c.links, c.fermions(None, c.spin, 2), c.fermions(None, c.spin, 2, 9), c.factors, 0.4),
     "inner": lambda c: (c.algebra, c.links),
     "loop_gradient": lambda c: (c.links, WORDS, c.traces),
     "loop_gradient_vjp": lambda c: (c.links, WORDS, c.traces, c.algebra),
@@ -161,10 +238,30 @@ KERNELS = {
     "smeared_tangent": lambda c: (c.links, MU, c.sites, c.loops, c.algebra),
     "smeared_update": lambda c: (c.links, MU, c.sites, c.loops),
     "smeared_update_vjp": lambda c: (c.links, MU, c.sites, c.loops, c.weights(1)[0, ...], c.matrices),
+    "staggered_force": lambda c: (c.links, c.fermions(None, 1, 2), c.fermions(None, 1, 2, 9), c.factors, 0.4),
+    "staggered_hop": lambda c: (
+        c.links,
+        c.fermions(c.odd, 1, 2),
+        c.factors,
+        0,
+        -0.3,
+        c.fermions(c.even, 1, 2, 9) if c.n % 2 else None,
+        0.7,
+    ),
     "to_ambient": lambda c: (c.links, c.algebra),
     "trace_terms": lambda c: (c.traces, TERMS),
     "trace_weights": lambda c: (c.traces, TERMS, c.weights(len(TERMS))),
     "uniform_field": lambda c: (c.key, 3, c.batch),
+    "wilson_hop": lambda c: (
+        c.links,
+        c.fermions(c.odd, c.spin, 2),
+        c.factors,
+        1,
+        0,
+        -0.3 + 0.1j,
+        c.fermions(c.even, c.spin, 2, 9) if c.n % 2 else None,
+        0.7 - 0.2j,
+    ),
     "wilson_force": lambda c: (c.links, c.weights(len(c.lattice.planes))),
 }
 

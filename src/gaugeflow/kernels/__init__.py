@@ -1,5 +1,8 @@
 """Whole lattice sweeps.  Each function is the array-API reference and the contract that back ends follow."""
 
+from gaugeflow.kernels.clover_term import clover_blocks, clover_gradient, clover_tensor
+from gaugeflow.kernels.dirac import blocks_times, clover_hop, hop_force, staggered_force, staggered_hop, wilson_hop
+from gaugeflow.kernels.fermions import fermion_combine, fermion_dot
 from gaugeflow.kernels.gauge import (
     clover,
     evolve,
@@ -52,16 +55,24 @@ from gaugeflow.kernels.smeared import (
 __all__ = [
     "activate",
     "activate_vjp",
+    "blocks_times",
     "clover",
+    "clover_blocks",
+    "clover_gradient",
+    "clover_hop",
+    "clover_tensor",
     "convolve_features",
     "convolve_features_vjp",
     "evolve",
+    "fermion_combine",
+    "fermion_dot",
     "flow_stage",
     "flow_stage_vjp",
     "from_ambient",
     "gauge_transform",
     "haar_field",
     "heatbath",
+    "hop_force",
     "inner",
     "loop_gradient",
     "loop_gradient_vjp",
@@ -95,9 +106,12 @@ __all__ = [
     "smeared_tangent",
     "smeared_update",
     "smeared_update_vjp",
+    "staggered_force",
+    "staggered_hop",
     "to_ambient",
     "trace_terms",
     "trace_weights",
     "uniform_field",
     "wilson_force",
+    "wilson_hop",
 ]

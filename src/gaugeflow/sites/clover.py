@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gaugeflow.sites.matrix import add, dag_mul, mul, mul_dag, re_trace_mul
+from gaugeflow.sites.matrix import add, dag_mul, mul, mul_dag, re_trace_mul, scale
 from gaugeflow.sites.numbers import Matrix, Number, wide
 
 Corner = tuple[Matrix, Matrix, Matrix, Matrix]
@@ -33,3 +33,32 @@ def wide_charge(g01: Matrix, g02: Matrix, g03: Matrix, g12: Matrix, g13: Matrix,
     With anti-Hermitian g the charge density is -(1 / 4 pi^2) times this sum of traces.
     """
     return wide(re_trace_mul(g02, g13) - re_trace_mul(g01, g23) - re_trace_mul(g03, g12))
+
+
+Sides = tuple[Matrix, Matrix, Matrix]
+
+
+def inserted_above(u: Matrix, sides: Sides, z: Corner) -> Matrix:
+    """u times the way around the plaquette above it, with z inserted at each of the four corners in turn, and summed.
+
+    ``sides`` holds n(x+mu), m(x+nu), n(x); ``z`` the matrices at x, x+mu, x+mu+nu, x+nu.
+    """
+    a, b, c = sides
+    ab, bc = mul_dag(a, b), mul(c, b)  # the second is that of b^dagger c^dagger, conjugated
+    way = mul_dag(ab, c)
+    first = add(mul(z[1], way), mul(way, z[0]))
+    second = add(mul_dag(mul(a, z[2]), bc), mul_dag(mul(ab, z[3]), c))
+    return mul(u, add(first, second))
+
+
+def inserted_below(u: Matrix, sides: Sides, z: Corner) -> Matrix:
+    """Minus the way from x around the plaquette below and to x+mu, times u^dagger, z inserted at each corner in turn, summed.
+
+    ``sides`` holds n(x-nu), m(x-nu), n(x+mu-nu); ``z`` the matrices at x, x-nu, x+mu-nu, x+mu.
+    """
+    a, b, c = sides
+    ab, bc = dag_mul(a, b), mul(b, c)
+    way = mul(ab, c)
+    first = add(mul(z[0], way), mul(way, z[3]))
+    second = add(dag_mul(a, mul(z[1], bc)), mul(ab, mul(z[2], c)))
+    return scale(-1.0, mul_dag(add(first, second), u))

@@ -1,0 +1,152 @@
+"""What kernels on fermion fields share: shapes, stacks, fields of one parity, and linear algebra lane by lane.
+
+A fermion field is ``(rows, spin, colour, lanes)``, or a stack ``(R, rows, spin, colour, lanes)`` of R fields on one gauge
+field.  Its rows are all block sites, or those of one parity in increasing order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from gaugeflow.backend import kernel
+from gaugeflow.kernels.slots import slots_of
+from gaugeflow.lattice import Array, Lattice
+
+BOTH = -1
+"""In place of a parity: all sites."""
+
+
+def sites_of(lattice: Lattice, parity: int) -> Any:
+    """Block sites of a parity, or all of them for :data:`BOTH`."""
+    return range(lattice.n_blocks) if parity == BOTH else lattice.sites_of_parity(parity)
+
+
+def count_rows(lattice: Lattice, parity: int) -> int:
+    """Rows of a fermion field on the sites of a parity."""
+    return lattice.n_blocks if parity == BOTH else len(lattice.sites_of_parity(parity))
+
+
+def other(parity: int) -> int:
+    """The parity that one hop leads to."""
+    return BOTH if parity == BOTH else 1 - parity
+
+
+def check_fermions(
+    lattice: Lattice, psi: Array, parity: int, links: Array | None = None, name: str = "psi", spin: int | None = None
+) -> None:
+    """Raise ``ValueError`` unless psi is a fermion field, or a stack, on these sites, with the colours and lanes of links."""
+    found = tuple(psi.shape)
+    expected: list[Any] = [count_rows(lattice, parity), spin or "spin", "colour", "lanes"]
+    if links is not None:
+        expected[2:] = [links.shape[2], links.shape[4]]
+    tail = found[-4:]
+    good = len(found) in (4, 5) and all(isinstance(e, str) or e == f for e, f in zip(expected, tail, strict=True))
+    if not good:
+        where = "all sites" if parity == BOTH else f"parity {parity}"
+        shape = ", ".join(str(e) for e in expected)
+        raise ValueError(f"{name}: expected shape ({shape}) on {where} of {lattice}, or a stack of such, got {found}")
+    lattice.batch(found[-1])
+    if links is not None and (type(psi) is not type(links) or psi.dtype != links.dtype):
+        raise TypeError(
+            f"{name}: expected {links.dtype} {type(links)} like the links, got {psi.dtype} {type(psi)}"
+        )
+
+
+def stack(psi: Array) -> Array:
+    """The field as a stack."""
+    return psi if len(psi.shape) == 5 else psi[None, ...]
+
+
+def spinors(lattice: Lattice, psi: Array, parity: int, slots: Array) -> tuple[Array, ...]:
+    """One field of a stack as a tuple of spin x colour arrays ``(slots, batch)``, at slots of the given parity."""
+    xp = array_namespace(psi)
+    rows, spin, n, lanes = psi.shape
+    x = xp.reshape(psi, (rows, spin * n, lattice.n_folds, lattice.batch(lanes)))
+    x = xp.reshape(xp.permute_dims(x, (1, 0, 2, 3)), (spin * n, rows * lattice.n_folds, -1))
+    if parity != BOTH:
+        own = slots_of(lattice, xp, xp.asarray(sites_of(lattice, parity), dtype=xp.int64))
+        place = xp.argsort(xp.concat([own, slots_of(lattice, xp, xp.asarray(sites_of(lattice, 1 - parity)))]))
+        slots = xp.take(place, slots)
+    return tuple(xp.take(x[k, ...], slots, axis=0) for k in range(spin * n))
+
+
+def to_fermions(lattice: Lattice, spinor: tuple[Array, ...], n: int) -> Array:
+    """A tuple of spin x colour arrays ``(slots, batch)`` as ``(rows, spin, n, lanes)``."""
+    xp = array_namespace(spinor[0])
+    slots, batch = spinor[0].shape
+    rows = slots // lattice.n_folds
+    x = xp.reshape(xp.stack(spinor), (len(spinor) // n, n, rows, lattice.n_folds * batch))
+    return xp.permute_dims(x, (2, 0, 1, 3))
+
+
+# ---- linear algebra -------------------------------------------------------------------------------------------------
+def check_pair(x: Array, y: Array, name: str) -> None:
+    """Raise unless two fields have one shape and type."""
+    if tuple(x.shape) != tuple(y.shape) or x.dtype != y.dtype or type(x) is not type(y):
+        raise ValueError(f"{name}: expected two equal shapes and types, got {x.dtype} {x.shape} and {y.dtype} {y.shape}")
+
+
+def per_field(lattice: Lattice, x: Array, values: Any, name: str) -> Array:
+    """Coefficients as complex128 ``(R, batch)``; from one number, ``(batch,)`` or ``(R, batch)``."""
+    xp = array_namespace(x)
+    shape = (stack(x).shape[0], lattice.batch(x.shape[-1]))
+    given = xp.asarray(values)
+    given = xp.astype(given, xp.complex128)
+    if given.ndim > 2 or any(g not in (1, s) for g, s in zip(given.shape[::-1], shape[::-1], strict=False)):
+        raise ValueError(f"{name}: expected a number, ({shape[1]},) or {shape}, got shape {tuple(given.shape)}")
+    return xp.broadcast_to(given, shape)
+
+
+@kernel()
+def fermion_dot(lattice: Lattice, x: Array, y: Array) -> Array:
+    """Scalar product ``sum x^* y`` of every configuration and field, in double precision.
+
+    Parameters
+    ----------
+    lattice
+        The lattice.
+    x, y
+        Fermion fields, or stacks of R.
+
+    Returns
+    -------
+    Array
+        ``(batch,)`` or ``(R, batch)`` complex128.
+    """
+    check_pair(x, y, "fermion_dot")
+    xp = array_namespace(x)
+    lead = (x.shape[0],) if len(x.shape) == 5 else ()
+    products = xp.astype(xp.conj(x), xp.complex128) * xp.astype(y, xp.complex128)
+    lanes = xp.sum(xp.reshape(products, (*lead, -1, x.shape[-1])), axis=-2)
+    return lattice.sum_folds(lanes)
+
+
+@kernel()
+def fermion_combine(lattice: Lattice, x: Array, a: Any, y: Array, b: Any) -> Array:
+    """``a x + b y``, with coefficients of every configuration and field.
+
+    Parameters
+    ----------
+    lattice
+        The lattice.
+    x, y
+        Fermion fields, or stacks of R.
+    a, b
+        Real or complex numbers: one, ``(batch,)`` or ``(R, batch)``.
+
+    Returns
+    -------
+    Array
+        A field like x.
+    """
+    check_pair(x, y, "fermion_combine")
+    xp = array_namespace(x)
+
+    def spread(values: Any, name: str) -> Array:
+        rows = lattice.spread_folds(per_field(lattice, x, values, name))
+        rows = xp.astype(rows, x.dtype)[:, None, None, None, :]
+        return rows if len(x.shape) == 5 else rows[0, ...]
+
+    return spread(a, "a") * x + spread(b, "b") * y

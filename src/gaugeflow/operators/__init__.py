@@ -1,0 +1,19 @@
+"""Linear maps on fermion fields ``(rows, spin, colour, lanes)``: Dirac operators, bound to a gauge field or not yet."""
+
+from gaugeflow.operators.clover import Clover
+from gaugeflow.operators.even_odd import EvenOdd, even_odd
+from gaugeflow.operators.hopping import HoppingOperator, antiperiodic, gamma_5
+from gaugeflow.operators.staggered import Staggered
+from gaugeflow.operators.wilson import Wilson, anisotropic
+
+__all__ = [
+    "Clover",
+    "EvenOdd",
+    "HoppingOperator",
+    "Staggered",
+    "Wilson",
+    "anisotropic",
+    "antiperiodic",
+    "even_odd",
+    "gamma_5",
+]

@@ -1,0 +1,176 @@
+"""What all Dirac operators of the library share: a matrix at every site, and hops between neighbours.
+
+D = T + K with T diagonal in sites and K connecting sites of opposite parity only.  Whoever writes T, its inverse and K gets
+the operator, its adjoint, its even-odd Schur complement and its derivative; the combinations may be overridden by fused
+ones.  Parities are 0 (even), 1 (odd) and -1 (all sites).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self
+
+from array_api_compat import array_namespace
+
+from gaugeflow import kernels
+from gaugeflow.kernels.fermions import BOTH, check_fermions, count_rows, other
+from gaugeflow.lattice import Array, HopFactors, Lattice
+
+
+def antiperiodic(lattice: Lattice) -> tuple[complex, ...]:
+    """Boundary phases of quarks: -1 in direction 0 (time), 1 in the others."""
+    return (-1.0, *(1.0,) * (lattice.ndim - 1))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HoppingOperator(ABC):
+    """A Dirac operator D = T + K.
+
+    Parameters
+    ----------
+    lattice
+        The lattice.
+    links
+        Gauge field ``(ndim, n_blocks, N, N, lanes)``; None leaves the operator unbound: see :meth:`with_links`.
+    boundary
+        Phase that a quark picks up on a forward hop across the boundary of each direction, of modulus 1 (default:
+        antiperiodic in direction 0).  exp(i theta) gives twisted boundary conditions, in time an imaginary chemical
+        potential.
+
+    Raises
+    ------
+    ValueError
+        If a phase does not have modulus 1, or the number of phases is wrong.
+    """
+
+    lattice: Lattice
+    links: Array | None = field(default=None, repr=False)
+    boundary: tuple[complex, ...] | None = None
+
+    def __post_init__(self) -> None:
+        phases = antiperiodic(self.lattice) if self.boundary is None else tuple(complex(p) for p in self.boundary)
+        if len(phases) != self.lattice.ndim:
+            raise ValueError(f"boundary: expected {self.lattice.ndim} phases, one for each direction, got {len(phases)}")
+        for mu, phase in enumerate(phases):
+            if abs(abs(phase) - 1.0) > 1e-12:
+                raise ValueError(f"boundary: phases must have modulus 1, got {phase} in direction {mu}")
+        object.__setattr__(self, "boundary", phases)
+        if self.links is not None:
+            self.lattice.check_links(self.links)
+
+    # ---- what an operator must say ----------------------------------------------------------------------------------
+    @property
+    @abstractmethod
+    def spin(self) -> int:
+        """Spin components of its fields."""
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """Name and parameters for messages."""
+
+    @abstractmethod
+    def diagonal(self, psi: Array, parity: int = BOTH, adjoint: bool = False) -> Array:
+        """T psi on the sites of a parity."""
+
+    @abstractmethod
+    def diagonal_inverse(self, psi: Array, parity: int = BOTH, adjoint: bool = False) -> Array:
+        """T^-1 psi on the sites of a parity."""
+
+    @abstractmethod
+    def diagonal_log_det(self, parity: int) -> Array:
+        """log det T of the sites of a parity, ``(batch,)`` float64 (T has a positive determinant)."""
+
+    @abstractmethod
+    def diagonal_log_det_force(self, parity: int) -> Array | None:
+        """Gradient of :meth:`diagonal_log_det`, an algebra field; None where T does not depend on links."""
+
+    @abstractmethod
+    def hops(self, psi: Array, parity: int = BOTH, adjoint: bool = False) -> Array:
+        """K psi on the sites of a parity; psi lives on the other one."""
+
+    @abstractmethod
+    def force(self, left: Array, right: Array) -> Array:
+        """Algebra field F with d/de Re sum_r <left_r, D(exp(e w) U) right_r> = <F, w>; fields on all sites."""
+
+    # ---- what follows -----------------------------------------------------------------------------------------------
+    def with_links(self, links: Array) -> Self:
+        """The same operator on other links."""
+        return replace(self, links=links)
+
+    def select(self, configurations: Sequence[int]) -> Self:
+        """The operator on some configurations of the batch only."""
+        return self.with_links(select(self.lattice, self.bound, configurations))
+
+    @property
+    def bound(self) -> Array:
+        """The links; ``ValueError`` where there are none."""
+        if self.links is None:
+            raise ValueError(f"{self.label} has no links: bind it with with_links(links)")
+        return self.links
+
+    @cached_property
+    def factors(self) -> HopFactors:
+        """Factors of hops: boundary phases times :attr:`hop_weights`."""
+        assert self.boundary is not None
+        return self.lattice.hop_factors(self.lattice.boundary_phase(self.boundary) * self.hop_weights)
+
+    @property
+    def hop_weights(self) -> Any:
+        """Real weights of forward hops that broadcast against ``(ndim, n_blocks, n_folds)``."""
+        return 1.0
+
+    def field_shape(self, parity: int = BOTH) -> tuple[int, int, int, int]:
+        """Shape of a fermion field."""
+        links = self.bound
+        return count_rows(self.lattice, parity), self.spin, int(links.shape[2]), int(links.shape[4])
+
+    def zeros(self, parity: int = BOTH, fields: int = 0) -> Array:
+        """Fermion field of zeros, or a stack of ``fields``."""
+        xp = array_namespace(self.bound)
+        shape = self.field_shape(parity)
+        return xp.zeros((fields, *shape) if fields else shape, dtype=self.bound.dtype)
+
+    def check(self, psi: Array, parity: int = BOTH, name: str = "psi") -> None:
+        """Raise where psi is no field of this operator."""
+        check_fermions(self.lattice, psi, parity, self.bound, name, self.spin)
+
+    def apply(self, psi: Array) -> Array:
+        """D psi."""
+        return self.diagonal(psi) + self.hops(psi)
+
+    def adjoint(self, psi: Array) -> Array:
+        """D^dagger psi."""
+        return self.diagonal(psi, adjoint=True) + self.hops(psi, adjoint=True)
+
+    def eliminate(self, psi: Array, parity: int, adjoint: bool = False) -> Array:
+        """T^-1 K psi (or T^-dagger K^dagger psi) on the sites of a parity."""
+        return self.diagonal_inverse(self.hops(psi, parity, adjoint), parity, adjoint)
+
+    def close(self, psi: Array, far: Array, parity: int, adjoint: bool = False) -> Array:
+        """T psi - K far (or adjoints) on the sites of a parity, where psi lives; ``far`` lives on the other one."""
+        self.check(far, other(parity), "far")
+        return self.diagonal(psi, parity, adjoint) - self.hops(far, parity, adjoint)
+
+
+def select(lattice: Lattice, array: Array, configurations: Sequence[int]) -> Array:
+    """Some configurations of a field: those lanes, for every sub-lattice of a fold."""
+    xp = array_namespace(array)
+    batch = lattice.batch(array.shape[-1])
+    lanes = [f * batch + int(c) for f in range(lattice.n_folds) for c in configurations]
+    return xp.take(array, xp.asarray(lanes, dtype=xp.int64), axis=-1)
+
+
+def gamma_5(psi: Array) -> Array:
+    """gamma_5 psi: the lower half of the spin components changes sign."""
+    xp = array_namespace(psi)
+    half = psi.shape[-3] // 2
+    return xp.concat([psi[..., :half, :, :], -psi[..., half:, :, :]], axis=-3)
+
+
+def dot(lattice: Lattice, x: Array, y: Array) -> Array:
+    """Scalar product of fermion fields, ``(batch,)`` or ``(R, batch)`` complex128."""
+    return kernels.fermion_dot(lattice, x, y)
