@@ -47,7 +47,18 @@ APART = {
     "plots": {"analysis"},
     "io": {"typing", "errors", "lattice"},
     "observables": {"typing", "errors", "lattice", "backend", "sites", "kernels", "groups"},
-    "hadrons": {"typing", "errors", "lattice", "backend", "sites", "kernels", "random", "groups", "operators", "solvers"},
+    "hadrons": {
+        "typing",
+        "errors",
+        "lattice",
+        "backend",
+        "sites",
+        "kernels",
+        "random",
+        "groups",
+        "operators",
+        "solvers",
+    },
 }
 USERS_OF_APART = {"systems", "ensembles", "training", "cli"}
 NUMPY = {"analysis", "io", "random", "systems", "cli", "bench", "lattice", "plots", "ensembles", "training"}

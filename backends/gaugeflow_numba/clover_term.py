@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 from numba import prange
 from numba.extending import overload
@@ -136,7 +138,7 @@ def _(left, right, weights, out, fields, table, site, sites, lanes, lane, g, s):
         "dag": dag,
     }
     lines = []
-    for p, (mu, nu) in enumerate((mu, nu) for mu in range(d) for nu in range(mu + 1, d)):
+    for p, (mu, nu) in enumerate(combinations(range(d), 2)):
         scope[f"sigma_{p}"] = known(dirac.sigma_times(d, mu, nu, n))
         lines += [
             "t = zero_matrix(g)",

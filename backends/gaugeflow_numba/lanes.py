@@ -128,11 +128,15 @@ def _prefetch(b, pointer, write):
     b.call(f, [b.bitcast(pointer, i8p), ir.Constant(I32, int(write)), ir.Constant(I32, 3), ir.Constant(I32, 1)])
 
 
-def ahead_of_time(matrix): return matrix.count == 9
+def ahead_of_time(matrix):
+    return matrix.count == 9
+
+
 def _prefetch_next(ctx, b, t, array, place, stride, matrix, write):
     """Ask for every cache line of one entry of the next site's matrix."""
     c = matrix.dtype
-    if not ahead_of_time(matrix): return
+    if not ahead_of_time(matrix):
+        return
     ahead = b.add(place, b.mul(stride, ir.Constant(stride.type, matrix.count)))
     for reals in range(0, 2 * c.w, LINE * 8 // c.bits):
         line = b.add(ahead, ir.Constant(stride.type, reals))

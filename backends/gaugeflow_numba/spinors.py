@@ -76,7 +76,12 @@ class SpinorGeometry(Geometry):
     def of_spinors(cls, lattice, psi, parity):
         """Where there are no links."""
         n, lanes = psi.shape[-2:]
-        return cls(lattice, np.broadcast_to(np.zeros((), psi.dtype), (lattice.ndim, lattice.n_blocks, n, n, lanes)), psi, parity)
+        return cls(
+            lattice,
+            np.broadcast_to(np.zeros((), psi.dtype), (lattice.ndim, lattice.n_blocks, n, n, lanes)),
+            psi,
+            parity,
+        )
 
 
 def wilson_hops(links, psi, start, row, code, values, table, site, sites, lanes, lane, c, again, g, v, o):
@@ -108,7 +113,7 @@ def _(links, psi, start, row, code, values, table, site, sites, lanes, lane, c, 
         "conj_row_times": known(dirac.conj_row_times(n)),
     }
     lines = [f"t{half + r} = zero_matrix(v)" for r in range(half)]
-    lines += [f"stride = 2 * lanes", f"spinor = {2 * half * n} * stride", f"matrix = {n * n} * stride"]
+    lines += ["stride = 2 * lanes", f"spinor = {2 * half * n} * stride", f"matrix = {n * n} * stride"]
     for r in range(half):
         lines.append(f"t{r} = zero_matrix(v)")
         for mu in range(d):

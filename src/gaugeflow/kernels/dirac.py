@@ -355,5 +355,3 @@ def staggered_force(
             total = outer(total, -0.5 * weight, r_here, times(u, l_ahead))
         result.append(to_field(lattice, project_site(total)))
     return xp.stack(result)
-
-

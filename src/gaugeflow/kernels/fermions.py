@@ -49,9 +49,7 @@ def check_fermions(
         raise ValueError(f"{name}: expected shape ({shape}) on {where} of {lattice}, or a stack of such, got {found}")
     lattice.batch(found[-1])
     if links is not None and (type(psi) is not type(links) or psi.dtype != links.dtype):
-        raise TypeError(
-            f"{name}: expected {links.dtype} {type(links)} like the links, got {psi.dtype} {type(psi)}"
-        )
+        raise TypeError(f"{name}: expected {links.dtype} {type(links)} like the links, got {psi.dtype} {type(psi)}")
 
 
 def stack(psi: Array) -> Array:
@@ -85,7 +83,9 @@ def to_fermions(lattice: Lattice, spinor: tuple[Array, ...], n: int) -> Array:
 def check_pair(x: Array, y: Array, name: str) -> None:
     """Raise unless two fields have one shape and type."""
     if tuple(x.shape) != tuple(y.shape) or x.dtype != y.dtype or type(x) is not type(y):
-        raise ValueError(f"{name}: expected two equal shapes and types, got {x.dtype} {x.shape} and {y.dtype} {y.shape}")
+        raise ValueError(
+            f"{name}: expected two equal shapes and types, got {x.dtype} {x.shape} and {y.dtype} {y.shape}"
+        )
 
 
 def per_field(lattice: Lattice, x: Array, values: Any, name: str) -> Array:

@@ -73,9 +73,7 @@ class Clover(Wilson):
         self, psi: Array, parity: int, adjoint: bool, beta: float, base: Array | None, alpha: float, blocks: Array
     ) -> Array:
         sign = -1 if adjoint else 1
-        return kernels.clover_hop(
-            self.lattice, self.bound, psi, self.factors, sign, parity, beta, base, alpha, blocks
-        )
+        return kernels.clover_hop(self.lattice, self.bound, psi, self.factors, sign, parity, beta, base, alpha, blocks)
 
     def _twist(self, adjoint: bool) -> float:
         return -self.twist if adjoint else self.twist

@@ -63,7 +63,7 @@ class EvenOdd:
 
     def zeros(self, fields: int = 0) -> Array:
         """Field of zeros, or a stack of ``fields``."""
-        return self.full.zeros(ODD, fields)
+        return self.full.zeros(fields, ODD)
 
     def check(self, psi: Array, name: str = "psi") -> None:
         """Raise where psi is no field of this operator."""

@@ -53,7 +53,9 @@ class HoppingOperator(ABC):
     def __post_init__(self) -> None:
         phases = antiperiodic(self.lattice) if self.boundary is None else tuple(complex(p) for p in self.boundary)
         if len(phases) != self.lattice.ndim:
-            raise ValueError(f"boundary: expected {self.lattice.ndim} phases, one for each direction, got {len(phases)}")
+            raise ValueError(
+                f"boundary: expected {self.lattice.ndim} phases, one for each direction, got {len(phases)}"
+            )
         for mu, phase in enumerate(phases):
             if abs(abs(phase) - 1.0) > 1e-12:
                 raise ValueError(f"boundary: phases must have modulus 1, got {phase} in direction {mu}")
@@ -128,7 +130,7 @@ class HoppingOperator(ABC):
         links = self.bound
         return count_rows(self.lattice, parity), self.spin, int(links.shape[2]), int(links.shape[4])
 
-    def zeros(self, parity: int = BOTH, fields: int = 0) -> Array:
+    def zeros(self, fields: int = 0, parity: int = BOTH) -> Array:
         """Fermion field of zeros, or a stack of ``fields``."""
         xp = array_namespace(self.bound)
         shape = self.field_shape(parity)

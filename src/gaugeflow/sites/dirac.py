@@ -88,7 +88,7 @@ _SCOPE = {"conj": conj, "real": real, "imag": imag, "cplx": cplx, "times_i": tim
 def _made(name: str, parameters: str, expression: str) -> Callable[..., Any]:
     scope: dict[str, Any] = dict(_SCOPE)
     exec(compile(f"def {name}({parameters}):\n    return {expression}\n", f"<gaugeflow {name}>", "exec"), scope)
-    return scope[name]  # type: ignore[no-any-return]
+    return scope[name]
 
 
 def _tuple(entries: list[str]) -> str:
@@ -171,9 +171,7 @@ def conj_row_times(n: int) -> Callable[..., Any]:
 @cache
 def colour_times(rows: int, n: int) -> Callable[..., Any]:
     """Function (u, h): the matrix u times each of ``rows`` colour vectors."""
-    entries = [
-        " + ".join(f"u[{n * a + b}]*h[{r * n + b}]" for b in range(n)) for r in range(rows) for a in range(n)
-    ]
+    entries = [" + ".join(f"u[{n * a + b}]*h[{r * n + b}]" for b in range(n)) for r in range(rows) for a in range(n)]
     return _made(f"colour_times_{rows}_{n}", "u, h", _tuple(entries))
 
 
