@@ -1,8 +1,10 @@
 """Actions: ``value`` and ``grad`` of what configurations are weighed with, exp(-S)."""
 
-from gaugeflow.actions.algebra import PulledBack, Scaled, Sum
+from gaugeflow.actions.algebra import PulledBack, Scaled, Sum, refreshed
 from gaugeflow.actions.defect import Defect, DefectAction
+from gaugeflow.actions.fermion import Hasenbusch, Inversion, Pseudofermion, Ratio
 from gaugeflow.actions.gauge import DBW2, IWASAKI, SYMANZIK, ImprovedAction, WilsonAction, difference
+from gaugeflow.actions.rational import Rational
 from gaugeflow.actions.scalar import ScalarAction
 
 __all__ = [
@@ -11,11 +13,17 @@ __all__ = [
     "SYMANZIK",
     "Defect",
     "DefectAction",
+    "Hasenbusch",
     "ImprovedAction",
+    "Inversion",
+    "Pseudofermion",
     "PulledBack",
+    "Ratio",
+    "Rational",
     "ScalarAction",
     "Scaled",
     "Sum",
     "WilsonAction",
     "difference",
+    "refreshed",
 ]

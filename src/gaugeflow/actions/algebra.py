@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Any
 
 from array_api_compat import array_namespace
 
+from gaugeflow.random import Rng
 from gaugeflow.typing import Action, Array, Flow, Params
+
+
+def refreshed(action: Action, rng: Rng, x: Array) -> Action:
+    """The action with new pseudofermions, distributed as the field x wants them; itself where it has none.
+
+    A sampler of an action with pseudofermions calls it before every trajectory.
+    """
+    refresh = getattr(action, "refreshed", None)
+    return action if refresh is None else refresh(rng, x)
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,10 @@ class Sum:
     def grad(self, x: Array) -> Array:
         """Sum of the gradients."""
         return reduce(add, (term.grad(x) for term in self.terms))
+
+    def refreshed(self, rng: Rng, x: Array) -> Sum:
+        """The sum with new pseudofermions."""
+        return Sum(tuple(refreshed(term, rng.stream(i), x) for i, term in enumerate(self.terms)))
 
 
 @dataclass(frozen=True)
@@ -83,3 +97,7 @@ class PulledBack:
         minus_one: Any = -array_namespace(log_det).ones_like(log_det)
         _, x_bar = self.flow.vjp(self.params, x, y, self.action.grad(y), minus_one)
         return x_bar
+
+    def refreshed(self, rng: Rng, x: Array) -> PulledBack:
+        """The action with new pseudofermions for f(x)."""
+        return replace(self, action=refreshed(self.action, rng, self.flow.forward(self.params, x)[0]))

@@ -3,6 +3,7 @@
 from gaugeflow.operators.clover import Clover
 from gaugeflow.operators.even_odd import EvenOdd, even_odd
 from gaugeflow.operators.hopping import HoppingOperator, antiperiodic, gamma_5
+from gaugeflow.operators.noise import gaussian
 from gaugeflow.operators.staggered import Staggered
 from gaugeflow.operators.wilson import Wilson, anisotropic
 
@@ -16,4 +17,5 @@ __all__ = [
     "antiperiodic",
     "even_odd",
     "gamma_5",
+    "gaussian",
 ]

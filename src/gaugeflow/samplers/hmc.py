@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
-from gaugeflow.actions import Sum
+from gaugeflow.actions import Sum, refreshed
 from gaugeflow.groups import SU, manifold_of
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.random import Rng, momenta, normal
@@ -96,7 +96,7 @@ class HMC:
     @property
     def action(self) -> Any:
         """Sum of the actions of all levels."""
-        return self.levels[0].action if len(self.levels) == 1 else Sum(tuple(level.action for level in self.levels))
+        return _sum(self.levels)
 
     def init(self, x: Array) -> HMCState:
         """State that starts from a given field."""
@@ -115,13 +115,25 @@ class HMC:
             p = normal(rng, self.lattice, 1, batch, xp=xp)[0, ...]
         return xp.astype(p, x.dtype)
 
+    def refreshed(self, rng: Rng, x: Array) -> tuple[Level, ...]:
+        """Levels with new pseudofermions for their actions."""
+        here = rng.stream("pseudofermions")
+        return tuple(
+            replace(level, action=refreshed(level.action, here.stream(i), x)) for i, level in enumerate(self.levels)
+        )
+
     def trajectory(self, x: Array, p: Array, step_size: float) -> tuple[Array, Array, Array]:
         """Field, momentum and change of energy ``(batch,)`` after one trajectory in equal steps of at most this size."""
+        return self._trajectory(self.levels, x, p, step_size)
+
+    def _trajectory(
+        self, levels: tuple[Level, ...], x: Array, p: Array, step_size: float
+    ) -> tuple[Array, Array, Array]:
         manifold = manifold_of(self.lattice, x)
         steps = max(1, math.ceil(self.length / step_size * (1.0 - 1e-12)))
-        levels = (replace(self.levels[0], steps=steps), *self.levels[1:])
+        levels = (replace(levels[0], steps=steps), *levels[1:])
         new, p_new = integrate(manifold, levels, x, p, self.length)
-        action = self.action
+        action = _sum(levels)
         kinetic = 0.5 * (manifold.inner(p_new, p_new) - manifold.inner(p, p))
         return new, p_new, kinetic + (action.value(new) - action.value(x))
 
@@ -129,10 +141,11 @@ class HMC:
         """One trajectory.
 
         Random numbers depend on ``rng`` and on ``state.step``, so that a chain may use one ``rng`` for all its steps.
-        A trajectory whose energy is not finite is rejected.
+        A trajectory whose energy is not finite is rejected.  Pseudofermions are drawn anew for every trajectory.
         """
         here = rng.stream("hmc").stream(state.step)
-        new, _, delta_h = self.trajectory(state.x, self.momentum(here, state.x), state.step_size)
+        levels = self.refreshed(here, state.x)
+        new, _, delta_h = self._trajectory(levels, state.x, self.momentum(here, state.x), state.step_size)
         accepted, probability = accept(here, -delta_h)
         x = choose(self.lattice, accepted, new, state.x)
         count = state.step + 1
@@ -154,3 +167,7 @@ class HMC:
         mean = weight * log_step + (1.0 - weight) * state.tuning.mean_log_step
         tuning = Tuning(error, mean)
         return math.exp(mean if count == self.tune else log_step), tuning
+
+
+def _sum(levels: tuple[Level, ...]) -> Any:
+    return levels[0].action if len(levels) == 1 else Sum(tuple(level.action for level in levels))

@@ -140,3 +140,29 @@ def _start(size: int, seed: int) -> Any:
 
     rng = default_rng(seed)
     return rng.normal(size=size) + 1j * rng.normal(size=size)
+
+
+def spectral_range(operator: Any, *, tolerance: float = 1e-3, seed: int = 1) -> tuple[Array, Array]:
+    """Smallest and largest eigenvalue of D^dagger D on every configuration, ``(batch,)`` each.
+
+    Parameters
+    ----------
+    operator
+        D, bound to links, or a Schur complement.
+    tolerance
+        Relative accuracy.
+    seed
+        Of the starting vectors.
+    """
+    xp = array_namespace(operator.zeros())
+    batch = operator.lattice.batch(operator.zeros().shape[-1])
+    ends = []
+    for c in range(batch):
+        matrix = to_scipy(operator, c, normal=True)
+        linalg = _linalg(operator.zeros())
+        options = {} if is_cupy_array(operator.zeros()) else {"v0": _start(matrix.shape[0], seed)}
+        for which in ("SA", "LA"):
+            value = linalg.eigsh(matrix, k=1, which=which, tol=tolerance, return_eigenvectors=False, **options)
+            ends.append(xp.asarray(value, dtype=xp.float64)[0])
+    pairs = xp.reshape(xp.stack(ends), (batch, 2))
+    return pairs[:, 0], pairs[:, 1]

@@ -1,0 +1,249 @@
+"""Actions of two degenerate quarks: exact determinants, pseudofermions, Hasenbusch factors.
+
+All use the Schur complement M of D = T + K on odd sites where the lattice has parities: log det D = log det T_ee + log det M.
+Pseudofermion actions are drawn anew for every trajectory by ``refreshed``.  Derivations: ``docs/derivations/fermions.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
+from typing import Any, Literal, Self
+
+from array_api_compat import array_namespace
+
+from gaugeflow.actions.algebra import refreshed
+from gaugeflow.kernels import fermion_dot
+from gaugeflow.lattice import Array
+from gaugeflow.operators import EvenOdd, HoppingOperator, even_odd, gaussian
+from gaugeflow.random import Rng
+from gaugeflow.solvers import Chronology, cg, has_parities, refined_cg
+from gaugeflow.solvers.solution import norm2
+from gaugeflow.typing import Action
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """How the linear systems of an action are solved.
+
+    Parameters
+    ----------
+    tolerance
+        Residual of solutions in values of the action, relative to the right-hand side.
+    force_tolerance
+        The same for forces.  Trajectories are reversible to about this accuracy.
+    method
+        ``"cg"``, or ``"refined"`` for iterations in single precision.
+    depth
+        Number of former solutions of a trajectory from which the next is guessed; 0 for none.
+    max_iterations
+        After which ``ConvergenceError`` is raised.
+    """
+
+    tolerance: float = 1e-10
+    force_tolerance: float = 1e-8
+    method: Literal["cg", "refined"] = "cg"
+    depth: int = 4
+    max_iterations: int = 10000
+
+    def __post_init__(self) -> None:
+        for name in ("tolerance", "force_tolerance"):
+            if not 0.0 < getattr(self, name) < 1.0:
+                raise ValueError(f"Inversion: {name} must lie between 0 and 1, got {getattr(self, name)}")
+        if self.method not in ("cg", "refined"):
+            raise ValueError(f"Inversion: method must be 'cg' or 'refined', got {self.method!r}")
+
+    def __call__(self, operator: Any, b: Array, memory: Chronology | None = None, *, force: bool = False) -> Array:
+        """(M^dagger M)^-1 b."""
+        solver = cg if self.method == "cg" else refined_cg
+        tolerance = self.force_tolerance if force else self.tolerance
+        start = None if memory is None else memory.guess(operator, b)
+        x = solver(operator, b, tolerance=tolerance, max_iterations=self.max_iterations, start=start).x
+        if memory is not None:
+            memory.add(x)
+        return x
+
+
+def schur(operator: HoppingOperator) -> Any:
+    """The Schur complement where the lattice has parities, else the operator itself."""
+    return even_odd(operator) if has_parities(operator) else operator
+
+
+def log_det_rest(operator: Any) -> Array | float:
+    """log det D - log det M."""
+    return operator.log_det_rest() if isinstance(operator, EvenOdd) else 0.0
+
+
+def add_rest_force(grad: Array, factor: float, operator: Any) -> Array:
+    """``grad + factor`` times the gradient of :func:`_rest`."""
+    force = operator.log_det_rest_force() if isinstance(operator, EvenOdd) else None
+    return grad if force is None else grad + factor * force
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Pseudofermions of one trajectory."""
+
+    phi: Array
+    """The field."""
+    x: Array
+    """Links for which it was drawn."""
+    value: Array
+    """|eta|^2, the pseudofermion action at these links, ``(batch,)``."""
+    memory: Chronology
+    """Solutions so far."""
+
+
+@dataclass(frozen=True, eq=False)
+class _WithPseudofermions:
+    """What actions with one pseudofermion field share."""
+
+    operator: HoppingOperator
+    inversion: Inversion = field(default=Inversion(), kw_only=True)
+    drawn: Drawn | None = field(default=None, kw_only=True)
+
+    @property
+    def pseudofermions(self) -> Drawn:
+        """The pseudofermions; ``ValueError`` before the first ``refreshed``."""
+        if self.drawn is None:
+            raise ValueError(
+                f"{type(self).__name__}({self.operator.label}) has no pseudofermions: draw them with refreshed(rng, links)"
+            )
+        return self.drawn
+
+    def refreshed(self, rng: Rng, x: Array) -> Self:
+        """The action with new pseudofermions, drawn from exp(-S) at the links x."""
+        eta = gaussian(rng, schur(self.operator.with_links(x)))
+        value = norm2(self.operator.lattice, eta)
+        return replace(self, drawn=Drawn(self._heat_bath(x, eta), x, value, Chronology(self.inversion.depth)))
+
+    def _heat_bath(self, x: Array, eta: Array) -> Array:
+        raise NotImplementedError
+
+    def _quadratic(self, operator: Any, b: Array) -> Array:
+        """<b, (M^dagger M)^-1 b> to second order in the error of the solution: 2 Re <b, X> - |M X|^2."""
+        lattice = self.operator.lattice
+        x = self.inversion(operator, b, self.pseudofermions.memory)
+        xp = array_namespace(b)
+        return 2.0 * xp.real(fermion_dot(lattice, b, x)) - norm2(lattice, operator.apply(x))
+
+
+@dataclass(frozen=True, eq=False)
+class Pseudofermion(_WithPseudofermions):
+    """Two flavours: S = phi^dagger (M^dagger M)^-1 phi - 2 log det T_ee, of which exp(-S) integrates to det(D)^2 over phi.
+
+    Parameters
+    ----------
+    operator
+        D, bound to links or not.
+    inversion
+        How linear systems are solved.
+    drawn
+        Pseudofermions; see ``refreshed``.
+
+    Raises
+    ------
+    ConvergenceError
+        From ``value`` and ``grad``, where a system has no solution to the accuracy that is asked for.
+    """
+
+    def _heat_bath(self, x: Array, eta: Array) -> Array:
+        return schur(self.operator.with_links(x)).adjoint(eta)
+
+    def value(self, x: Array) -> Array:
+        """S of every configuration, ``(batch,)`` float64; where x is the field of ``refreshed``, without a solution."""
+        drawn, m = self.pseudofermions, schur(self.operator.with_links(x))
+        return (drawn.value if x is drawn.x else self._quadratic(m, drawn.phi)) - 2.0 * log_det_rest(m)
+
+    def grad(self, x: Array) -> Array:
+        """Gradient in left coordinates: -2 force(M X, X) with X = (M^dagger M)^-1 phi."""
+        drawn, m = self.pseudofermions, schur(self.operator.with_links(x))
+        solution = self.inversion(m, drawn.phi, drawn.memory, force=True)
+        return add_rest_force(-2.0 * m.force(m.apply(solution), solution), -2.0, m)
+
+
+@dataclass(frozen=True, eq=False)
+class Ratio(_WithPseudofermions):
+    """Two flavours over two heavier ones: S = phi^dagger M_h (M^dagger M)^-1 M_h^dagger phi, weight det(D)^2 / det(D_h)^2.
+
+    Hasenbusch, hep-lat/0107019.  Parameters as for :class:`Pseudofermion`, and
+
+    Parameters
+    ----------
+    heavier
+        D_h: the same operator with a smaller kappa, a larger mass or a twisted mass.
+    """
+
+    heavier: HoppingOperator
+
+    def __post_init__(self) -> None:
+        if self.heavier.lattice != self.operator.lattice:
+            raise ValueError(f"Ratio: expected one lattice, got {self.operator.lattice} and {self.heavier.lattice}")
+
+    def _both(self, x: Array) -> tuple[Any, Any]:
+        return schur(self.operator.with_links(x)), schur(self.heavier.with_links(x))
+
+    def _heat_bath(self, x: Array, eta: Array) -> Array:
+        light, heavy = self._both(x)
+        return heavy.apply(self.inversion(heavy, light.adjoint(eta)))
+
+    def value(self, x: Array) -> Array:
+        """S of every configuration, ``(batch,)`` float64; where x is the field of ``refreshed``, without a solution."""
+        drawn = self.pseudofermions
+        light, heavy = self._both(x)
+        value = drawn.value if x is drawn.x else self._quadratic(light, heavy.adjoint(drawn.phi))
+        return value - 2.0 * log_det_rest(light) + 2.0 * log_det_rest(heavy)
+
+    def grad(self, x: Array) -> Array:
+        """Gradient: 2 force_h(phi, X) - 2 force(M X, X) with X = (M^dagger M)^-1 M_h^dagger phi."""
+        drawn = self.pseudofermions
+        light, heavy = self._both(x)
+        solution = self.inversion(light, heavy.adjoint(drawn.phi), drawn.memory, force=True)
+        grad = 2.0 * heavy.force(drawn.phi, solution) - 2.0 * light.force(light.apply(solution), solution)
+        return add_rest_force(add_rest_force(grad, -2.0, light), 2.0, heavy)
+
+
+@dataclass(frozen=True, eq=False)
+class Hasenbusch:
+    """Two flavours in factors: det(D)^2 = det(D / D_1)^2 det(D_1 / D_2)^2 ... det(D_n)^2, each with its own pseudofermions.
+
+    The factors, :attr:`terms`, may be put on different time scales of HMC, the first one, with the smallest force, on the
+    longest.
+
+    Parameters
+    ----------
+    operator
+        D.
+    heavier
+        D_1 ... D_n, from light to heavy; none leaves :class:`Pseudofermion`.
+    inversion
+        How linear systems are solved.
+    """
+
+    operator: HoppingOperator
+    heavier: tuple[HoppingOperator, ...] = ()
+    inversion: Inversion = Inversion()
+    drawn: tuple[Action, ...] = ()
+
+    @property
+    def terms(self) -> tuple[Action, ...]:
+        """The ratios, from light to heavy, and the pseudofermions of the heaviest operator."""
+        if self.drawn:
+            return self.drawn
+        chain = (self.operator, *self.heavier)
+        ratios = (Ratio(a, b, inversion=self.inversion) for a, b in zip(chain, self.heavier, strict=False))
+        return (*ratios, Pseudofermion(chain[-1], inversion=self.inversion))
+
+    def refreshed(self, rng: Rng, x: Array) -> Self:
+        """The action with new pseudofermions for all factors."""
+        drawn = tuple(refreshed(term, rng.stream(i), x) for i, term in enumerate(self.terms))
+        return replace(self, drawn=drawn)
+
+    def value(self, x: Array) -> Array:
+        """S of every configuration, ``(batch,)`` float64."""
+        return reduce(add, (term.value(x) for term in self.terms))
+
+    def grad(self, x: Array) -> Array:
+        """Gradient in left coordinates."""
+        return reduce(add, (term.grad(x) for term in self.terms))
