@@ -51,10 +51,10 @@ class SourceSection:
 
 @dataclass(frozen=True)
 class SamplerSection:
-    """``[sampler]``: heat bath with overrelaxation.
+    """``[sampler]``: heat bath with overrelaxation, or HMC where there is a section ``[hmc]`` or ``[fermions]``.
 
     ``chains`` run side by side; each gives ``configurations``, ``separation`` steps apart, after ``burn_in`` steps.  A
-    step is one heat-bath sweep and ``overrelaxation`` overrelaxation sweeps.
+    step is one heat-bath sweep and ``overrelaxation`` overrelaxation sweeps, or one trajectory.
     """
 
     configurations: int = _limited(least=1)
@@ -64,6 +64,50 @@ class SamplerSection:
     overrelaxation: int = _limited(least=0, default=4)
     start: Literal["hot", "cold"] = "hot"
     seed: int = _limited(least=0, default=1)
+
+
+@dataclass(frozen=True)
+class FermionsSection:
+    """``[fermions]``: the quarks of the source, as Wilson fermions, with a clover term where ``csw`` is not 0.
+
+    ``flavours`` lists numbers of degenerate quarks, ``kappa`` or ``mass`` one value for each: ``[2, 1]`` with ``[0.16, 0.15]``.
+    ``boundary`` holds the angles, in units of pi, of the phases of all directions; default: 1 in time, 0 elsewhere.
+
+    With the method ``pseudofermion``, pairs of quarks are split into factors by heavier ones, whose kappas or masses (as
+    above) are ``hasenbusch``, or whose twisted masses are ``twisted``, from light to heavy; a single quark is the rational
+    approximation of M^dagger M to the power -1/2 in ``spectrum``, to a relative ``error``.  ``determinant`` is exact, and for
+    small lattices.
+    """
+
+    kappa: tuple[float, ...] = _limited(above=0.0, default=())
+    mass: tuple[float, ...] = ()
+    flavours: tuple[int, ...] = _limited(least=1, default=(2,))
+    csw: float = 0.0
+    boundary: tuple[float, ...] = ()
+    method: Literal["pseudofermion", "determinant"] = "pseudofermion"
+    hasenbusch: tuple[float, ...] = ()
+    twisted: tuple[float, ...] = _limited(above=0.0, default=())
+    spectrum: tuple[float, ...] = _limited(above=0.0, default=())
+    error: float = _limited(above=0.0, default=1e-7)
+    solver: Literal["cg", "refined"] = "refined"
+    tolerance: float = _limited(above=0.0, default=1e-10)
+    force_tolerance: float = _limited(above=0.0, default=1e-7)
+
+
+@dataclass(frozen=True)
+class HMCSection:
+    """``[hmc]``: trajectories.
+
+    ``steps`` are those of the slowest time scale, tuned to the ``acceptance`` during the burn-in; ``inner`` are the steps of
+    each faster scale in one drift of the scale above: those of the Hasenbusch factors from light to heavy, and of the gauge
+    action (default: 1 for quarks and 2 for the gauge action).
+    """
+
+    length: float = _limited(above=0.0, default=1.0)
+    steps: int = _limited(least=1, default=10)
+    inner: tuple[int, ...] = _limited(least=1, default=())
+    acceptance: float = _limited(above=0.0, default=0.8)
+    integrator: Literal["leapfrog", "omelyan2", "omelyan4", "force-gradient"] = "omelyan2"
 
 
 @dataclass(frozen=True)
@@ -144,6 +188,8 @@ class RunFile:
     output: OutputSection
     group: GroupSection = GroupSection()
     sampler: SamplerSection | None = None
+    fermions: FermionsSection | None = None
+    hmc: HMCSection | None = None
     target: TargetSection | None = None
     flow: FlowSection | None = None
     training: TrainingSection | None = None
@@ -167,6 +213,8 @@ _SECTIONS: dict[type, str] = {
     GroupSection: "group",
     SourceSection: "source",
     SamplerSection: "sampler",
+    FermionsSection: "fermions",
+    HMCSection: "hmc",
     TargetSection: "target",
     FlowSection: "flow",
     TrainingSection: "training",
@@ -209,6 +257,8 @@ def _check_together(run: RunFile) -> None:
         raise ValueError(f"{run.path}: [lattice] fold: expected {len(shape)} entries like shape, found {list(fold)}")
     if bool(run.source.files) == (run.sampler is not None):
         raise ValueError(f"{run.path}: expected either [source] files or the section [sampler]")
+    if run.fermions is not None:
+        _check_fermions(run, run.fermions)
     if run.flow is not None and (run.flow.kind == "residual") != bool(run.flow.convolutions):
         raise ValueError(f"{run.path}: [flow] convolutions: expected with kind = 'residual', and only there")
     if run.flow is not None and (steps := run.flow.gradient_steps):
@@ -226,6 +276,33 @@ def _check_together(run: RunFile) -> None:
     values = len(run.target.beta or run.target.anisotropy) if run.target is not None else 0
     if run.target is not None and len(run.target.files) not in (0, values):
         raise ValueError(f"{run.path}: [target] files: expected {values} patterns, found {list(run.target.files)}")
+
+
+def _check_fermions(run: RunFile, section: FermionsSection) -> None:
+    """One kappa or mass for each entry of flavours, and what belongs to the method."""
+    where, ndim = f"{run.path}: [fermions]", len(run.lattice.shape)
+    if ndim % 2:
+        raise ValueError(f"{where}: Wilson fermions need an even number of dimensions, found {ndim}")
+    if bool(section.kappa) == bool(section.mass):
+        raise ValueError(f"{where}: expected either kappa or mass")
+    name = "kappa" if section.kappa else "mass"
+    if len(getattr(section, name)) != len(section.flavours):
+        raise ValueError(
+            f"{where} {name}: expected {len(section.flavours)} values, one for each entry of flavours, found "
+            f"{list(getattr(section, name))}"
+        )
+    if section.boundary and len(section.boundary) != ndim:
+        raise ValueError(f"{where} boundary: expected {ndim} angles like shape, found {list(section.boundary)}")
+    factors = section.hasenbusch or section.twisted
+    if section.hasenbusch and section.twisted:
+        raise ValueError(f"{where}: expected either hasenbusch or twisted")
+    if factors and (section.method == "determinant" or section.flavours[0] % 2):
+        raise ValueError(f"{where} hasenbusch, twisted: expected with pseudofermions of an even number of quarks only")
+    single = section.method == "pseudofermion" and any(n % 2 for n in section.flavours)
+    if single != bool(section.spectrum):
+        raise ValueError(f"{where} spectrum: expected with an odd number of quarks by pseudofermions, and only there")
+    if section.spectrum and (len(section.spectrum) != 2 or section.spectrum[0] >= section.spectrum[1]):
+        raise ValueError(f"{where} spectrum: expected [low, high] with low < high, found {list(section.spectrum)}")
 
 
 def _check_observables(run: RunFile, section: ObservablesSection) -> None:

@@ -2,7 +2,7 @@
 
 from gaugeflow.actions.algebra import PulledBack, Scaled, Sum, refreshed
 from gaugeflow.actions.defect import Defect, DefectAction
-from gaugeflow.actions.fermion import Hasenbusch, Inversion, Pseudofermion, Ratio
+from gaugeflow.actions.fermion import Determinant, Hasenbusch, Inversion, Pseudofermion, Ratio
 from gaugeflow.actions.gauge import DBW2, IWASAKI, SYMANZIK, ImprovedAction, WilsonAction, difference
 from gaugeflow.actions.rational import Rational
 from gaugeflow.actions.scalar import ScalarAction
@@ -13,6 +13,7 @@ __all__ = [
     "SYMANZIK",
     "Defect",
     "DefectAction",
+    "Determinant",
     "Hasenbusch",
     "ImprovedAction",
     "Inversion",

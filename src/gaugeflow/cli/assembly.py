@@ -47,7 +47,9 @@ def _four_colours(run: RunFile) -> bool:
 
 
 def source_action(run: RunFile, lattice: Lattice) -> WilsonAction:
-    """Action of the given ensemble."""
+    """Action of the given ensemble, a pure gauge one; ``ValueError`` where it has quarks."""
+    if run.fermions is not None:
+        raise ValueError(f"{run.path}: [fermions]: this command knows sources without quarks only")
     return WilsonAction(lattice, run.source.beta, run.source.anisotropy)
 
 

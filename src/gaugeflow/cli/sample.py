@@ -1,4 +1,4 @@
-"""``gaugeflow sample``: an ensemble from the heat bath."""
+"""``gaugeflow sample``: an ensemble from the heat bath, or from HMC where there are quarks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Store = Callable[[Any, int], None]
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @compute_options
 def sample(runfile: Path, as_json: bool) -> None:
-    """Sample the source of RUN.toml with heat bath and overrelaxation.
+    """Sample the source of RUN.toml: heat bath and overrelaxation, or HMC with [hmc] or [fermions].
 
     Configurations and the history of the plaquette go to the folder [output] dir. A run that was interrupted or killed
     continues when the same command is given again, to the same numbers; a longer one extends it. Two runs in one
@@ -47,33 +47,38 @@ def sample(runfile: Path, as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    rows = [(key.replace("_", " "), str(value)) for key, value in result.items() if key != "plaquette"]
-    rows += [(f"plaquette {key}".replace("_", " "), f"{x:.8g}") for key, x in result["plaquette"].items() if x]
+    rows = [(key.replace("_", " "), str(value)) for key, value in result.items() if not isinstance(value, dict)]
+    for name in ("plaquette", "exp_minus_delta_h"):
+        rows += [(f"{name} {key}".replace("_", " "), f"{x:.8g}") for key, x in result.get(name, {}).items() if x]
     print_table("ensemble", ("what", "value"), rows)
 
 
 def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> dict[str, Any]:
-    from gaugeflow.cli.assembly import make_lattice, source_action
+    import numpy as np
+
+    from gaugeflow.cli.assembly import make_lattice
     from gaugeflow.devices import to_host
+    from gaugeflow.groups import SU
     from gaugeflow.io import provenance
     from gaugeflow.io.hdf5 import write_table
-    from gaugeflow.random import Rng
-    from gaugeflow.samplers import HeatBath
+    from gaugeflow.observables import LinkObservable, plaquette
+    from gaugeflow.random import Rng, haar_links
+    from gaugeflow.samplers import HMC
     from gaugeflow.samplers import run as run_chain
 
     lattice = make_lattice(run, settings.chains)
-    couplings = source_action(run, lattice).couplings.plaquette
-    sampler = HeatBath(lattice, couplings, settings.overrelaxation)
+    sampler, check = _make_sampler(run, settings, lattice)
     rng = Rng(settings.seed)
-    start = sampler.hot(rng, run.group.n, settings.chains)
-    if settings.start == "cold":
-        start = sampler.cold(run.group.n, settings.chains)
+    links = haar_links(rng, lattice, run.group.n, settings.chains)
+    start = sampler.init(SU(lattice).identity(links) if settings.start == "cold" else links)
+    observe: list[Any] = [LinkObservable("plaquette", lattice, plaquette)] if isinstance(sampler, HMC) else []
     described = provenance(seed=settings.seed, parameters=_physics(run))
     count = 0
     with _storage(run, settings, described) as store:
 
         def keep(sample: Any) -> None:
             nonlocal count
+            check(sample.state.x)
             count = (sample.step - settings.burn_in) // settings.separation
             store(lattice.unpack(to_host(sample.state.x), components=1), count - 1)
 
@@ -85,15 +90,16 @@ def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> d
                 settings.configurations * settings.separation,
                 burn_in=settings.burn_in,
                 thin=settings.separation,
+                observe=observe,
                 callback=keep,
                 checkpoint=checkpoint,
             )
         except KeyboardInterrupt:
             done = f"{count} of {settings.configurations} configurations a chain"
             raise KeyboardInterrupt(f"{done} are stored; give the same command again to go on") from None
-    plaquette = to_host(chain.records["plaquette"])
-    write_table(run.folder / HISTORY, {"step": chain.steps, "plaquette": plaquette}, attributes=described)
-    return {
+    records = {name: to_host(values) for name, values in chain.records.items()}
+    write_table(run.folder / HISTORY, {"step": chain.steps, **records}, attributes=described)
+    result = {
         "dir": str(run.folder),
         "shape": list(lattice.shape),
         "n_colours": run.group.n,
@@ -101,13 +107,33 @@ def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> d
         "anisotropy": run.source.anisotropy,
         "chains": settings.chains,
         "configurations": settings.configurations,
-        "plaquette": _estimate([plaquette[:, c] for c in range(settings.chains)]),
+        "plaquette": _estimate([records["plaquette"][:, c] for c in range(settings.chains)]),
     }
+    if isinstance(sampler, HMC):
+        delta_h = records["delta_h"]
+        result["acceptance"] = float(records["accepted"].mean())
+        result["step_size"] = float(records["step_size"][-1])
+        result["exp_minus_delta_h"] = _estimate([np.exp(-delta_h[:, c]) for c in range(settings.chains)])
+    return result
+
+
+def _make_sampler(run: RunFile, settings: SamplerSection, lattice: Any) -> tuple[Any, Callable[[Any], None]]:
+    """Sampler, and what every configuration must stand before it is stored."""
+    from gaugeflow.cli.assembly import source_action
+    from gaugeflow.cli.hybrid import check_ranges, make_hmc
+    from gaugeflow.samplers import HeatBath
+
+    if run.fermions is None and run.hmc is None:
+        couplings = source_action(run, lattice).couplings.plaquette
+        return HeatBath(lattice, couplings, settings.overrelaxation), lambda x: None
+    hmc = make_hmc(run, lattice, settings.burn_in)
+    return hmc, lambda x: check_ranges(hmc.action, x)
 
 
 def _physics(run: RunFile) -> dict[str, Any]:
     """What must agree for two runs to belong to one ensemble; the number of configurations may grow."""
-    sections = {name: asdict(getattr(run, name)) for name in ("lattice", "group", "source", "sampler")}
+    names = ("lattice", "group", "source", "sampler", "fermions", "hmc")
+    sections = {name: asdict(getattr(run, name)) for name in names if getattr(run, name) is not None}
     del sections["sampler"]["configurations"]
     return sections
 

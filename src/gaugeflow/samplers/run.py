@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
@@ -83,6 +84,7 @@ def run(
     progress: bool = True,
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     checkpoint_every: int = 100,
+    checkpoint_seconds: float = 60.0,
 ) -> Chain:
     """Run a Markov chain and record what it measures.
 
@@ -100,8 +102,8 @@ def run(
     checkpoint
         File to continue from if it exists, and to save to.  The continued chain equals the uninterrupted one bit for
         bit; ``n_steps`` may grow.  A :class:`Checkpoint` must be locked already.
-    checkpoint_every
-        Steps between checkpoints; one more is written at the end and on ``KeyboardInterrupt``.
+    checkpoint_every, checkpoint_seconds
+        Steps, and time, after which a checkpoint is due; one more is written at the end and on ``KeyboardInterrupt``.
 
     Raises
     ------
@@ -146,6 +148,7 @@ def run(
                 columns = _columns(rows[: max(0, step - burn_in) // thin], now)
                 file.save(identity, step, {"state": now, "records": columns})
 
+        saved = time.monotonic()
         try:
             for step in range(done[0] + 1, total + 1):
                 now, info = sampler.step(rng.at(step - 1), done[1])
@@ -156,8 +159,10 @@ def run(
                 done = step, now
                 if advance is not None:
                     advance()
-                if step % checkpoint_every == 0 or step == total:
+                late = time.monotonic() - saved >= checkpoint_seconds
+                if late or step % checkpoint_every == 0 or step == total:
                     save()
+                    saved = time.monotonic()
         except KeyboardInterrupt:
             save()
             raise
