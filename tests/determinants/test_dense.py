@@ -9,7 +9,7 @@ import pytest
 from gaugeflow import determinants
 from gaugeflow.backend import use_backend
 from gaugeflow.check.differences import differentiate
-from gaugeflow.determinants import dense
+from gaugeflow.determinants import dense, hermitian
 from gaugeflow.groups import SU
 from gaugeflow.kernels import plaquette
 from gaugeflow.lattice import Lattice
@@ -174,3 +174,42 @@ def test_schur_complement_as_a_matrix():
     assert schur.shape == (2, size, size)
     _, log_abs = np.linalg.slogdet(whole)
     np.testing.assert_allclose(np.linalg.slogdet(schur)[1] + small.log_det_rest(), log_abs, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["wilson u1 folded", "staggered su2", "wilson u1 odd extent"])
+def test_hermitian_halving(name, monkeypatch):
+    """Matrices that are Hermitian up to signs are inverted by halving, with pivots where that fails."""
+    with use_backend("reference"):
+        operator = OPERATORS[name]()
+        plain = determinants.log_det_gradient(operator)
+        monkeypatch.setattr(dense, "BATCHED", 1)
+        pivots = determinants.log_det_gradient(operator)
+        monkeypatch.setattr(hermitian, "LEAF", 3)
+        seen = []
+        check = hermitian.is_inverse
+        monkeypatch.setattr(hermitian, "is_inverse", lambda *a: seen.append(check(*a)) or seen[-1])
+        halved = determinants.log_det_gradient(operator)
+        assert seen == [True, True]
+        monkeypatch.setattr(hermitian, "is_inverse", lambda *a: False)
+        failed = determinants.log_det_gradient(operator)
+    for other in (pivots, halved, failed):
+        for one, two in zip(plain, other, strict=True):
+            np.testing.assert_allclose(two, one, rtol=1e-10, atol=1e-12)
+
+
+def test_inverse_by_halving(rng):
+    """Odd sizes too; a singular upper left block is refused, a nearly singular one is noticed."""
+    a = rng.normal(size=(2, 2 * hermitian.LEAF + 31, 2 * hermitian.LEAF + 31))
+    matrix = a[0] + a[0].T + 1j * (a[1] - a[1].T)
+    matrix = 0.1 * matrix / np.sqrt(len(matrix)) + np.diag((-1.0) ** np.arange(len(matrix)))
+    found, log_abs, sign = hermitian.inverse(matrix, "H")
+    np.testing.assert_allclose(found @ matrix, np.eye(len(matrix)), atol=1e-12)
+    expected = np.linalg.slogdet(matrix)
+    np.testing.assert_allclose((sign, log_abs), (expected[0].real, expected[1]), rtol=1e-11)
+    half = len(matrix) // 2
+    matrix[:half, :half] = 0.0
+    with pytest.raises(ValueError, match=r"H: .*singular"):
+        hermitian.inverse(matrix, "H")
+    matrix[:half, :half] = 1e-9 * found[:half, :half]
+    found, _, _ = hermitian.inverse(matrix, "H")
+    assert not hermitian.is_inverse(matrix, found)

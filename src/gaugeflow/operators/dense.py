@@ -14,8 +14,8 @@ from gaugeflow.kernels.fermions import BOTH
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.operators.hopping import HoppingOperator
 
-STACK_BYTES = 16 << 20
-"""Size of the stacks of unit vectors that operators are applied to: larger ones leave the cache."""
+STACK_BYTES = 2 << 20
+"""Size of the stacks of unit vectors that operators are applied to: larger ones leave the caches."""
 
 
 def count_components(operator: Any) -> int:
