@@ -10,10 +10,12 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from gaugeflow.kernels.fermions import BOTH
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.operators.hopping import HoppingOperator
 
-STACK_BYTES = 16 << 20
-"""Size of the stacks of unit vectors that operators are applied to: larger ones leave the cache."""
+STACK_BYTES = 2 << 20
+"""Size of the stacks of unit vectors that operators are applied to: larger ones leave the caches."""
 
 
 def count_components(operator: Any) -> int:
@@ -85,3 +87,14 @@ def matrix(operator: Any) -> Array:
     """
     result = transposed_matrix(operator)
     return array_namespace(result).matrix_transpose(result)
+
+
+def site_blocks(operator: HoppingOperator, parity: int = BOTH, inverse: bool = False) -> Array:
+    """T of an operator D = T + K, or its inverse, as matrices on the sites of a parity: ``(rows, lanes, m, m)``, m = spin N."""
+    rows, spin, n, lanes = operator.field_shape(parity)
+    xp = array_namespace(operator.bound)
+    m = spin * n
+    unit = xp.reshape(xp.eye(m, dtype=operator.bound.dtype), (m, 1, spin, n, 1))
+    ones = xp.asarray(xp.broadcast_to(unit, (m, rows, spin, n, lanes)), copy=True)
+    columns = operator.diagonal_inverse(ones, parity) if inverse else operator.diagonal(ones, parity)
+    return xp.permute_dims(xp.reshape(columns, (m, rows, m, lanes)), (1, 3, 2, 0))

@@ -1,0 +1,215 @@
+"""Exact determinants by LU decomposition and their gradients: free fields, brute force, differences, the exact 2 x 2 table."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gaugeflow import determinants
+from gaugeflow.backend import use_backend
+from gaugeflow.check.differences import differentiate
+from gaugeflow.determinants import dense, hermitian
+from gaugeflow.groups import SU
+from gaugeflow.kernels import plaquette
+from gaugeflow.lattice import Lattice
+from gaugeflow.operators import Clover, Staggered, Wilson, even_odd
+from gaugeflow.operators.dense import matrix
+from gaugeflow.random import Rng, haar_links, momenta
+
+
+def _links(lattice, n, batch, seed=1, size=0.4):
+    """Links near unity, where quarks are not heavy."""
+    group = SU(lattice)
+    unit = group.identity(haar_links(Rng(seed), lattice, n, batch))
+    return group.retract(unit, momenta(Rng(seed), lattice, n, batch), size)
+
+
+def _free(shape, kappa, colours, spin, time):
+    """Nc (n_s / 2) sum_p log[(1 - 2 kappa sum cos p)^2 + 4 kappa^2 sum sin^2 p]."""
+    starts = [np.pi / shape[0] if time == "antiperiodic" else 0.0] + [0.0] * (len(shape) - 1)
+    momenta = [2 * np.pi * np.arange(n) / n + start for n, start in zip(shape, starts, strict=True)]
+    p = np.array(list(itertools.product(*momenta)))
+    value = (1 - 2 * kappa * np.cos(p).sum(axis=1)) ** 2 + 4 * kappa**2 * (np.sin(p) ** 2).sum(axis=1)
+    return colours * spin / 2 * np.log(value).sum()
+
+
+@pytest.mark.parametrize(
+    ("shape", "n", "kappa", "time", "expected"),
+    [
+        ((4, 4, 4, 4), 3, 0.12, "antiperiodic", 19.0045224115),
+        ((4, 4, 4, 4), 3, 0.12, "periodic", -1.7103115862),
+        ((16, 16), 1, 0.24, "antiperiodic", 13.0056769319),
+        ((16, 16), 1, 0.24, "periodic", 11.8465603423),
+    ],
+)
+def test_free_fields(shape, n, kappa, time, expected):
+    lattice = Lattice(shape)
+    links = SU(lattice).identity(haar_links(Rng(1), lattice, n, 1))
+    boundary = None if time == "antiperiodic" else (1.0,) * lattice.ndim
+    found = determinants.log_det(Wilson(lattice=lattice, links=links, kappa=kappa, boundary=boundary))
+    spin = 2 ** (lattice.ndim // 2)
+    assert found.log_abs.shape == (1,)
+    np.testing.assert_allclose(found.log_abs, _free(shape, kappa, n, spin, time), atol=1e-11)
+    np.testing.assert_allclose(found.log_abs, expected, atol=1e-10)
+    np.testing.assert_allclose(found.phase, 1.0, atol=1e-12)
+
+
+OPERATORS = {
+    "wilson u1": lambda: _wilson((4, 4), 1, kappa=0.25),
+    "wilson u1 folded": lambda: _wilson((4, 8), 1, fold=(1, 2), kappa=0.25),
+    "wilson u1 twisted boundary": lambda: _wilson((4, 2), 1, kappa=0.3, boundary=(np.exp(0.7j), np.exp(-0.2j))),
+    "wilson u1 odd extent": lambda: _wilson((3, 4), 1, kappa=0.25),
+    "wilson su2 in 4d": lambda: _wilson((2, 2, 2, 2), 2, kappa=0.14),
+    "wilson anisotropic": lambda: _wilson((4, 2), 1, mass=0.2, hopping=(1.0, 0.4)),
+    "clover twisted su3": lambda: _clover((2, 2, 2, 2), kappa=0.13, csw=1.3, twisted_mass=0.4),
+    "staggered su2": lambda: _staggered((4, 2, 2), 2, mass=0.3),
+    "staggered massless": lambda: _staggered((4, 4), 1, mass=0.0),
+    "staggered one dimension": lambda: _staggered((2,), 1, mass=-0.7),
+}
+REFERENCE = ("wilson su2 in 4d", "staggered su2", "staggered massless", "staggered one dimension")
+
+
+def _wilson(shape, n, fold=None, **options):
+    lattice = Lattice(shape, fold)
+    return Wilson(lattice=lattice, links=_links(lattice, n, 2), **options)
+
+
+def _clover(shape, **options):
+    lattice = Lattice(shape)
+    return Clover(lattice=lattice, links=_links(lattice, 3, 2), **options)
+
+
+def _staggered(shape, n, **options):
+    lattice = Lattice(shape)
+    return Staggered(lattice=lattice, links=_links(lattice, n, 2), **options)
+
+
+@pytest.fixture(params=OPERATORS)
+def operator(request):
+    if request.param in REFERENCE:
+        with use_backend("reference"):
+            yield OPERATORS[request.param]()
+    else:
+        yield OPERATORS[request.param]()
+
+
+def test_against_the_matrix_and_differences(operator):
+    found = determinants.log_det_gradient(operator)
+    sign, log_abs = np.linalg.slogdet(matrix(operator))
+    np.testing.assert_allclose(found.log_abs, log_abs, atol=1e-11)
+    np.testing.assert_allclose(found.phase, sign, atol=1e-11)
+    value = determinants.log_det(operator)
+    np.testing.assert_array_equal(value.log_abs, found.log_abs)
+    np.testing.assert_array_equal(value.phase, found.phase)
+
+    group = SU(operator.lattice)
+    direction = momenta(Rng(7), operator.lattice, operator.links.shape[2], 2)
+
+    def along(step):
+        moved = operator.with_links(group.retract(operator.links, direction, step))
+        return (determinants.log_det(moved).log_abs,)
+
+    np.testing.assert_allclose(group.inner(found.gradient, direction), differentiate(along)[0], rtol=1e-8, atol=1e-8)
+
+
+def test_groups_of_configurations(monkeypatch):
+    operator = _wilson((4, 8), 1, fold=(1, 2), kappa=0.25)
+    together = determinants.log_det_gradient(operator)
+    monkeypatch.setattr(dense, "MATRIX_BYTES", 16 * 32**2)
+    apart = determinants.log_det_gradient(operator)
+    for one, two in zip(together, apart, strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["wilson u1", "clover twisted su3", "wilson u1 odd extent"])
+def test_derivative_with_respect_to_kappa(name):
+    operator = OPERATORS[name]()
+    found = determinants.log_det_derivative(operator, lambda d: d.d_kappa)
+
+    def along(step):
+        moved = determinants.log_det(replace(operator, kappa=operator.kappa + 0.25 * step))
+        return 4 * moved.log_abs, 4 * np.angle(moved.phase)
+
+    log_abs, angle = differentiate(along)
+    np.testing.assert_allclose(found.derivative.real, log_abs, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(found.derivative.imag, angle, atol=1e-8)
+
+
+def test_derivative_with_respect_to_the_mass():
+    with use_backend("reference"):
+        operator = OPERATORS["staggered su2"]()
+        found = determinants.log_det_derivative(operator, lambda d: lambda psi: psi)
+    trace = np.trace(np.linalg.inv(matrix(operator)), axis1=1, axis2=2)
+    np.testing.assert_allclose(found.derivative, trace, atol=1e-11)
+
+
+def test_leading_order_of_the_hopping_expansion():
+    """log det D = 8 kappa^4 sum cos P + O(kappa^6) in two dimensions; two values of kappa remove the next order."""
+    lattice = Lattice((6, 8))
+    links = _links(lattice, 1, 2)
+
+    def scaled(kappa):
+        return determinants.log_det(Wilson(lattice=lattice, links=links, kappa=kappa)).log_abs / kappa**4
+
+    found = (4 * scaled(0.01) - scaled(0.02)) / 3
+    np.testing.assert_allclose(found, 8 * lattice.volume * plaquette(lattice, links)[0], rtol=1e-5)
+
+
+def test_messages():
+    lattice = Lattice((4, 4))
+    links = _links(lattice, 1, 3)
+    links[..., 2] = np.nan
+    with pytest.raises(ValueError, match=r"kappa 0.2.*configuration 2.*singular or not finite"):
+        determinants.log_det(Wilson(lattice=lattice, links=links, kappa=0.2))
+    with pytest.raises(ValueError, match="no links"):
+        determinants.log_det(Wilson(lattice=lattice, kappa=0.2))
+
+
+def test_schur_complement_as_a_matrix():
+    operator = _clover((2, 2, 2, 2), kappa=0.13, csw=1.3)
+    small = even_odd(operator)
+    whole, schur = matrix(operator), matrix(small)
+    size = whole.shape[1] // 2
+    assert schur.shape == (2, size, size)
+    _, log_abs = np.linalg.slogdet(whole)
+    np.testing.assert_allclose(np.linalg.slogdet(schur)[1] + small.log_det_rest(), log_abs, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["wilson u1 folded", "staggered su2", "wilson u1 odd extent"])
+def test_hermitian_halving(name, monkeypatch):
+    """Matrices that are Hermitian up to signs are inverted by halving, with pivots where that fails."""
+    with use_backend("reference"):
+        operator = OPERATORS[name]()
+        plain = determinants.log_det_gradient(operator)
+        monkeypatch.setattr(dense, "BATCHED", 1)
+        pivots = determinants.log_det_gradient(operator)
+        monkeypatch.setattr(hermitian, "LEAF", 3)
+        seen = []
+        check = hermitian.is_inverse
+        monkeypatch.setattr(hermitian, "is_inverse", lambda *a: seen.append(check(*a)) or seen[-1])
+        halved = determinants.log_det_gradient(operator)
+        assert seen == [True, True]
+        monkeypatch.setattr(hermitian, "is_inverse", lambda *a: False)
+        failed = determinants.log_det_gradient(operator)
+    for other in (pivots, halved, failed):
+        for one, two in zip(plain, other, strict=True):
+            np.testing.assert_allclose(two, one, rtol=1e-10, atol=1e-12)
+
+
+def test_inverse_by_halving(rng):
+    """Odd sizes too; a singular upper left block is refused, a nearly singular one is noticed."""
+    a = rng.normal(size=(2, 2 * hermitian.LEAF + 31, 2 * hermitian.LEAF + 31))
+    matrix = a[0] + a[0].T + 1j * (a[1] - a[1].T)
+    matrix = 0.1 * matrix / np.sqrt(len(matrix)) + np.diag((-1.0) ** np.arange(len(matrix)))
+    found, log_abs, sign = hermitian.inverse(matrix, "H")
+    np.testing.assert_allclose(found @ matrix, np.eye(len(matrix)), atol=1e-12)
+    expected = np.linalg.slogdet(matrix)
+    np.testing.assert_allclose((sign, log_abs), (expected[0].real, expected[1]), rtol=1e-11)
+    half = len(matrix) // 2
+    matrix[:half, :half] = 0.0
+    with pytest.raises(ValueError, match=r"H: .*singular"):
+        hermitian.inverse(matrix, "H")
+    matrix[:half, :half] = 1e-9 * found[:half, :half]
+    found, _, _ = hermitian.inverse(matrix, "H")
+    assert not hermitian.is_inverse(matrix, found)
