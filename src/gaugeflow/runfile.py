@@ -54,7 +54,8 @@ class SamplerSection:
     """``[sampler]``: heat bath with overrelaxation, or HMC where there is a section ``[hmc]`` or ``[fermions]``.
 
     ``chains`` run side by side; each gives ``configurations``, ``separation`` steps apart, after ``burn_in`` steps.  A
-    step is one heat-bath sweep and ``overrelaxation`` overrelaxation sweeps, or one trajectory.
+    step is one heat-bath sweep and ``overrelaxation`` overrelaxation sweeps, or one trajectory.  A ``quenched`` start is
+    the end of 50 steps of the heat bath without quarks.
     """
 
     configurations: int = _limited(least=1)
@@ -62,7 +63,7 @@ class SamplerSection:
     burn_in: int = _limited(least=0, default=200)
     separation: int = _limited(least=1, default=10)
     overrelaxation: int = _limited(least=0, default=4)
-    start: Literal["hot", "cold"] = "hot"
+    start: Literal["hot", "cold", "quenched"] = "hot"
     seed: int = _limited(least=0, default=1)
 
 
@@ -76,7 +77,7 @@ class FermionsSection:
     With the method ``pseudofermion``, pairs of quarks are split into factors by heavier ones, whose kappas or masses (as
     above) are ``hasenbusch``, or whose twisted masses are ``twisted``, from light to heavy; a single quark is the rational
     approximation of M^dagger M to the power -1/2 in ``spectrum``, to a relative ``error``.  ``determinant`` is exact, and for
-    small lattices.
+    small lattices; its forces may be computed with ``force_precision`` 32, see :class:`gaugeflow.actions.Determinant`.
     """
 
     kappa: tuple[float, ...] = _limited(above=0.0, default=())
@@ -92,6 +93,7 @@ class FermionsSection:
     solver: Literal["cg", "refined"] = "refined"
     tolerance: float = _limited(above=0.0, default=1e-10)
     force_tolerance: float = _limited(above=0.0, default=1e-7)
+    force_precision: Literal[64, 32] = 64
 
 
 @dataclass(frozen=True)

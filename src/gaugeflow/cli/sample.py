@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 CHECKPOINT, HISTORY = "sampler.h5", "history.h5"
 """Names of files in the folder of results."""
 
+QUENCHED_STEPS = 50
+
 Store = Callable[[Any, int], None]
 """Keeps the links ``(chains, d, *shape, N, N)`` of one number."""
 
@@ -70,7 +72,11 @@ def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> d
     sampler, check = _make_sampler(run, settings, lattice)
     rng = Rng(settings.seed)
     links = haar_links(rng, lattice, run.group.n, settings.chains)
-    start = sampler.init(SU(lattice).identity(links) if settings.start == "cold" else links)
+    if settings.start == "cold":
+        links = SU(lattice).identity(links)
+    elif settings.start == "quenched" and not (run.folder / CHECKPOINT).exists():
+        links = _quenched(run, lattice, rng, links)
+    start = sampler.init(links)
     observe: list[Any] = [LinkObservable("plaquette", lattice, plaquette)] if isinstance(sampler, HMC) else []
     described = provenance(seed=settings.seed, parameters=_physics(run))
     count = 0
@@ -115,6 +121,18 @@ def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> d
         result["step_size"] = float(records["step_size"][-1])
         result["exp_minus_delta_h"] = _estimate([np.exp(-delta_h[:, c]) for c in range(settings.chains)])
     return result
+
+
+def _quenched(run: RunFile, lattice: Any, rng: Any, links: Any) -> Any:
+    """Links after some steps of the heat bath without quarks."""
+    from gaugeflow.actions import WilsonAction
+    from gaugeflow.samplers import HeatBath
+
+    heat_bath = HeatBath(lattice, WilsonAction(lattice, run.source.beta, run.source.anisotropy).couplings.plaquette)
+    state = heat_bath.init(links)
+    for step in range(QUENCHED_STEPS):
+        state, _ = heat_bath.step(rng.stream("quenched").at(step), state)
+    return state.x
 
 
 def _make_sampler(run: RunFile, settings: SamplerSection, lattice: Any) -> tuple[Any, Callable[[Any], None]]:
