@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from cases.actions import ACTIONS, GAUGE_ACTIONS
+from cases.actions import ACTIONS, GAUGE_ACTIONS, QUARK_ACTIONS
 from cases.fields import links, scalars
 from cases.flows import FLOWS, GAUGE_FLOWS, NeighbourAffine
 from gaugeflow import check, kernels
@@ -20,6 +20,13 @@ def test_action(name, rng):
     """Far below the tolerance of 1e-7: this is what the differences can resolve."""
     action, lattice, x = ACTIONS[name]()
     assert check.check_action(action, lattice, x, rng)["force"] < 1e-9
+
+
+@pytest.mark.parametrize("name", QUARK_ACTIONS)
+def test_action_of_quarks(name, rng):
+    action, lattice, x = QUARK_ACTIONS[name]()
+    with use_backend("reference"):
+        assert check.check_action(action, lattice, x, rng)["force"] < 1e-9
 
 
 @pytest.mark.parametrize("name", GAUGE_ACTIONS)

@@ -1,18 +1,28 @@
 """Every action by name: a factory of (action, lattice, fields).  A row puts the action through its whole contract."""
 
+from dataclasses import replace
+
 from cases.fields import links, scalars
 from gaugeflow.actions import (
     DBW2,
     IWASAKI,
     Defect,
     DefectAction,
+    Determinant,
+    Hasenbusch,
     ImprovedAction,
+    Inversion,
+    Pseudofermion,
+    Ratio,
+    Rational,
     ScalarAction,
     Scaled,
     Sum,
     WilsonAction,
 )
 from gaugeflow.lattice import Box, Lattice
+from gaugeflow.operators import Clover, Wilson
+from gaugeflow.random import Rng
 
 
 def _gauge(shape, n, make, fold=None, batch=8):
@@ -65,3 +75,72 @@ ACTIONS = {
     "phi^4 3d folded": _scalar((4, 2, 4), lambda lattice: ScalarAction(lattice, -1.0, 2.0, 0.5), (2, 1, 2), 3),
     "free scalar 1d": _scalar((8,), lambda lattice: ScalarAction(lattice, 0.3)),
 }
+
+
+# ---- quarks ------------------------------------------------------------------------------------------------------
+TIGHT = Inversion(1e-13, 1e-13, depth=0)
+"""Differences see the errors of solutions."""
+
+
+def _wilson(lattice):
+    return Wilson(
+        lattice=lattice, kappa=0.22 if lattice.ndim == 2 else 0.14, boundary=(-1.0, *(1.0,) * (lattice.ndim - 1))
+    )
+
+
+def _clover(lattice):
+    return Clover(lattice=lattice, kappa=0.11, csw=1.3)
+
+
+def _heavier(operator):
+    return replace(operator, kappa=0.8 * operator.kappa)
+
+
+def _twisted(operator):
+    return replace(operator, twisted_mass=0.3)
+
+
+def _quarks(shape, n, make, fold=None, batch=2):
+    """An action of quarks; pseudofermions are drawn for other links than those where it is differentiated."""
+
+    def factory():
+        lattice = Lattice(shape, fold)
+        action, x = make(lattice), links(lattice, n, batch)
+        drawn = action.refreshed(Rng(5), links(lattice, n, batch, 1)) if hasattr(action, "refreshed") else action
+        return drawn, lattice, x
+
+    return factory
+
+
+QUARK_ACTIONS = {
+    "determinant u1 2d": _quarks((4, 2), 1, lambda lattice: Determinant(_wilson(lattice), 2)),
+    "determinant clover su2 4d": _quarks((2, 2, 2, 2), 2, lambda lattice: Determinant(_clover(lattice), 3)),
+    "pseudofermion u1 2d": _quarks((4, 6), 1, lambda lattice: Pseudofermion(_wilson(lattice), inversion=TIGHT)),
+    "pseudofermion u1 2d odd extent": _quarks(
+        (3, 4), 1, lambda lattice: Pseudofermion(_wilson(lattice), inversion=TIGHT)
+    ),
+    "pseudofermion clover u1 4d": _quarks(
+        (2, 2, 2, 2), 1, lambda lattice: Pseudofermion(_clover(lattice), inversion=TIGHT)
+    ),
+    "ratio u1 2d": _quarks(
+        (4, 4), 1, lambda lattice: Ratio(_wilson(lattice), _heavier(_wilson(lattice)), inversion=TIGHT)
+    ),
+    "ratio clover twisted u1 4d": _quarks(
+        (2, 2, 2, 2), 1, lambda lattice: Ratio(_clover(lattice), _twisted(_clover(lattice)), inversion=TIGHT)
+    ),
+    "hasenbusch u1 2d": _quarks(
+        (4, 4),
+        1,
+        lambda lattice: Hasenbusch(_wilson(lattice), (_twisted(_wilson(lattice)), _heavier(_wilson(lattice))), TIGHT),
+    ),
+    "rational u1 2d folded": _quarks(
+        (4, 4), 1, lambda lattice: Rational(_wilson(lattice), 0.001, 6.0, inversion=TIGHT), (2, 1)
+    ),
+    "rational clover u1 4d": _quarks(
+        (2, 2, 2, 2), 1, lambda lattice: Rational(_clover(lattice), 0.003, 5.0, inversion=TIGHT)
+    ),
+    "sum of quarks and gauge su2 2d": _quarks(
+        (4, 2), 2, lambda lattice: Sum((WilsonAction(lattice, 2.0), Pseudofermion(_wilson(lattice), inversion=TIGHT)))
+    ),
+}
+"""Checked on the reference implementation, which has nothing to compile: the kernels are compared with it elsewhere."""

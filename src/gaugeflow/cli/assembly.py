@@ -46,10 +46,14 @@ def _four_colours(run: RunFile) -> bool:
     return smeared and all(n % 4 == 0 for n in run.lattice.shape)
 
 
-def source_action(run: RunFile, lattice: Lattice) -> WilsonAction:
-    """Action of the given ensemble, a pure gauge one; ``ValueError`` where it has quarks."""
+def refuse_quarks(run: RunFile) -> None:
+    """``ValueError`` where the source has quarks, whose part of the action a command would leave out."""
     if run.fermions is not None:
         raise ValueError(f"{run.path}: [fermions]: this command knows sources without quarks only")
+
+
+def source_action(run: RunFile, lattice: Lattice) -> WilsonAction:
+    """Gauge action of the given ensemble."""
     return WilsonAction(lattice, run.source.beta, run.source.anisotropy)
 
 

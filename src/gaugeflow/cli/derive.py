@@ -39,11 +39,12 @@ def derive(runfile: Path, as_json: bool) -> None:
     no finite step; independent ensembles are compared where [target] files names them. Measurements, JSON and figures
     go to the folder [output] dir. An interrupted run continues when the same command is given again.
     """
-    from gaugeflow.cli.assembly import targets
+    from gaugeflow.cli.assembly import refuse_quarks, targets
     from gaugeflow.runfile import read_runfile
     from gaugeflow.systems import figures
 
     run = read_runfile(runfile)
+    refuse_quarks(run)
     run.folder.mkdir(parents=True, exist_ok=True)
     with progress_bars() as progress, continues(run.folder):
         data, independent = _measure(run, progress), _independent(run, progress)

@@ -38,7 +38,8 @@ def quark_levels(run: RunFile, lattice: Lattice) -> list[Action]:
     section = run.require(FermionsSection)
     if section.method == "determinant":
         exact = tuple(
-            Determinant(make_operator(run, lattice, i), n, section.force_precision) for i, n in enumerate(section.flavours)
+            Determinant(make_operator(run, lattice, i), n, section.force_precision)
+            for i, n in enumerate(section.flavours)
         )
         return [exact[0] if len(exact) == 1 else Sum(exact)]
     inversion = Inversion(section.tolerance, section.force_tolerance, section.solver)

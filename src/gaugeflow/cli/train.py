@@ -39,10 +39,11 @@ def train(runfile: Path, as_json: bool) -> None:
     which also chooses the best step of adam. Parameters, and for adam history and figure, go to the folder [output] dir,
     and do not depend on the volume. An interrupted training continues when the command is given again.
     """
-    from gaugeflow.cli.assembly import targets
+    from gaugeflow.cli.assembly import refuse_quarks, targets
     from gaugeflow.runfile import read_runfile
 
     run = read_runfile(runfile)
+    refuse_quarks(run)
     run.folder.mkdir(parents=True, exist_ok=True)
     with progress_bars() as progress, continues(run.folder):
         results = [_train(run, target, progress) for target in targets(run)]
