@@ -9,7 +9,7 @@ import pytest
 from gaugeflow import determinants
 from gaugeflow.backend import use_backend
 from gaugeflow.check.differences import differentiate
-from gaugeflow.determinants import dense, hermitian
+from gaugeflow.determinants import dense, hermitian, space
 from gaugeflow.groups import SU
 from gaugeflow.kernels import plaquette
 from gaugeflow.lattice import Lattice
@@ -60,6 +60,7 @@ OPERATORS = {
     "wilson u1 folded": lambda: _wilson((4, 8), 1, fold=(1, 2), kappa=0.25),
     "wilson u1 twisted boundary": lambda: _wilson((4, 2), 1, kappa=0.3, boundary=(np.exp(0.7j), np.exp(-0.2j))),
     "wilson u1 odd extent": lambda: _wilson((3, 4), 1, kappa=0.25),
+    "wilson u1 odd in space": lambda: _wilson((2, 3), 1, kappa=0.25),
     "wilson su2 in 4d": lambda: _wilson((2, 2, 2, 2), 2, kappa=0.14),
     "wilson anisotropic": lambda: _wilson((4, 2), 1, mass=0.2, hopping=(1.0, 0.4)),
     "clover twisted su3": lambda: _clover((2, 2, 2, 2), kappa=0.13, csw=1.3, twisted_mass=0.4),
@@ -113,6 +114,30 @@ def test_against_the_matrix_and_differences(operator):
     np.testing.assert_allclose(group.inner(found.gradient, direction), differentiate(along)[0], rtol=1e-8, atol=1e-8)
 
 
+def test_slices(operator):
+    found, expected = (determinants.log_det(operator, method) for method in ("slices", "dense"))
+    np.testing.assert_allclose(found.log_abs, expected.log_abs, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found.phase, expected.phase, atol=1e-12)
+
+
+def test_slices_in_groups(monkeypatch):
+    """One pair of slices at a time, few vectors at a time, on an odd number of slices."""
+    operator = _wilson((5, 4), 1, kappa=0.25)
+    expected = determinants.log_det(operator)
+    monkeypatch.setattr(space, "GROUP_BYTES", 1)
+    monkeypatch.setattr(space, "CHUNK_BYTES", 16 * 2 * 8 * 3)
+    found = determinants.log_det(operator, "slices")
+    np.testing.assert_allclose(found.log_abs, expected.log_abs, rtol=1e-12)
+
+
+def test_ratio():
+    operator = OPERATORS["wilson u1"]()
+    other = replace(operator, kappa=0.5, links=_links(operator.lattice, 1, 2, seed=4, size=1.5))
+    found = determinants.ratio(other, operator, "slices")
+    one, two = (np.linalg.det(matrix(d)) for d in (other, operator))
+    np.testing.assert_allclose(np.exp(found.log_abs) * found.phase, one / two, rtol=1e-11)
+
+
 def test_groups_of_configurations(monkeypatch):
     operator = _wilson((4, 8), 1, fold=(1, 2), kappa=0.25)
     together = determinants.log_det_gradient(operator)
@@ -125,7 +150,7 @@ def test_groups_of_configurations(monkeypatch):
 @pytest.mark.parametrize("name", ["wilson u1", "clover twisted su3", "wilson u1 odd extent"])
 def test_derivative_with_respect_to_kappa(name):
     operator = OPERATORS[name]()
-    found = determinants.log_det_derivative(operator, lambda d: d.d_kappa)
+    found = determinants.d_kappa(operator)
 
     def along(step):
         moved = determinants.log_det(replace(operator, kappa=operator.kappa + 0.25 * step))
@@ -162,6 +187,14 @@ def test_messages():
     links[..., 2] = np.nan
     with pytest.raises(ValueError, match=r"kappa 0.2.*configuration 2.*singular or not finite"):
         determinants.log_det(Wilson(lattice=lattice, links=links, kappa=0.2))
+    with pytest.raises(ValueError, match=r"kappa 0.2.*configuration 2, slice 0.*singular or not finite"):
+        determinants.log_det(Wilson(lattice=lattice, links=links, kappa=0.2), "slices")
+    with pytest.raises(ValueError, match=r"expected one of \['dense', 'slices'\], got 'exact'"):
+        determinants.log_det(Wilson(lattice=lattice, links=links, kappa=0.2), "exact")
+    with pytest.raises(ValueError, match=r"Staggered\(mass 0.3\) has no kappa"), use_backend("reference"):
+        determinants.d_kappa(OPERATORS["staggered su2"]())
+    with pytest.raises(ValueError, match="2 and 3"):
+        determinants.ratio(OPERATORS["wilson u1"](), Wilson(lattice=lattice, links=_links(lattice, 1, 3), kappa=0.2))
     with pytest.raises(ValueError, match="no links"):
         determinants.log_det(Wilson(lattice=lattice, kappa=0.2))
 

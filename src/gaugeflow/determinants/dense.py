@@ -53,7 +53,7 @@ def rest_phase(small: EvenOdd) -> Array:
     return xp.prod(xp.reshape(lanes, (small.lattice.n_folds, -1)), axis=0)
 
 
-def log_det(operator: HoppingOperator) -> LogDet:
+def log_det_by_lu(operator: HoppingOperator) -> LogDet:
     """log |det D| and the phase of det D by LU decomposition.
 
     Parameters
@@ -85,7 +85,7 @@ def log_det_gradient(operator: HoppingOperator) -> LogDetGradient:
     Returns
     -------
     LogDetGradient
-        The gradient in single precision where links are.  Costs 8 n^3 operations, three times those of :func:`log_det`;
+        The gradient in single precision where links are.  Costs 8 n^3 operations, three times those of :func:`log_det_by_lu`;
         5 n^3 where gamma_5 times the matrix is Hermitian.
 
     Raises
