@@ -246,3 +246,33 @@ def test_inverse_by_halving(rng):
     matrix[:half, :half] = 1e-9 * found[:half, :half]
     found, _, _ = hermitian.inverse(matrix, "H")
     assert not hermitian.is_inverse(matrix, found)
+
+
+def test_schwinger_model_on_four_sites():
+    """Two flavours on 2 x 2 at beta = 2 by quadrature over the five angles that are left when three links are fixed.
+
+    The weight depends on three of them and takes 16 points each; the determinant's square is a polynomial of degree 4 in
+    the others, which Polyakov loops alone depend on.
+    """
+    d, u, v = np.meshgrid(*[2 * np.pi * np.arange(16) / 16] * 3, indexing="ij")
+    a, c = np.meshgrid(*[2 * np.pi * np.arange(5) / 5] * 2, indexing="ij")
+    d, u, v, a, c = (
+        x.ravel() for x in np.broadcast_arrays(d[..., None, None], u[..., None, None], v[..., None, None], a, c)
+    )
+    angles = np.zeros((2, 2, 2, d.size))  # direction, t, x
+    angles[1, 0, 1], angles[1, 1, 0], angles[1, 1, 1] = a, d, u + a
+    angles[0, 1, 0], angles[0, 1, 1] = v + c, c
+    lattice = Lattice((2, 2))
+    links = np.exp(1j * angles).reshape(2, 4, 1, 1, -1)
+    with use_backend("reference"):
+        mean = plaquette(lattice, links)[0]
+        weight = np.exp(2.0 * 4 * mean)
+        np.testing.assert_allclose(np.average(mean, weights=weight), 0.7795609227, atol=2e-10)
+        table = {0.2: (2.0276272814, 0.7961006269, 1.2581525345), 0.276: (6.7667649335, 0.8127516480, 2.1107999220)}
+        for kappa, (ratio, expected, average) in table.items():
+            found = determinants.log_det(Wilson(lattice=lattice, links=links, kappa=kappa))
+            det = np.exp(found.log_abs) * found.phase.real
+            np.testing.assert_allclose(found.phase.imag, 0.0, atol=1e-9)
+            np.testing.assert_allclose(np.average(det**2, weights=weight), ratio, atol=2e-9)
+            np.testing.assert_allclose(np.average(mean, weights=weight * det**2), expected, atol=2e-10)
+            np.testing.assert_allclose(np.average(det, weights=weight), average, atol=2e-9)

@@ -1,16 +1,32 @@
 """Determinants of Dirac operators, exactly and by noise: values, phases, ratios and derivatives."""
 
 from gaugeflow.determinants.dense import log_det_derivative, log_det_gradient
-from gaugeflow.determinants.exact import d_kappa, log_det, ratio
+from gaugeflow.determinants.exact import along_kappa, d_kappa, log_det, ratio
+from gaugeflow.determinants.paths import geodesic, path
 from gaugeflow.determinants.result import LogDet, LogDetDerivative, LogDetGradient
+from gaugeflow.determinants.stochastic import (
+    StochasticRatio,
+    StochasticTrace,
+    stochastic_gradient,
+    stochastic_ratio,
+    stochastic_trace,
+)
 
 __all__ = [
     "LogDet",
     "LogDetDerivative",
     "LogDetGradient",
+    "StochasticRatio",
+    "StochasticTrace",
+    "along_kappa",
     "d_kappa",
+    "geodesic",
     "log_det",
     "log_det_derivative",
     "log_det_gradient",
+    "path",
     "ratio",
+    "stochastic_gradient",
+    "stochastic_ratio",
+    "stochastic_trace",
 ]
