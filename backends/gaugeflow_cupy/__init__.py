@@ -30,7 +30,18 @@ class _Backend:
     name = "cupy"
     namespace = cupy
     device = "cuda"
-    _modules = ("gauge", "scalar", "residual", "smear", "smeared", "random", "heatbath")
+    _modules = (
+        "gauge",
+        "scalar",
+        "residual",
+        "smear",
+        "smeared",
+        "random",
+        "heatbath",
+        "dirac",
+        "clover_term",
+        "fermions",
+    )
 
     def accepts(self, array):
         return isinstance(array, cupy.ndarray)

@@ -71,7 +71,11 @@ def sites_on_device(sites):
     """A list of block sites on the device; equal lists are copied once."""
     if isinstance(sites, xp.ndarray):
         return contiguous(sites, "sites").astype(xp.int32, copy=False)
-    host = np.asarray(sites, dtype=np.int32)
+    return constant(np.asarray(sites, dtype=np.int32))
+
+
+def constant(host):
+    """A small NumPy array on the device; equal ones are copied once."""
     return _list(host.tobytes(), host.dtype.str, host.shape, xp.cuda.Device().id)
 
 
@@ -102,7 +106,7 @@ def rows(lattice, values, count, links, name, select=None, factor=1.0):
     if select is not None:
         x = x[sites_on_device(select) if here else list(select)]
     x = library.ascontiguousarray(lattice.spread_folds(x if factor == 1.0 else x * dtype.type(factor)))
-    return x if here else _list(x.tobytes(), x.dtype.str, x.shape, xp.cuda.Device().id)
+    return x if here else constant(x)
 
 
 def over_rows(values, operation="sum", axis=0):

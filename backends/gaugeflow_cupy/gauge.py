@@ -341,7 +341,18 @@ def gauge_transform(lattice, links, rotation):
 
 
 @device
-def _field_strength(links, table, mu, nu, x, sites, lanes, lane, g):
+def directions(plane, d):
+    """The two directions of a plane."""
+    mu, nu = 0, plane + 1
+    while nu >= d:
+        mu += 1
+        nu += mu + 1 - d
+    return mu, nu
+
+
+@device
+def leaf_sum(links, table, mu, nu, x, sites, lanes, lane, g):
+    """Sum of the four plaquettes of a plane around a place."""
     f, up = hop(table, x, mu, 0, sites), hop(table, x, nu, 0, sites)
     b, dn = hop(table, x, mu, 1, sites), hop(table, x, nu, 1, sites)
     b_up, b_dn, f_dn = hop(table, up, mu, 1, sites), hop(table, dn, mu, 1, sites), hop(table, f, nu, 1, sites)
@@ -349,13 +360,12 @@ def _field_strength(links, table, mu, nu, x, sites, lanes, lane, g):
     m_b, n_b = link(links, table, mu, b, sites, lanes, lane, g), link(links, table, nu, b, sites, lanes, lane, g)
     m_dn, n_dn = link(links, table, mu, dn, sites, lanes, lane, g), link(links, table, nu, dn, sites, lanes, lane, g)
     m_b_dn = link(links, table, mu, b_dn, sites, lanes, lane, g)
-    total = leaves(
+    return leaves(
         (m, link(links, table, nu, f, sites, lanes, lane, g), link(links, table, mu, up, sites, lanes, lane, g), n),
         (n, link(links, table, mu, b_up, sites, lanes, lane, g), n_b, m_b),
         (m_b, link(links, table, nu, b_dn, sites, lanes, lane, g), m_b_dn, n_dn),
         (n_dn, m_dn, link(links, table, nu, f_dn, sites, lanes, lane, g), m),
     )
-    return project_site(scale(0.25, total))
 
 
 @kernel
@@ -364,11 +374,8 @@ def _clover_energy(links, strength, energy, table, d, sites, lanes, g):
     planes = d * (d - 1) // 2
     if i < planes * sites * lanes:
         plane, site, lane = link_of(i, planes, lanes)
-        mu, nu = 0, plane + 1
-        while nu >= d:
-            mu += 1
-            nu += mu + 1 - d
-        field = _field_strength(links, table, mu, nu, (site, 0), sites, lanes, lane, g)
+        mu, nu = directions(plane, d)
+        field = project_site(scale(0.25, leaf_sum(links, table, mu, nu, (site, 0), sites, lanes, lane, g)))
         store_real(energy, (plane * sites + site) * lanes + lane, wide_energy(field))
         put(strength, plane, sites, site, lanes, lane, g, field)
 

@@ -191,6 +191,12 @@ def scaled(count: int) -> Callable[..., Any]:
 
 
 @cache
+def scaled_i(count: int) -> Callable[..., Any]:
+    """Function (c, h): i c times ``count`` numbers, c real."""
+    return _made(f"scaled_i_{count}", "c, h", _tuple([f"c*times_i(h[{k}])" for k in range(count)]))
+
+
+@cache
 def combined(count: int) -> Callable[..., Any]:
     """Function (a, x, b, y): a x + b y of ``count`` numbers, a and b real."""
     return _made(f"combined_{count}", "a, x, b, y", _tuple([f"a*x[{k}] + b*y[{k}]" for k in range(count)]))
@@ -242,23 +248,33 @@ def triangle(i: int, j: int) -> int:
     return i * (i + 1) // 2 + j
 
 
+def _rows_times(m: int, block: str, first: int) -> list[str]:
+    """Entries of a packed Hermitian block times numbers ``first``, ..., ``first + m - 1`` of p."""
+    entries = []
+    for i in range(m):
+        terms = []
+        for j in range(m):
+            number = f"p[{first + j}]"
+            if j == i:
+                terms.append(f"real({block}[{triangle(i, i)}])*{number}")
+            elif j < i:
+                terms.append(f"{block}[{triangle(i, j)}]*{number}")
+            else:
+                terms.append(f"conj({block}[{triangle(j, i)}])*{number}")
+        entries.append(" + ".join(terms))
+    return entries
+
+
 @cache
 def block_times(m: int) -> Callable[..., Any]:
     """Function (upper, lower, psi): packed Hermitian blocks of both chiralities times a spinor of 2 m numbers."""
-    entries = []
-    for half, name in enumerate(("u", "l")):
-        for i in range(m):
-            terms = []
-            for j in range(m):
-                number = f"p[{half * m + j}]"
-                if j == i:
-                    terms.append(f"real({name}[{triangle(i, i)}])*{number}")
-                elif j < i:
-                    terms.append(f"{name}[{triangle(i, j)}]*{number}")
-                else:
-                    terms.append(f"conj({name}[{triangle(j, i)}])*{number}")
-            entries.append(" + ".join(terms))
-    return _made(f"block_times_{m}", "u, l, p", _tuple(entries))
+    return _made(f"block_times_{m}", "u, l, p", _tuple(_rows_times(m, "u", 0) + _rows_times(m, "l", m)))
+
+
+@cache
+def half_block_times(m: int) -> Callable[..., Any]:
+    """Function (block, half): a packed Hermitian block of one chirality times m numbers."""
+    return _made(f"half_block_times_{m}", "t, p", _tuple(_rows_times(m, "t", 0)))
 
 
 @cache

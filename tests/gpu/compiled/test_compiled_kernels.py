@@ -18,6 +18,7 @@ from gaugeflow_cupy import gauge, launches
 PLAIN, FOLDED = Lattice((4, 2, 2, 2)), Lattice((4, 4, 2, 2), (2, 2, 1, 1))
 QUICK = {
     "evolve",
+    "fermion_combine",
     "heatbath",
     "momentum_field",
     "neighbour_sum",
@@ -25,6 +26,7 @@ QUICK = {
     "path_sum_vjp",
     "plaquette",
     "wilson_force",
+    "wilson_hop",
 }
 """Kernels that are compiled by default; the rest with ``-m slow``."""
 SLOW_LAYOUTS = {

@@ -31,7 +31,18 @@ from gaugeflow_cupy.launches import flatten, layout, signature
 TABLE = Path(__file__).with_name("registers.json")
 MODULES = [
     importlib.import_module(f"gaugeflow_cupy.{name}")
-    for name in ("gauge", "heatbath", "random", "residual", "scalar", "smear", "smeared")
+    for name in (
+        "clover_term",
+        "dirac",
+        "fermions",
+        "gauge",
+        "heatbath",
+        "random",
+        "residual",
+        "scalar",
+        "smear",
+        "smeared",
+    )
 ]
 VARIANTS = {
     "double": (Lattice((4, 4, 2, 2)), np.complex128),
