@@ -5,10 +5,11 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from cases.dirac import PLANES, field_strength, gaussian_source, propagator, wilson_operator
 from gaugeflow import kernels, observables
+from gaugeflow.hadrons import Gaussian, point, propagator, two_point
 from gaugeflow.io import read
 from gaugeflow.lattice import Lattice
+from gaugeflow.operators import Clover, Wilson, anisotropic
 
 WILSON, PRECONDITIONED, CLOVER = "unprec_wilson.out.xml", "prec_wilson.out.xml", "unprec_clover.out.xml"
 
@@ -57,53 +58,38 @@ def test_averages_of_links(reference_folder, log, name):
         assert observables.polyakov_loop(lattice, links, direction)[0] == pytest.approx(expected, abs=4e-7)
 
 
-def test_field_strength_is_that_of_the_kernel(weak_field):
-    """The clover term below and the densities of the library are made of the same F, here without its trace."""
-    lattice = Lattice(weak_field.shape[1:5])
-    assert lattice.planes == tuple(PLANES)
-    energy, charge = kernels.clover(lattice, lattice.pack(weak_field[None], components=1))
-    f = field_strength(weak_field).reshape(6, -1, 3, 3)
-    f = f - np.trace(f, axis1=-2, axis2=-1)[..., None, None] * np.eye(3) / 3
-    traces = np.einsum("pxab,qxba->pqx", f, f).real
-    np.testing.assert_allclose(energy[..., 0], -np.diagonal(traces).T, rtol=1e-10)
-    tz, ty, tx, zy, zx, yx = range(6)
-    density = traces[ty, zx] - traces[tz, yx] - traces[tx, zy]
-    np.testing.assert_allclose(charge[:, 0], density / (4 * np.pi**2), atol=1e-16)
-
-
-@pytest.fixture(scope="module")
-def source(weak_field):
-    return gaussian_source(weak_field, width=2.0, steps=5)
-
-
-def test_smeared_source(weak_field, source, log):
-    """sum_x tr s^dagger s of the source, a gauge-invariant Gaussian; nothing outside its time slice."""
-    parameters = log(WILSON).find(".//Source/SmearingParam")
-    assert parameters.findtext("wvf_kind") == "GAUGE_INV_GAUSSIAN"
-    assert (parameters.findtext("wvf_param"), parameters.findtext("wvfIntPar")) == ("2.0", "5")
-    for name in (WILSON, PRECONDITIONED, CLOVER):
-        np.testing.assert_allclose(_slices(source), _numbers(log(name), ".//source_corr"), rtol=2e-7)
+def _operator(log, name, links, lattice):
+    """The Dirac operator that a log states."""
+    quark = log(name).find(".//FermionAction")
+    kappa, xi_0, nu = (float(quark.findtext(key)) for key in ("Kappa", "AnisoParam/xi_0", "AnisoParam/nu"))
+    x, y, z, t = _numbers(quark, "FermionBC/boundary")
+    options = {
+        "lattice": lattice,
+        "links": links,
+        "boundary": (t, z, y, x),
+        "mass": 1 / (2 * kappa) - 4,
+        "hopping": anisotropic(xi_0, nu),
+    }
+    if name != CLOVER:
+        return Wilson(**options)
+    c_space, c_time = (float(quark.findtext(key)) for key in ("clovCoeffR", "clovCoeffT"))
+    return Clover(csw=tuple(c_space / xi_0 if mu else c_time for mu, _ in lattice.planes), **options)
 
 
 @pytest.mark.parametrize("names", [(WILSON, PRECONDITIONED), (CLOVER,)], ids=["wilson", "clover"])
-def test_propagators(weak_field, source, log, names):
-    """sum_x tr S^dagger S of every time slice, from the parameters that the logs state; point sink, residual 1e-7."""
-    quark = log(names[0]).find(".//FermionAction")
-    kappa, xi_0, nu = (float(quark.findtext(key)) for key in ("Kappa", "AnisoParam/xi_0", "AnisoParam/nu"))
-    c_space, c_time = (float(quark.findtext(key, "0")) for key in ("clovCoeffR", "clovCoeffT"))
-    x, y, z, t = _numbers(quark, "FermionBC/boundary")
-    operator = wilson_operator(
-        weak_field,
-        1 / (2 * kappa) - 4,
-        hopping=(1.0, *3 * (nu / xi_0,)),
-        clover=[c_time if 0 in plane else c_space / xi_0 for plane in PLANES],
-        phases=(t, z, y, x),
-    )
-    found = _slices(propagator(operator, source))
+def test_propagators(weak_field, log, names):
+    """A gauge-invariant Gaussian source, and sum_x tr S^dagger S of every time slice: the pion. Residuals there are 1e-7."""
+    lattice = Lattice(weak_field.shape[1:5], (2, 2, 2, 1))
+    operator = _operator(log, names[0], lattice.pack(weak_field[None], components=1), lattice)
+    smearing = log(names[0]).find(".//Source/SmearingParam")
+    assert smearing.findtext("wvf_kind") == "GAUGE_INV_GAUSSIAN"
+    width, steps = float(smearing.findtext("wvf_param")), int(smearing.findtext("wvfIntPar"))
+    x, y, z, t = (int(i) for i in _numbers(log(names[0]), ".//Source/t_srce"))
+    source = point(operator, (t, z, y, x), Gaussian(width, steps))
+    slices = np.sum(abs(lattice.unpack(source.field, components=1)[0]) ** 2, axis=(0, 2, 3, 4, 5, 6))
+    correlators = two_point(propagator(operator, source), channels=("pion",))
+    found = correlators["pion"][0, :, 0]
+    np.testing.assert_allclose(found.imag, 0.0, atol=1e-12)
     for name in names:
-        np.testing.assert_allclose(found, _numbers(log(name), ".//prop_corr"), rtol=1e-6, err_msg=name)
-
-
-def _slices(columns):
-    """sum_x tr C^dagger C of each of the eight time slices."""
-    return np.sum(abs(columns.reshape(8, -1)) ** 2, axis=1)
+        np.testing.assert_allclose(slices, _numbers(log(name), ".//source_corr"), rtol=2e-7, err_msg=name)
+        np.testing.assert_allclose(found.real, _numbers(log(name), ".//prop_corr"), rtol=1e-6, err_msg=name)
