@@ -5,6 +5,7 @@ They need no display and leave matplotlib's global state alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 
 from gaugeflow.analysis import EffectiveMass, Estimate, Fit, Series, format_error, gamma_method
 
+_FEWEST = 5
+"""Configurations of a chain that the Gamma method needs."""
 _POINTS: dict[str, Any] = {"fmt": "o", "ms": 4, "capsize": 2, "lw": 1}
 _BAND: dict[str, Any] = {"alpha": 0.3, "lw": 0}
 
@@ -133,6 +136,47 @@ def effective_mass(path: Path | str, mass: EffectiveMass, plateau: Fit | None = 
     if shown.any():
         low, high = np.min((value - error)[shown]), np.max((value + error)[shown])
         axis.set_ylim(low - 0.1 * (high - low), high + 0.2 * (high - low))
+    axis.set(xlabel="$t / a$", ylabel=r"$a\, m_\mathrm{eff}(t)$")
+    return _save(figure, path)
+
+
+def effective_masses(
+    path: Path | str, masses: Mapping[str, EffectiveMass], fits: Mapping[str, Fit] | None = None
+) -> Path:
+    """Effective masses of several channels with errors, and bands of fitted masses over the times of their fits.
+
+    Parameters
+    ----------
+    path : Path or str
+        PNG file to write.
+    masses : mapping of str to EffectiveMass
+        By name of the channel. Chains too short for an error are shown without.
+    fits : mapping of str to Fit
+        Fits whose first parameter is the mass, and whose abscissae are times.
+    """
+    figure, axes = panels()
+    axis = axes[0, 0]
+    shown = []
+    for k, (name, mass) in enumerate(masses.items()):
+        colour, value, error = f"C{k % 10}", mass.series.mean, None
+        if min(map(len, mass.series.values)) >= _FEWEST:
+            error = np.array([gamma_method(component).error for component in mass.series.split()])
+        shift = 0.08 * (k - (len(masses) - 1) / 2)
+        label = name
+        if fits and name in fits:
+            m = fits[name].parameters[0]
+            ends = [fits[name].x[0] - 0.3, fits[name].x[-1] + 0.3]
+            axis.fill_between(ends, m.value - m.error, m.value + m.error, color=colour, **_BAND)
+            label = f"{name}: {m}"
+        axis.errorbar(mass.times + shift, value, yerr=error, color=colour, label=label, **_POINTS)
+        good = np.full(value.shape, True) if error is None else error < 0.2 * np.abs(value)
+        shown += [*(value - (0 if error is None else error))[good], *(value + (0 if error is None else error))[good]]
+    if shown:
+        low, high = min(shown), max(shown)
+        room = max(high - low, 0.1 * abs(high))
+        axis.set_ylim(low - 0.1 * room, high + 0.2 * room)
+    if masses:
+        axis.legend(fontsize=8)
     axis.set(xlabel="$t / a$", ylabel=r"$a\, m_\mathrm{eff}(t)$")
     return _save(figure, path)
 

@@ -25,6 +25,7 @@ from gaugeflow.analysis.susceptibility import (
     susceptibility,
     topological_susceptibility,
 )
+from gaugeflow.analysis.two_point import by_chain, correlator, fit_mass, folded
 from gaugeflow.analysis.weights import (
     FEW,
     VariancePerSite,
@@ -53,7 +54,9 @@ __all__ = [
     "acceptance_gaussian",
     "align",
     "bootstrap",
+    "by_chain",
     "combine",
+    "correlator",
     "covariance",
     "derivative_central",
     "derivative_linear",
@@ -68,6 +71,8 @@ __all__ = [
     "ess_from_target",
     "ess_gaussian",
     "fit",
+    "fit_mass",
+    "folded",
     "format_error",
     "gain",
     "gamma_method",

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from gaugeflow.cli.hadrons import NAMES, hadron_options
 from gaugeflow.cli.input import file_options, read_configuration
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import print_json, print_table, progress_bars
+from gaugeflow.cli.output import continues, print_json, print_table, progress_bars, write_json
 
 _AVERAGES = ("plaquette", "plaquette_spatial", "plaquette_temporal", "link_trace")
 _FLOW = ("t", "e_clover_spatial", "e_clover_temporal", "t2_e", "q")
@@ -22,6 +23,7 @@ _FLOW = ("t", "e_clover_spatial", "e_clover_temporal", "t2_e", "q")
 @click.option("--step", type=float, default=0.02, show_default=True, help="Step of integrator and table (a^2).")
 @click.option("--flow", type=click.Choice(["wilson", "symanzik"]), default="wilson", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@hadron_options
 @file_options
 @compute_options
 def measure(
@@ -33,13 +35,23 @@ def measure(
     shape: tuple[int, ...] | None,
     colours: int | None,
     force: bool,
+    hadrons: bool,
+    **options: Any,
 ) -> None:
     """Measure plaquettes, link trace and Polyakov loop of configurations, and energy and charge along the flow.
 
     Formats are detected from the content, and what a file states is verified; of an ensemble file, every configuration
     is measured. Loops are normalised by N, direction t being temporal. With --flow-time, E (clover, spatial and temporal
     planes), t^2 E and the charge Q follow at every step of a third-order Runge-Kutta integration.
+
+    With --hadrons, two-point functions of mesons and the nucleon are measured instead, and disconnected loops with
+    --loops. Correlators, masses and the effective-mass figure go to the folder --out; interrupted, the same command
+    goes on.
     """
+    _require_hadrons(hadrons)
+    if hadrons:
+        _hadrons(files, options, (shape, colours, force), as_json)
+        return
     from gaugeflow.devices import to_device
     from gaugeflow.observables import measure as measure_links
 
@@ -57,6 +69,37 @@ def measure(
             print_json(results)
         elif results:
             _print(results, flow)
+
+
+def _require_hadrons(hadrons: bool) -> None:
+    """``ValueError`` for options that the chosen measurement does not have."""
+    from click.core import ParameterSource
+
+    context = click.get_current_context()
+    others = ("flow_time", "step", "flow") if hadrons else NAMES
+    for name in others:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} does not go with --hadrons" if hadrons else f"{option} needs --hadrons")
+
+
+def _hadrons(files: tuple[str, ...], options: dict[str, Any], given: Any, as_json: bool) -> None:
+    """Measure hadrons, analyse them, print."""
+    from gaugeflow.cli.hadron_report import FIGURE, RESULT, print_report, report
+    from gaugeflow.cli.hadrons import TABLE, fit_range, measure_hadrons
+
+    folder = options["out"]
+    with progress_bars() as progress, continues(folder):
+        table = measure_hadrons(files, options, given, progress)
+    times = fit_range(options["fit"], table[1]["parameters"]["shape"][0])
+    result = report(folder, table, times, options["correlated"])
+    write_json(folder / RESULT, result)
+    if as_json:
+        print_json(result)
+        return
+    print_report(result)
+    for name in (TABLE, RESULT, FIGURE):
+        click.echo(f"wrote {folder / name}")
 
 
 def _configurations(

@@ -162,10 +162,10 @@ def _natural(path: Path) -> list[Any]:
 
 
 def _fingerprints(files: Sequence[Path]) -> npt.NDArray[np.int64]:
-    return np.asarray([_fingerprint(file) for file in files], dtype=np.int64)
+    return np.asarray([fingerprint(file) for file in files], dtype=np.int64)
 
 
-def _fingerprint(file: Path) -> int:
+def fingerprint(file: Path) -> int:
     """Checksum of the size, the beginning and the end of a file, by which configurations differ anywhere."""
     with open(file, "rb") as handle:
         size = handle.seek(0, 2)

@@ -11,6 +11,7 @@ from array_api_compat import array_namespace
 from gaugeflow.hadrons.correlators import slice_sums
 from gaugeflow.hadrons.gammas import spin_matrix
 from gaugeflow.hadrons.sources import Dilution, noise_field
+from gaugeflow.kernels.fermions import BOTH
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.operators import Wilson
 from gaugeflow.random import Rng
@@ -50,6 +51,7 @@ def loops(
     structures: Sequence[str] = ("1", "g5"),
     kind: str = "z4",
     dilution: Dilution | None = None,
+    subtract: bool = True,
     method: str = "cg",
     tolerance: float = 1e-8,
     max_iterations: int = 10000,
@@ -70,6 +72,8 @@ def loops(
         Of the noise, see :func:`gaugeflow.hadrons.noise_field`.
     dilution
         Default: time slices and spins.
+    subtract
+        Leave out of D^-1 the first terms of its hopping expansion, where their traces vanish and only their noise is left.
     method, tolerance, max_iterations
         As for :func:`gaugeflow.solvers.solve`.  The tolerance need not be far below the noise.
 
@@ -79,6 +83,12 @@ def loops(
         If ``hits`` is not positive.
     ConvergenceError
         If a system is not solved.
+
+    Notes
+    -----
+    With D = T + K, D^-1 = sum_j (-T^-1 K)^j T^-1.  Terms of odd order up to 3 lead to another site (order 3 on even extents);
+    that of order 2 comes back by (1 - gamma_mu) (1 + gamma_mu) = 0 where T is a number and no extent is 2
+    (hep-lat/9707001).  The trace of each with any Gamma vanishes at every site.
     """
     if hits < 1:
         raise ValueError(f"hits: expected a positive number, got {hits}")
@@ -93,12 +103,31 @@ def loops(
         densities: list[Any] = [0.0] * len(matrices)
         for part in chosen.parts(operator, eta):
             psi = solve(operator, part, method=method, tolerance=tolerance, max_iterations=max_iterations).x
+            if subtract:
+                psi = psi - _traceless(operator, part)
             for m, matrix in enumerate(matrices):
                 for i, (j, number) in enumerate(matrix):
                     product = xp.conj(part[:, :, i, :, :]) * psi[:, :, j, :, :]
                     densities[m] = densities[m] + number * xp.sum(product, axis=(0, 2))
         result.append(xp.stack([_slices(lattice, density) for density in densities]))
     return Loops(xp.stack(result, axis=1), tuple(structures))
+
+
+def _traceless(operator: Wilson, source: Array) -> Array:
+    """The terms of the hopping expansion of D^-1 source that have no trace."""
+    extents = operator.lattice.shape
+    orders = [1]
+    if type(operator) is Wilson and not operator.twist and min(extents) > 2:
+        orders.append(2)
+    if all(n % 2 == 0 for n in extents):
+        orders.append(3)
+    term = operator.diagonal_inverse(source)
+    total: Any = 0.0
+    for order in range(1, max(orders) + 1):
+        term = -operator.eliminate(term, BOTH)
+        if order in orders:
+            total = total + term
+    return total
 
 
 def _slices(lattice: Lattice, density: Array) -> Array:

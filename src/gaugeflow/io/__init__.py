@@ -18,7 +18,8 @@ ILDG and SciDAC files need not have the checksum, nor anything but the binary re
 are arguments of `read`. Other packages add formats: see `Format`.
 
 `EnsembleFile` holds many configurations and grows safely; `write_table` stores measurements, `write_params` the
-parameters of a flow, all with `provenance`. A bad file raises `gaugeflow.errors.FormatError` and nothing else.
+parameters of a flow, `write_propagator` a quark propagator, all with `provenance`. A bad file raises
+`gaugeflow.errors.FormatError` and nothing else.
 """
 
 from importlib import import_module
@@ -34,8 +35,11 @@ _LAZY = {
     "EnsembleSlice": "ensemble",
     "read_table": "hdf5",
     "write_table": "hdf5",
+    "StoredPropagator": "propagators",
     "read_params": "params",
+    "read_propagator": "propagators",
     "write_params": "params",
+    "write_propagator": "propagators",
 }
 
 __all__ = [
@@ -43,14 +47,17 @@ __all__ = [
     "EnsembleFile",
     "EnsembleSlice",
     "Format",
+    "StoredPropagator",
     "available_formats",
     "find_format",
     "provenance",
     "read",
     "read_params",
+    "read_propagator",
     "read_table",
     "write",
     "write_params",
+    "write_propagator",
     "write_table",
 ]
 
