@@ -11,6 +11,7 @@ Random directions and rotations come from an ``rng`` with ``standard_normal(shap
 
 from gaugeflow.check.actions import check_action, check_gauge_covariance, check_observable
 from gaugeflow.check.flows import brute_force_log_det, check_flow, check_module
+from gaugeflow.check.operators import check_operator
 from gaugeflow.check.report import ContractError
 from gaugeflow.check.samplers import check_sampler
 
@@ -22,5 +23,6 @@ __all__ = [
     "check_gauge_covariance",
     "check_module",
     "check_observable",
+    "check_operator",
     "check_sampler",
 ]

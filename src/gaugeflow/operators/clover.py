@@ -92,10 +92,24 @@ class Clover(Wilson):
         return result
 
     def diagonal_log_det(self, parity: int) -> Array:
-        """log det T of a parity, ``(batch,)``."""
-        log_det = self._inverse[1]
-        xp = array_namespace(log_det)
-        rows = xp.take(log_det, xp.asarray(sites_of(self.lattice, parity), dtype=xp.int64), axis=0)
+        """log abs det T of a parity, ``(batch,)``."""
+        return self._sum_sites(self._inverse[1], parity)
+
+    def diagonal_phase(self, parity: int) -> Array:
+        """det T over its modulus, ``(batch,)``: not 1 where a twisted mass meets blocks of different spectra."""
+        if not self.twist:
+            return super().diagonal_phase(parity)
+        full = unpacked(self.blocks)
+        xp = array_namespace(full)
+        chirality = xp.asarray([1j * self.twist, -1j * self.twist], dtype=full.dtype)[:, None, None]
+        sign, _ = xp.linalg.slogdet(full + chirality * xp.eye(full.shape[-1], dtype=full.dtype))
+        sign = xp.astype(sign, xp.complex128)
+        angle = self._sum_sites(xp.sum(xp.atan2(xp.imag(sign), xp.real(sign)), axis=2), parity)
+        return xp.cos(angle) + 1j * xp.sin(angle)
+
+    def _sum_sites(self, values: Array, parity: int) -> Array:
+        xp = array_namespace(values)
+        rows = xp.take(values, xp.asarray(sites_of(self.lattice, parity), dtype=xp.int64), axis=0)
         return self.lattice.sum_folds(xp.sum(rows, axis=0))
 
     def diagonal_log_det_force(self, parity: int) -> Array | None:

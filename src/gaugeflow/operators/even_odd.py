@@ -99,11 +99,15 @@ class EvenOdd:
         return joined(self.lattice, self.full.diagonal_inverse(even - self.full.hops(odd, EVEN), EVEN), odd)
 
     def log_det_rest(self) -> Array:
-        """log det D - log det M = log det T_ee, ``(batch,)``."""
+        """log abs det D - log abs det M = log abs det T_ee, ``(batch,)``."""
         return self.full.diagonal_log_det(EVEN)
 
+    def phase_rest(self) -> Array:
+        """Phase of det D over that of det M, ``(batch,)``: 1 but for a clover term with a twisted mass."""
+        return self.full.diagonal_phase(EVEN)
+
     def log_det_rest_force(self) -> Array | None:
-        """Its gradient, None where it vanishes."""
+        """Gradient of :meth:`log_det_rest`, None where it vanishes."""
         return self.full.diagonal_log_det_force(EVEN)
 
 

@@ -84,7 +84,7 @@ class HoppingOperator(ABC):
 
     @abstractmethod
     def diagonal_log_det(self, parity: int) -> Array:
-        """log det T of the sites of a parity, ``(batch,)`` float64 (T has a positive determinant)."""
+        """log abs det T of the sites of a parity, ``(batch,)`` float64."""
 
     @abstractmethod
     def diagonal_log_det_force(self, parity: int) -> Array | None:
@@ -97,6 +97,11 @@ class HoppingOperator(ABC):
     @abstractmethod
     def force(self, left: Array, right: Array) -> Array:
         """Algebra field F with d/de Re sum_r <left_r, D(exp(e w) U) right_r> = <F, w>; fields on all sites."""
+
+    def diagonal_phase(self, parity: int) -> Array:
+        """det T over its modulus, ``(batch,)`` complex128; 1 unless an operator says otherwise."""
+        xp = array_namespace(self.bound)
+        return xp.ones((self.lattice.batch(self.bound.shape[-1]),), dtype=xp.complex128)
 
     # ---- what follows -----------------------------------------------------------------------------------------------
     def with_links(self, links: Array) -> Self:
