@@ -9,8 +9,9 @@ import numpy as np
 
 from cases import plain_operators as plain
 from cases.fields import links
+from gaugeflow import observables
 from gaugeflow.lattice import Lattice
-from gaugeflow.operators import Clover, Staggered, Wilson, anisotropic
+from gaugeflow.operators import Clover, Smeared, Staggered, Stout, Wilson, anisotropic
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,26 @@ def _untwisted(operator):
     return replace(operator, twisted_mass=-operator.twisted_mass)
 
 
+def _smeared(row, smearing):
+    """A row on smeared links."""
+
+    def on_smeared_links(operator, u, psi):
+        lattice = Lattice(row.shape)
+        thin = lattice.pack(u[None], components=1)
+        fat = observables.stout(lattice, thin, smearing.rho, smearing.steps)
+        return row.plain(operator.operator, lattice.unpack(fat, components=1)[0], psi)
+
+    def partner(operator):
+        return replace(operator, operator=row.partner(operator.operator))
+
+    return replace(
+        row,
+        make=lambda lattice: Smeared(operator=row.make(lattice), smearing=smearing),
+        plain=on_smeared_links,
+        partner=partner if row.partner else None,
+    )
+
+
 TWISTS = (np.exp(0.4j), np.exp(-1.1j))
 TWISTS_4D = (np.exp(0.4j), np.exp(-1.1j), 1.0, -1.0)
 PLANES = (0.9, 0.8, 0.7, -0.4, 0.6, 1.1)
@@ -123,4 +144,11 @@ OPERATORS = {
     "staggered u1 2d": _row(Staggered, (4, 4), 1, mass=0.3),
     "staggered su2 3d, anisotropic": _row(Staggered, (4, 2, 4), 2, mass=0.2, hopping=(1.0, 0.7, 1.2)),
     "staggered su3 4d, phases": _row(Staggered, (2, 4, 2, 2), 3, mass=0.25, boundary=TWISTS_4D),
+}
+OPERATORS |= {
+    "wilson su3 4d, stout": _smeared(OPERATORS["wilson su3 4d"], Stout(0.12, 2)),
+    "clover su3 4d, stout": _smeared(OPERATORS["clover su3 4d"], Stout(0.1)),
+    "clover u1 2d, stout": _smeared(OPERATORS["clover u1 2d"], Stout(0.15, 3)),
+    "twisted mass u1 2d, stout": _smeared(OPERATORS["twisted mass u1 2d"], Stout(0.2)),
+    "staggered su2 3d, anisotropic, stout": _smeared(OPERATORS["staggered su2 3d, anisotropic"], Stout(0.1, 2)),
 }

@@ -4,6 +4,7 @@ from gaugeflow.operators.clover import Clover
 from gaugeflow.operators.even_odd import EvenOdd, even_odd
 from gaugeflow.operators.hopping import HoppingOperator, antiperiodic, gamma_5
 from gaugeflow.operators.noise import gaussian
+from gaugeflow.operators.smeared import Smeared, Stout
 from gaugeflow.operators.staggered import Staggered
 from gaugeflow.operators.wilson import Wilson, anisotropic
 
@@ -11,7 +12,9 @@ __all__ = [
     "Clover",
     "EvenOdd",
     "HoppingOperator",
+    "Smeared",
     "Staggered",
+    "Stout",
     "Wilson",
     "anisotropic",
     "antiperiodic",
