@@ -11,7 +11,7 @@ from typing import Self
 
 from array_api_compat import array_namespace
 
-from gaugeflow.kernels.fermions import sites_of
+from gaugeflow.kernels.fermions import BOTH, check_fermions, sites_of
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.operators.hopping import HoppingOperator
 
@@ -118,6 +118,7 @@ def even_odd(operator: HoppingOperator) -> EvenOdd:
 
 def split(lattice: Lattice, psi: Array) -> tuple[Array, Array]:
     """Even and odd rows of a field, or stack, on all sites."""
+    check_fermions(lattice, psi, BOTH)
     xp = array_namespace(psi)
     even, odd = (xp.asarray(sites_of(lattice, p), dtype=xp.int64) for p in (EVEN, ODD))
     axis = len(psi.shape) - 4
