@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 
@@ -30,6 +31,7 @@ class Clover(Wilson):
     """
 
     csw: float | tuple[float, ...] = 1.0
+    made_of_links: ClassVar[tuple[str, ...]] = ("blocks", "_inverse")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from array_api_compat import array_namespace
 
@@ -114,6 +114,12 @@ class Smeared(HoppingOperator):
     def inner(self) -> HoppingOperator:
         """The operator bound to the smeared links."""
         return self.operator.with_links(self._smeared[0])
+
+    def select(self, configurations: Sequence[int]) -> Self:
+        """The operator on some configurations of the batch only; what it needs but for forces is not made anew."""
+        chosen = super().select(configurations)
+        chosen.__dict__["inner"] = self.inner.select(configurations)
+        return chosen
 
     def _through(self, bar: Array) -> Array:
         return self.smearing.vjp(self.lattice, self._smeared[1], bar)

@@ -2,9 +2,8 @@
 
 from gaugeflow.solvers.adapters import FromScipy, spectral_range, to_scipy
 from gaugeflow.solvers.bicgstab import bicgstab
-from gaugeflow.solvers.cg import cg
+from gaugeflow.solvers.cg import cg, refined_cg
 from gaugeflow.solvers.multi_shift import multi_shift_cg
-from gaugeflow.solvers.refined import refined_cg
 from gaugeflow.solvers.solution import Solution
 from gaugeflow.solvers.solve import has_parities, solve
 from gaugeflow.solvers.starts import Chronology, LowModes, low_modes

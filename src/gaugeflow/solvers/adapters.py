@@ -11,7 +11,9 @@ from typing import Any
 
 from array_api_compat import array_namespace, is_cupy_array
 
+from gaugeflow.errors import ConvergenceError
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.random import Rng, normal
 
 
 def _linalg(array: Array) -> Any:
@@ -118,28 +120,15 @@ def eigenpairs(operator: Any, count: int, tolerance: float, seed: int) -> tuple[
     zero = operator.zeros()
     xp = array_namespace(zero)
     lattice = operator.lattice
-    linalg = _linalg(zero)
     shape, folds = tuple(zero.shape), lattice.n_folds
     batch = lattice.batch(shape[-1])
     vectors, values = [], []
     for c in range(batch):
-        matrix = to_scipy(operator, c, normal=True)
-        if is_cupy_array(zero):
-            value, vector = linalg.eigsh(matrix, k=count, which="SA", tol=tolerance)
-        else:
-            start = _start(matrix.shape[0], seed)
-            value, vector = linalg.eigsh(matrix, k=count, which="SA", tol=tolerance, v0=start)
+        value, vector = _lanczos(operator, c, count, "SA", tolerance, seed)
         values.append(xp.asarray(value, dtype=xp.float64))
         vectors.append(xp.reshape(xp.asarray(vector.T, dtype=zero.dtype, copy=True), (count, *shape[:-1], folds)))
     stacked = xp.stack(vectors, axis=-1)
     return xp.reshape(stacked, (count, *shape)), xp.stack(values, axis=-1)
-
-
-def _start(size: int, seed: int) -> Any:
-    from numpy.random import default_rng
-
-    rng = default_rng(seed)
-    return rng.normal(size=size) + 1j * rng.normal(size=size)
 
 
 def spectral_range(operator: Any, *, tolerance: float = 1e-3, seed: int = 1) -> tuple[Array, Array]:
@@ -153,16 +142,44 @@ def spectral_range(operator: Any, *, tolerance: float = 1e-3, seed: int = 1) -> 
         Relative accuracy.
     seed
         Of the starting vectors.
+
+    Raises
+    ------
+    ConvergenceError
+        If Lanczos iterations do not get there.
     """
-    xp = array_namespace(operator.zeros())
-    batch = operator.lattice.batch(operator.zeros().shape[-1])
-    ends = []
-    for c in range(batch):
-        matrix = to_scipy(operator, c, normal=True)
-        linalg = _linalg(operator.zeros())
-        options = {} if is_cupy_array(operator.zeros()) else {"v0": _start(matrix.shape[0], seed)}
-        for which in ("SA", "LA"):
-            value = linalg.eigsh(matrix, k=1, which=which, tol=tolerance, return_eigenvectors=False, **options)
-            ends.append(xp.asarray(value, dtype=xp.float64)[0])
-    pairs = xp.reshape(xp.stack(ends), (batch, 2))
-    return pairs[:, 0], pairs[:, 1]
+    zero = operator.zeros()
+    xp = array_namespace(zero)
+    batch = operator.lattice.batch(zero.shape[-1])
+    ends = [
+        xp.asarray(_lanczos(operator, c, 1, which, tolerance, seed)[0], dtype=xp.float64)
+        for which in ("SA", "LA")
+        for c in range(batch)
+    ]
+    low, high = xp.concat(ends[:batch]), xp.concat(ends[batch:])
+    return low, high
+
+
+def _lanczos(operator: Any, configuration: int, count: int, which: str, tolerance: float, seed: int) -> tuple[Any, Any]:
+    """Eigenvalues of D^dagger D at one end of the spectrum, in increasing order, and eigenvectors as columns."""
+    zero = operator.zeros()
+    xp = array_namespace(zero)
+    linalg = _linalg(zero)
+    matrix = to_scipy(operator, configuration, normal=True)
+    size = matrix.shape[0]
+    if not 0 < count < size - 1:
+        raise ValueError(f"{operator.label}: expected 1 ... {size - 2} modes of a matrix of {size} rows, got {count}")
+    start = normal(Rng(seed), Lattice((size,)), 2, xp=xp)[:, :, 0]
+    try:
+        value, vector = linalg.eigsh(
+            matrix, k=count, which=which, tol=tolerance, v0=start[0, :] + 1j * start[1, :], ncv=_krylov(count, size)
+        )
+    except RuntimeError as error:  # SciPy's ArpackNoConvergence and ArpackError are its kinds
+        raise ConvergenceError(f"{operator.label}, configuration {configuration}: {error}") from error
+    order = xp.argsort(value)
+    return value[order], vector[:, order]
+
+
+def _krylov(count: int, size: int) -> int:
+    """Vectors of the Krylov space: more than SciPy's 20, which pays for low modes of large matrices."""
+    return min(size - 1, max(2 * count + 1, 40))

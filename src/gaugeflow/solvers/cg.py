@@ -1,4 +1,4 @@
-"""Conjugate gradients on the normal equations (Hestenes and Stiefel, J. Res. NBS 49 (1952) 409)."""
+"""Conjugate gradients on the normal equations, in double or single precision or in both."""
 
 from __future__ import annotations
 
@@ -6,24 +6,11 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from gaugeflow.kernels import fermion_combine, fermion_dot
 from gaugeflow.lattice import Array
-from gaugeflow.solvers.solution import (
-    Active,
-    Linear,
-    Solution,
-    finish,
-    norm2,
-    put,
-    put_numbers,
-    take_numbers,
-)
-
-
-def normal(operator: Linear, psi: Array, shift: float = 0.0) -> Array:
-    """(D^dagger D + shift) psi."""
-    result = operator.adjoint(operator.apply(psi))
-    return fermion_combine(operator.lattice, result, 1.0, psi, shift) if shift else result
+from gaugeflow.solvers.active import like, stacked
+from gaugeflow.solvers.conjugate import conjugate_gradients
+from gaugeflow.solvers.solution import Linear, Solution, finish, norm2, relative
+from gaugeflow.solvers.starts import LowModes
 
 
 def cg(
@@ -34,6 +21,7 @@ def cg(
     max_iterations: int = 10000,
     start: Array | None = None,
     shift: float = 0.0,
+    deflation: LowModes | None = None,
     strict: bool = True,
 ) -> Solution:
     """Solve ``(D^dagger D + shift) x = b``, every configuration and field of a stack on its own.
@@ -52,6 +40,8 @@ def cg(
         First guess (default: zero).
     shift
         A non-negative number.
+    deflation
+        Low modes of D^dagger D, along which the system is solved before the first iteration.
     strict
         Raise where a system has not converged; else return what there is.
 
@@ -70,73 +60,57 @@ def cg(
     The residual of the recursion drifts away from the true one.  The solver therefore starts again from its own solution
     until the true residual is small enough or does not fall any more.
     """
+    return solve_normal(operator, None, b, tolerance, max_iterations, start, shift, deflation, strict)
+
+
+def refined_cg(
+    operator: Any,
+    b: Array,
+    *,
+    tolerance: float = 1e-10,
+    max_iterations: int = 10000,
+    start: Array | None = None,
+    shift: float = 0.0,
+    deflation: LowModes | None = None,
+    strict: bool = True,
+) -> Solution:
+    """Solve ``(D^dagger D + shift) x = b`` in double precision by iterations in single precision.
+
+    Arguments, result and errors are those of :func:`cg`; ``operator`` must offer ``with_links``.  See
+    :mod:`gaugeflow.solvers.conjugate`.
+    """
+    return solve_normal(operator, single(operator, b), b, tolerance, max_iterations, start, shift, deflation, strict)
+
+
+def single(operator: Any, b: Array) -> Any:
+    """The operator in single precision; ``TypeError`` where b is not in double precision."""
     xp = array_namespace(b)
-    stacked = len(b.shape) == 5
-    right = b if stacked else b[None, ...]
-    lattice = operator.lattice
-    size = norm2(lattice, right)
-    x = xp.zeros_like(right) if start is None else (start if stacked else start[None, ...])
-    iterations = xp.zeros(size.shape, dtype=xp.int64)
-    residual = xp.ones(size.shape, dtype=xp.float64)
-    goal = size * tolerance**2
-    for attempt in range(6):
-        if attempt == 0 and start is None:
-            r, rr = right, size
-        else:
-            r = fermion_combine(lattice, right, 1.0, normal(operator, x, shift), -1.0)
-            rr = norm2(lattice, r)
-        before, residual = residual, xp.sqrt(rr / xp.where(size > 0.0, size, xp.ones_like(size)))
-        working = ~(rr <= goal)
-        stalled = attempt > 1 and bool(xp.all(residual[working] > 0.5 * before[working]))
-        left = max_iterations - int(xp.max(iterations))
-        if not bool(xp.any(working)) or left <= 0 or stalled or not bool(xp.all(xp.isfinite(rr))):
-            break
-        # The recursion is driven a little below the goal, which rounding may cost.
-        x, used = _recursion(operator, x, r, rr, 0.8 * goal, working, left, shift)
-        iterations = iterations + used
-    result = finish(operator, "(D^dagger D) x = b", x, iterations, residual, tolerance, strict)
-    if stacked:
-        return result
-    return Solution(x[0, ...], *(v[0, ...] for v in result[1:]))
+    if b.dtype != xp.complex128:
+        raise TypeError(f"refined: expected a right-hand side in double precision, got {b.dtype}")
+    return operator.with_links(xp.astype(operator.links, xp.complex64))
 
 
-def _recursion(
-    operator: Linear, x: Array, r: Array, rr: Array, goal: Array, working: Array, limit: int, shift: float
-) -> tuple[Array, Array]:
-    """Iterate until the residual of the recursion is below the goal; x and iterations of every system."""
-    xp = array_namespace(x)
-    lattice = operator.lattice
-    active = Active(operator, *rr.shape)
-    full_x, used = x, xp.zeros(rr.shape, dtype=xp.int64)
-    own_used = used
-    p = r
-    for _ in range(limit):
-        rows = _lists(xp, working)
-        if not any(any(row) for row in rows):
-            break
-        kept = active.keep(rows)
-        if kept is not None:
-            full_x = put(lattice, full_x, x, active.fields, active.configurations)
-            used = put_numbers(used, own_used, active.fields, active.configurations)
-            active.narrow(*kept)
-            x, r, p = (active.cut(f, *kept) for f in (x, r, p))
-            rr, goal, working, own_used = (take_numbers(v, *kept) for v in (rr, goal, working, own_used))
-        q = normal(active.operator, p, shift)
-        pq = xp.real(fermion_dot(lattice, p, q))
-        good = working & (pq > 0.0)
-        alpha = xp.where(good, rr / xp.where(good, pq, xp.ones_like(pq)), xp.zeros_like(pq))
-        x = fermion_combine(lattice, x, 1.0, p, alpha)
-        r = fermion_combine(lattice, r, 1.0, q, -alpha)
-        new = norm2(lattice, r)
-        own_used = own_used + xp.astype(working, xp.int64)
-        beta = xp.where(good, new / xp.where(good, rr, xp.ones_like(rr)), xp.zeros_like(rr))
-        p = fermion_combine(lattice, r, 1.0, p, beta)
-        rr = xp.where(good, new, rr)
-        working = good & (rr > goal)
-    full_x = put(lattice, full_x, x, active.fields, active.configurations)
-    return full_x, put_numbers(used, own_used, active.fields, active.configurations)
-
-
-def _lists(xp: Any, mask: Array) -> list[list[bool]]:
-    """A mask ``(R, batch)`` on the host."""
-    return [[bool(mask[i, j]) for j in range(mask.shape[1])] for i in range(mask.shape[0])]
+def solve_normal(
+    operator: Linear,
+    low: Linear | None,
+    b: Array,
+    tolerance: float,
+    limit: int,
+    start: Array | None,
+    shift: float,
+    deflation: LowModes | None,
+    strict: bool,
+) -> Solution:
+    """Conjugate gradients with iterations of ``low``, or of ``operator`` where there is none."""
+    if shift < 0.0:
+        raise ValueError(f"shift: expected a non-negative number, got {shift}")
+    if deflation is not None:
+        start = deflation.improve(operator, b, start, shift)
+    right = stacked(b)
+    size = norm2(operator.lattice, right)
+    x, used, rr = conjugate_gradients(
+        operator, low, right, None if start is None else stacked(start), size * tolerance**2, limit, shift=shift
+    )
+    x, used, residual = like(b, x, used, relative(rr, size))
+    equation = f"(D^dagger D + {shift:g}) x = b" if shift else "(D^dagger D) x = b"
+    return finish(operator, equation, x, used, residual, tolerance, strict)

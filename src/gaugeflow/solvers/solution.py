@@ -10,7 +10,6 @@ from array_api_compat import array_namespace
 from gaugeflow import kernels
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.lattice import Array, Lattice
-from gaugeflow.operators.hopping import select
 
 
 class Linear(Protocol):
@@ -53,6 +52,12 @@ def norm2(lattice: Lattice, x: Array) -> Array:
     return xp.real(kernels.fermion_dot(lattice, x, x))
 
 
+def relative(rr: Array, size: Array) -> Array:
+    """Residuals from their squared norms and those of the right-hand sides; of a right-hand side of zero, absolute."""
+    xp = array_namespace(rr)
+    return xp.sqrt(rr / xp.where(size == 0.0, xp.ones_like(size), size))
+
+
 def finish(
     operator: Linear, equation: str, x: Array, iterations: Array, residual: Array, tolerance: float, strict: bool
 ) -> Solution:
@@ -69,92 +74,3 @@ def finish(
             f"expected at most {tolerance:.3g}"
         )
     return Solution(x, iterations, residual, converged)
-
-
-class Active:
-    """The systems of a stack that have not converged, packed densely so that the others cost nothing.
-
-    Fields of a stack leave when all their configurations have converged; configurations leave, all fields of them, when
-    those that are left fill at most half as many lanes, in whole registers.
-    """
-
-    def __init__(self, operator: Linear, fields: int, batch: int) -> None:
-        self.operator = operator
-        self.fields = list(range(fields))
-        self.configurations = list(range(batch))
-
-    def keep(self, working: Any) -> tuple[list[int], list[int]] | None:
-        """Rows and columns to keep of ``(R, batch)`` values, given which systems still work; None if all stay."""
-        lattice = self.operator.lattice
-        rows = [i for i, row in enumerate(working) if any(row)]
-        busy = [j for j in range(len(working[0])) if any(row[j] for row in working)]
-        lanes = lattice.n_folds
-        fill = -(-(len(busy) * lanes) // REGISTER) * REGISTER // lanes if lanes <= REGISTER else len(busy)
-        columns = list(range(len(working[0])))
-        if busy and 2 * fill <= len(columns):
-            idle = [j for j in columns if j not in busy]
-            columns = sorted(busy + idle[: fill - len(busy)])
-        if len(rows) == len(working) and len(columns) == len(working[0]):
-            return None
-        return rows, columns
-
-    def narrow(self, rows: list[int], columns: list[int]) -> None:
-        """Go on with these only."""
-        if len(columns) < len(self.configurations):
-            self.operator = self.operator.select(columns)
-        self.fields = [self.fields[i] for i in rows]
-        self.configurations = [self.configurations[j] for j in columns]
-
-    def cut(self, psi: Array, rows: list[int], columns: list[int]) -> Array:
-        """These systems of a stack."""
-        xp = array_namespace(psi)
-        if len(rows) < psi.shape[0]:
-            psi = xp.take(psi, xp.asarray(rows, dtype=xp.int64), axis=0)
-        lattice = self.operator.lattice
-        if len(columns) < lattice.batch(psi.shape[-1]):
-            psi = select(lattice, psi, columns)
-        return psi
-
-
-REGISTER = 16
-"""Lanes that fill the widest registers in single precision."""
-
-
-def put(lattice: Lattice, target: Array, part: Array, fields: list[int], configurations: list[int]) -> Array:
-    """The stack with some of its systems replaced."""
-    batch = lattice.batch(target.shape[-1])
-    if len(fields) == target.shape[0] and len(configurations) == batch:
-        return part
-    xp = array_namespace(target)
-    lanes = xp.asarray([f * batch + c for f in range(lattice.n_folds) for c in configurations], dtype=xp.int64)
-    rows = []
-    for r in range(target.shape[0]):
-        if r not in fields:
-            rows.append(target[r, ...])
-            continue
-        new = part[fields.index(r), ...]
-        if len(configurations) < batch:
-            both = xp.concat([target[r, ...], new], axis=-1)
-            order = list(range(target.shape[-1]))
-            for k, lane in enumerate(int(i) for i in lanes):
-                order[lane] = target.shape[-1] + k
-            new = xp.take(both, xp.asarray(order, dtype=xp.int64), axis=-1)
-        rows.append(new)
-    return xp.stack(rows)
-
-
-def put_numbers(target: Array, part: Array, fields: list[int], configurations: list[int]) -> Array:
-    """The same for numbers ``(R, batch)``."""
-    xp = array_namespace(target)
-    rows = [[target[i, j] for j in range(target.shape[1])] for i in range(target.shape[0])]
-    for i, field in enumerate(fields):
-        for j, configuration in enumerate(configurations):
-            rows[field][configuration] = part[i, j]
-    return xp.stack([xp.stack(row) for row in rows])
-
-
-def take_numbers(values: Array, rows: list[int], columns: list[int]) -> Array:
-    """Some rows and columns of numbers ``(R, batch)``."""
-    xp = array_namespace(values)
-    values = xp.take(values, xp.asarray(rows, dtype=xp.int64), axis=0)
-    return xp.take(values, xp.asarray(columns, dtype=xp.int64), axis=1)

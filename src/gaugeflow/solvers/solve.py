@@ -10,10 +10,12 @@ from gaugeflow.kernels import fermion_combine
 from gaugeflow.lattice import Array
 from gaugeflow.operators.even_odd import even_odd
 from gaugeflow.operators.hopping import HoppingOperator
-from gaugeflow.solvers.bicgstab import bicgstab
-from gaugeflow.solvers.cg import cg
-from gaugeflow.solvers.refined import refined_cg
-from gaugeflow.solvers.solution import Solution, finish, norm2
+from gaugeflow.solvers.active import like, stacked
+from gaugeflow.solvers.bicgstab import stabilised
+from gaugeflow.solvers.cg import single
+from gaugeflow.solvers.conjugate import conjugate_gradients, residual_field
+from gaugeflow.solvers.solution import Solution, finish, norm2, relative
+from gaugeflow.solvers.starts import LowModes
 
 METHODS = ("cg", "refined", "bicgstab")
 
@@ -30,6 +32,7 @@ def solve(
     method: str = "cg",
     tolerance: float = 1e-10,
     max_iterations: int = 10000,
+    deflation: LowModes | None = None,
     strict: bool = True,
 ) -> Solution:
     """Solve ``D x = b`` for fields, or a stack, on all sites.
@@ -44,7 +47,10 @@ def solve(
         ``"cg"``: conjugate gradients on the normal equations.  ``"refined"``: the same with single-precision iterations.
         ``"bicgstab"``.
     tolerance, max_iterations, strict
-        As for :func:`gaugeflow.solvers.cg`; the residual is that of D x = b on all sites.
+        As for :func:`gaugeflow.solvers.cg`; the residual is that of D x = b on all sites, which is the one of the Schur
+        complement on odd ones: it is what all methods watch.
+    deflation
+        Low modes of the Schur complement, ``low_modes(even_odd(operator), count)``, or of D where there is none.
 
     Returns
     -------
@@ -58,36 +64,30 @@ def solve(
     """
     if method not in METHODS:
         raise ValueError(f"method: expected one of {METHODS}, got {method!r}")
-    xp = array_namespace(b)
     operator.check(b, name="b")
-    lattice = operator.lattice
+    xp = array_namespace(b)
     split = has_parities(operator)
     small: Any = even_odd(operator) if split else operator
-    size = norm2(lattice, b)
-    safe = xp.where(size > 0.0, size, xp.ones_like(size))
-    x = xp.zeros_like(b)
+    low = single(small, b) if method == "refined" else None
+    right = stacked(b)
+    size = norm2(operator.lattice, right)
+    goal = size * tolerance**2
+    x, r = xp.zeros_like(right), right
     used = xp.zeros(size.shape, dtype=xp.int64)
-    r, residual = b, xp.where(size > 0.0, xp.ones_like(size), xp.zeros_like(size))
-    inner = 0.3 * tolerance
-    for _ in range(4):
-        if bool(xp.all(residual <= tolerance)) or not bool(xp.all(xp.isfinite(residual))):
+    rr = size
+    for _ in range(3):  # once, unless rounding on the way back to all sites costs the last digit
+        reduced = small.prepare(r) if split else r
+        start = None if deflation is None else deflation.guess(small, small.adjoint(reduced))
+        left = max_iterations - int(xp.max(used))
+        if method == "bicgstab":
+            part, more, _ = stabilised(small, reduced, start, 0.9 * goal, left)
+        else:
+            part, more, _ = conjugate_gradients(small, low, reduced, start, 0.9 * goal, left, squares=True)
+        x = fermion_combine(operator.lattice, x, 1.0, small.complete(part, r) if split else part, 1.0)
+        used = used + more
+        r = residual_field(operator, right, x, squares=True)
+        before, rr = rr, norm2(operator.lattice, r)
+        if not bool(xp.any((rr > goal) & (rr < 0.25 * before))):
             break
-        right = small.prepare(r) if split else r
-        part = _solve(small, right, method, inner, max_iterations)
-        used = used + part.iterations
-        step = small.complete(part.x, r) if split else part.x
-        x = fermion_combine(lattice, x, 1.0, step, 1.0)
-        r = fermion_combine(lattice, b, 1.0, operator.apply(x), -1.0)
-        before, residual = residual, xp.sqrt(norm2(lattice, r) / safe)
-        if not bool(xp.any((residual > tolerance) & (residual < 0.5 * before))):
-            break
-        inner = 0.3 * tolerance / max(float(xp.max(residual)), tolerance)
+    x, used, residual = like(b, x, used, relative(rr, size))
     return finish(operator, "D x = b", x, used, residual, tolerance, strict)
-
-
-def _solve(operator: Any, b: Array, method: str, tolerance: float, limit: int) -> Solution:
-    if method == "bicgstab":
-        return bicgstab(operator, b, tolerance=tolerance, max_iterations=limit, strict=False)
-    # The residual of D x = b is D^-dagger times that of the normal equations: what it takes is measured, then repeated.
-    normal = cg if method == "cg" else refined_cg
-    return normal(operator, operator.adjoint(b), tolerance=tolerance, max_iterations=limit, strict=False)

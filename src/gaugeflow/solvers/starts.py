@@ -9,7 +9,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow.kernels import fermion_combine, fermion_dot
 from gaugeflow.lattice import Array
-from gaugeflow.solvers.cg import normal
+from gaugeflow.solvers.conjugate import normal, residual_field
 from gaugeflow.solvers.solution import Linear
 
 
@@ -75,16 +75,24 @@ class LowModes:
     values: Array
     """Eigenvalues ``(modes, batch)``."""
 
-    def guess(self, operator: Linear, b: Array) -> Array:
-        """sum_k v_k <v_k, b> / lambda_k."""
+    def guess(self, operator: Linear, b: Array, shift: float = 0.0) -> Array:
+        """sum_k v_k <v_k, b> / (lambda_k + shift)."""
         lattice = operator.lattice
         xp = array_namespace(b)
         x: Array = xp.zeros_like(b)
         for k in range(self.vectors.shape[0]):
             v = self.vectors[k, ...]
-            v = v if len(b.shape) == 4 else xp.broadcast_to(v, b.shape)
-            x = fermion_combine(lattice, x, 1.0, v, fermion_dot(lattice, v, b) / self.values[k, ...])
+            v = v if len(b.shape) == 4 else xp.asarray(xp.broadcast_to(v, b.shape), copy=True)
+            factor = fermion_dot(lattice, v, b) / (self.values[k, ...] + shift)
+            x = fermion_combine(lattice, x, 1.0, v, factor)
         return x
+
+    def improve(self, operator: Linear, b: Array, start: Array | None, shift: float = 0.0) -> Array:
+        """A first guess whose residual has no part along the modes."""
+        if start is None:
+            return self.guess(operator, b, shift)
+        more = self.guess(operator, residual_field(operator, b, start, shift), shift)
+        return fermion_combine(operator.lattice, start, 1.0, more, 1.0)
 
 
 def low_modes(operator: Any, count: int, *, tolerance: float = 1e-8, seed: int = 1) -> LowModes:
