@@ -72,7 +72,7 @@ def test_schwinger_model(name):
     weights = estimate(np.exp(-chain.records["delta_h"]))
     assert abs(weights.value - 1.0) < SIGMAS * weights.error
     assert weights.error < 0.02
-    assert np.std(chain.records["delta_h"]) > 0.01  # steps are coarse enough for the test to mean something
+    assert np.std(chain.records["delta_h"]) > 1e-3  # steps are coarse enough for the test to mean something
 
 
 def test_schwinger_model_by_reweighting():
@@ -175,10 +175,10 @@ def test_errors_name_things():
         Rational(replace(QUARKS, twisted_mass=0.1), 0.1, 4.0)
     with pytest.raises(ValueError, match="gamma_5 D gamma_5"):
         Rational(Staggered(lattice=LATTICE, mass=0.1), 0.1, 4.0)
-    with pytest.raises(ConvergenceError, match="beyond the range from 1 to 1.1"):
+    with pytest.raises(ConvergenceError, match=r"beyond the range from 1 to 1\.1"):
         Rational(QUARKS, 1.0, 1.1).check_range(x)
     with pytest.raises(ValueError, match="method must be 'cg' or 'refined', got 'lu'"):
         Inversion(method="lu")
+    impatient = refreshed(Pseudofermion(QUARKS, inversion=Inversion(1e-12, 1e-12, max_iterations=1)), RNG, x)
     with pytest.raises(ConvergenceError, match=r"kappa 0.276.*configuration"):
-        impatient = Pseudofermion(QUARKS, inversion=Inversion(1e-12, 1e-12, max_iterations=1))
-        refreshed(impatient, RNG, x).grad(x)
+        impatient.grad(x)
