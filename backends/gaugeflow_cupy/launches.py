@@ -57,6 +57,9 @@ def flatten(arguments):
             kinds.append(a.dtype.str)
             size, step = a.size, a.dtype.itemsize
             words += (0, 0, size, step, a.data.ptr, size, step)
+        elif isinstance(a, tuple) and a and type(a[0]) is int and not any(a):  # zeros that stand for a size
+            kinds.append(("q",) * len(a))
+            words += a
         elif isinstance(a, tuple):
             inner, more = flatten(a)
             kinds.append(inner)

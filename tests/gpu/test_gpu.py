@@ -11,10 +11,13 @@ from cases.actions import ACTIONS, GAUGE_ACTIONS
 from cases.flows import GAUGE_FLOWS
 from cases.kernels import GPU, KERNELS, Case
 from gaugeflow import check, devices, random, tree
+from gaugeflow.actions import Pseudofermion
 from gaugeflow.backend import available_backends, kernels, use_backend
 from gaugeflow.cli import main
 from gaugeflow.lattice import Lattice
+from gaugeflow.operators import Clover, Staggered, Wilson, even_odd, gaussian
 from gaugeflow.samplers import HeatBath
+from gaugeflow.solvers import low_modes, multi_shift_cg, solve
 
 pytestmark = pytest.mark.gpu
 
@@ -108,6 +111,87 @@ def test_chain_equals_that_of_the_host(cupy):
     for _ in range(2):
         states = [sampler.step(random.Rng(4), state)[0] for state in states]
     np.testing.assert_allclose(devices.to_host(states[1].x), states[0].x, atol=1e-7)
+
+
+FOLDED = Lattice(SHAPE, FOLD)
+OPERATORS = {
+    "wilson": lambda u: Wilson(lattice=FOLDED, links=u, kappa=0.11, twisted_mass=0.2),
+    "clover": lambda u: Clover(lattice=FOLDED, links=u, mass=0.3, csw=1.2, boundary=(np.exp(0.4j), 1.0, 1.0, 1.0)),
+    "staggered": lambda u: Staggered(lattice=FOLDED, links=u, mass=0.4),
+}
+
+
+def _each_place(call, cupy, dtype=np.complex128):
+    """Results of ``call(case)`` on the device and on the host, pairs of arrays of the host."""
+    there = call(Case(FOLDED, 3, 2, dtype, cupy.asarray))
+    assert all(type(a) is cupy.ndarray for a in there)
+    return zip([a.get() for a in there], call(Case(FOLDED, 3, 2, dtype)), strict=True)
+
+
+@pytest.mark.parametrize(("name", "dtype"), list(itertools.product(OPERATORS, (np.complex128, np.complex64))))
+def test_operator_equals_that_of_the_host(name, dtype, cupy):
+    def call(case):
+        operator = OPERATORS[name](case.links)
+        schur, spin = even_odd(operator), operator.spin
+        left, right, odd = case.fermions(None, spin, 2), case.fermions(None, spin, 2, 1), case.fermions(case.odd, spin)
+        return [
+            operator.apply(left),
+            operator.adjoint(left),
+            operator.force(left, right),
+            schur.apply(odd),
+            schur.adjoint(odd),
+            schur.force(odd, 2.0 * odd),
+            schur.complete(odd, left[0, ...]),
+            schur.log_det_rest(),
+            gaussian(random.Rng(3), schur, 2),
+            *([schur.log_det_rest_force()] if name == "clover" else []),
+        ]
+
+    tolerance = 1e-4 if dtype == np.complex64 else 1e-12
+    for found, expected in _each_place(call, cupy, dtype):
+        assert found.dtype == expected.dtype
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(1.0, abs(expected).max()))
+
+
+@pytest.mark.parametrize(("name", "method"), list(itertools.product(OPERATORS, ("cg", "refined", "bicgstab"))))
+def test_solution_equals_that_of_the_host(name, method, cupy):
+    def call(case):
+        operator = OPERATORS[name](case.links)
+        solution = solve(operator, case.fermions(None, operator.spin, 2), method=method)
+        return [solution.x, solution.residual]
+
+    (x, expected), (residual, _) = _each_place(call, cupy)
+    np.testing.assert_allclose(x, expected, rtol=0, atol=1e-8 * abs(expected).max())
+    assert residual.max() <= 1e-10
+
+
+def test_shifted_solutions_equal_those_of_the_host(cupy):
+    def call(case):
+        schur = even_odd(OPERATORS["wilson"](case.links))
+        return [s.x for s in multi_shift_cg(schur, case.fermions(case.odd), (0.0, 0.1, 2.0))]
+
+    for found, expected in _each_place(call, cupy):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 * abs(expected).max())
+
+
+def test_low_modes(cupy):
+    schur = even_odd(OPERATORS["clover"](Case(FOLDED, 3, 1, np.complex128, cupy.asarray).links))
+    modes = low_modes(schur, 3)
+    left = schur.adjoint(schur.apply(modes.vectors))
+    right = modes.values[:, None, None, None, :].repeat(FOLDED.n_folds, axis=-1) * modes.vectors
+    np.testing.assert_allclose(left.get(), right.get(), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["wilson", "clover"])
+def test_pseudofermions_equal_those_of_the_host(name, cupy):
+    def call(case):
+        x = case.links
+        action = Pseudofermion(OPERATORS[name](x)).refreshed(random.Rng(5), x)
+        moved = kernels["evolve"](FOLDED, x, case.algebra, 0.05)
+        return [action.value(x), action.value(moved), action.grad(moved)]
+
+    for found, expected in _each_place(call, cupy):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7 * max(1.0, abs(expected).max()))
 
 
 def test_demo(tmp_path, cupy):

@@ -6,9 +6,10 @@ field.  Its rows are all block sites, or those of one parity in increasing order
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.slots import slots_of
@@ -20,12 +21,41 @@ BOTH = -1
 
 def sites_of(lattice: Lattice, parity: int) -> Any:
     """Block sites of a parity, or all of them for :data:`BOTH`."""
-    return range(lattice.n_blocks) if parity == BOTH else lattice.sites_of_parity(parity)
+    return range(lattice.n_blocks) if parity == BOTH else _sites_of_parity(lattice, parity)
+
+
+@lru_cache(maxsize=64)
+def _sites_of_parity(lattice: Lattice, parity: int) -> Any:
+    """Every hop asks for them, and finding them can take as long as a hop."""
+    return lattice.sites_of_parity(parity)
 
 
 def count_rows(lattice: Lattice, parity: int) -> int:
     """Rows of a fermion field on the sites of a parity."""
-    return lattice.n_blocks if parity == BOTH else len(lattice.sites_of_parity(parity))
+    return lattice.n_blocks if parity == BOTH else len(_sites_of_parity(lattice, parity))
+
+
+def rows_of(lattice: Lattice, parity: int, like: Array) -> Array:
+    """Block sites of a parity as an array of indices where ``like`` lives; copied there once."""
+    xp = array_namespace(like)
+    return _rows_of(lattice, parity, xp, str(device(like)))
+
+
+@lru_cache(maxsize=64)
+def _rows_of(lattice: Lattice, parity: int, xp: Any, place: str) -> Array:
+    return xp.asarray(sites_of(lattice, parity), dtype=xp.int64)
+
+
+def rows_in_order(lattice: Lattice, like: Array) -> Array:
+    """Row of every block site among the even sites followed by the odd ones, an array of indices where ``like`` lives."""
+    xp = array_namespace(like)
+    return _rows_in_order(lattice, xp, str(device(like)))
+
+
+@lru_cache(maxsize=64)
+def _rows_in_order(lattice: Lattice, xp: Any, place: str) -> Array:
+    order = xp.concat([xp.asarray(sites_of(lattice, p), dtype=xp.int64) for p in (0, 1)])
+    return xp.argsort(order)
 
 
 def other(parity: int) -> int:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
-from gaugeflow.kernels.fermions import BOTH, sites_of
+from gaugeflow.kernels.fermions import BOTH, rows_in_order, rows_of
 from gaugeflow.lattice import Array
 from gaugeflow.operators.wilson import Wilson
 from gaugeflow.sites.dirac import block_size, triangle
@@ -111,7 +111,7 @@ class Clover(Wilson):
 
     def _sum_sites(self, values: Array, parity: int) -> Array:
         xp = array_namespace(values)
-        rows = xp.take(values, xp.asarray(sites_of(self.lattice, parity), dtype=xp.int64), axis=0)
+        rows = xp.take(values, rows_of(self.lattice, parity, values), axis=0)
         return self.lattice.sum_folds(xp.sum(rows, axis=0))
 
     def diagonal_log_det_force(self, parity: int) -> Array | None:
@@ -119,9 +119,11 @@ class Clover(Wilson):
         xp = array_namespace(self.bound)
         rows, spin, n, lanes = self.field_shape()
         unit = xp.reshape(xp.eye(spin * n, dtype=self.bound.dtype), (spin * n, 1, spin, n, 1))
-        here = xp.zeros((rows,), dtype=self.bound.dtype)
-        sites = set(int(x) for x in sites_of(self.lattice, parity))
-        here = xp.asarray([1.0 if x in sites else 0.0 for x in range(rows)], dtype=self.bound.dtype)
+        if parity == BOTH:
+            here = xp.ones((rows,), dtype=self.bound.dtype)
+        else:
+            halves = [xp.full((rows // 2,), float(p == parity), dtype=self.bound.dtype) for p in (0, 1)]
+            here = xp.take(xp.concat(halves), rows_in_order(self.lattice, unit))
         left = xp.asarray(
             xp.broadcast_to(unit * here[None, :, None, None, None], (spin * n, rows, spin, n, lanes)), copy=True
         )

@@ -11,7 +11,7 @@ from typing import Self
 
 from array_api_compat import array_namespace
 
-from gaugeflow.kernels.fermions import BOTH, check_fermions, sites_of
+from gaugeflow.kernels.fermions import BOTH, check_fermions, rows_in_order, rows_of
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.operators.hopping import HoppingOperator
 
@@ -120,7 +120,7 @@ def split(lattice: Lattice, psi: Array) -> tuple[Array, Array]:
     """Even and odd rows of a field, or stack, on all sites."""
     check_fermions(lattice, psi, BOTH)
     xp = array_namespace(psi)
-    even, odd = (xp.asarray(sites_of(lattice, p), dtype=xp.int64) for p in (EVEN, ODD))
+    even, odd = (rows_of(lattice, p, psi) for p in (EVEN, ODD))
     axis = len(psi.shape) - 4
     return xp.take(psi, even, axis=axis), xp.take(psi, odd, axis=axis)
 
@@ -128,9 +128,5 @@ def split(lattice: Lattice, psi: Array) -> tuple[Array, Array]:
 def joined(lattice: Lattice, even: Array, odd: Array) -> Array:
     """Inverse of :func:`split`."""
     xp = array_namespace(even)
-    order = [*(int(x) for x in sites_of(lattice, EVEN)), *(int(x) for x in sites_of(lattice, ODD))]
-    place = [0] * len(order)
-    for k, site in enumerate(order):
-        place[site] = k
     axis = len(even.shape) - 4
-    return xp.take(xp.concat([even, odd], axis=axis), xp.asarray(place, dtype=xp.int64), axis=axis)
+    return xp.take(xp.concat([even, odd], axis=axis), rows_in_order(lattice, even), axis=axis)

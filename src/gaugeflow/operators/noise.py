@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from gaugeflow.kernels.fermions import sites_of
+from gaugeflow.kernels.fermions import rows_of
 from gaugeflow.lattice import Array
 from gaugeflow.random import Rng, normal
 
@@ -38,5 +38,5 @@ def gaussian(rng: Rng, operator: Any, fields: int = 0) -> Array:
     parts = xp.reshape(real, (2, count, spin, n, lattice.n_blocks, lanes))
     eta = xp.permute_dims(parts[0, ...] + 1j * parts[1, ...], (0, 3, 1, 2, 4)) * math.sqrt(0.5)
     if rows != lattice.n_blocks:
-        eta = xp.take(eta, xp.asarray(sites_of(lattice, 1), dtype=xp.int64), axis=1)
+        eta = xp.take(eta, rows_of(lattice, 1, eta), axis=1)
     return xp.astype(xp.reshape(eta, tuple(zero.shape)), zero.dtype)

@@ -186,6 +186,9 @@ class _Device(contextlib.nullcontext):
         super().__init__()
         self.id = 0
 
+    def __repr__(self):
+        return f"<stand-in device {self.id}>"
+
 
 cuda = ModuleType("cupy.cuda")
 cuda.Device = _Device
