@@ -1,7 +1,10 @@
 """Exact determinants by LU decomposition and their gradients: free fields, brute force, differences, the exact 2 x 2 table."""
 
 import itertools
+import runpy
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,11 +222,11 @@ def test_hermitian_halving(name, monkeypatch):
         pivots = determinants.log_det_gradient(operator)
         monkeypatch.setattr(hermitian, "LEAF", 3)
         seen = []
-        check = hermitian.is_inverse
-        monkeypatch.setattr(hermitian, "is_inverse", lambda *a: seen.append(check(*a)) or seen[-1])
+        check = hermitian.Check.passes
+        monkeypatch.setattr(hermitian.Check, "passes", lambda *a: seen.append(check(*a)) or seen[-1])
         halved = determinants.log_det_gradient(operator)
         assert seen == [True, True]
-        monkeypatch.setattr(hermitian, "is_inverse", lambda *a: False)
+        monkeypatch.setattr(hermitian.Check, "passes", lambda *a: False)
         failed = determinants.log_det_gradient(operator)
     for other in (pivots, halved, failed):
         for one, two in zip(plain, other, strict=True):
@@ -235,17 +238,21 @@ def test_inverse_by_halving(rng):
     a = rng.normal(size=(2, 2 * hermitian.LEAF + 31, 2 * hermitian.LEAF + 31))
     matrix = a[0] + a[0].T + 1j * (a[1] - a[1].T)
     matrix = 0.1 * matrix / np.sqrt(len(matrix)) + np.diag((-1.0) ** np.arange(len(matrix)))
-    found, log_abs, sign = hermitian.inverse(matrix, "H")
+    found, check = matrix.copy(), hermitian.Check(matrix)
+    log_abs, sign = hermitian.invert(found, "H")
     np.testing.assert_allclose(found @ matrix, np.eye(len(matrix)), atol=1e-12)
+    assert check.passes(found)
     expected = np.linalg.slogdet(matrix)
     np.testing.assert_allclose((sign, log_abs), (expected[0].real, expected[1]), rtol=1e-11)
     half = len(matrix) // 2
+    small = 1e-9 * matrix[:half, :half]
     matrix[:half, :half] = 0.0
     with pytest.raises(ValueError, match=r"H: .*singular"):
-        hermitian.inverse(matrix, "H")
-    matrix[:half, :half] = 1e-9 * found[:half, :half]
-    found, _, _ = hermitian.inverse(matrix, "H")
-    assert not hermitian.is_inverse(matrix, found)
+        hermitian.invert(matrix.copy(), "H")
+    matrix[:half, :half] = small
+    check = hermitian.Check(matrix)
+    hermitian.invert(matrix, "H")
+    assert not check.passes(matrix)
 
 
 def test_schwinger_model_on_four_sites():
@@ -276,3 +283,14 @@ def test_schwinger_model_on_four_sites():
             np.testing.assert_allclose(np.average(det**2, weights=weight), ratio, atol=2e-9)
             np.testing.assert_allclose(np.average(mean, weights=weight * det**2), expected, atol=2e-10)
             np.testing.assert_allclose(np.average(det, weights=weight), average, atol=2e-9)
+
+
+def test_script_of_the_page(monkeypatch, capsys):
+    """The measurements of docs/derivations/determinants.md, on a lattice small enough for a test."""
+    path = Path(__file__).resolve().parents[2] / "docs" / "scripts" / "determinants.py"
+    monkeypatch.setattr(sys, "argv", [str(path), "2x4", "--batch", "2", "--dense", "--slices", "--gradient"])
+    with use_backend("reference"):
+        runpy.run_path(str(path), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["dense", "slices", "gradient"]
+    assert all(float(line.split("off by ")[1].split()[0]) < 1e-12 for line in lines)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import array_api_strict
 import numpy as np
 import pytest
 
@@ -151,6 +152,30 @@ def test_paths():
     angle = np.angle(operators[1].links / links[0]) * 4
     np.testing.assert_allclose(np.exp(1j * angle), links[1] / links[0], atol=1e-12)
     assert determinants.path(start, replace(start, mass=1.0), 2)[1].links is links[0]
+
+
+def test_array_api_strict():
+    """All of it on arrays that are not NumPy's, folded: what a device computes."""
+    start = _wilson((2, 4), fold=(1, 2))
+    with use_backend("reference"):
+        values = []
+        for convert in (np.asarray, array_api_strict.asarray):
+            operator = start.with_links(convert(start.links))
+            other = replace(operator, kappa=0.22, links=operator.links * 1j)
+            values.append(
+                [
+                    *determinants.log_det(operator),
+                    *determinants.log_det(operator, "slices"),
+                    *determinants.log_det_gradient(operator),
+                    determinants.d_kappa(operator).derivative,
+                    *determinants.stochastic_ratio(Rng(1), determinants.path(operator, other, 2), noise=2)[:5],
+                    determinants.stochastic_trace(Rng(1), operator, determinants.along_kappa, noise=2).value,
+                    determinants.stochastic_gradient(Rng(1), operator),
+                ]
+            )
+    for one, two in zip(*values, strict=True):
+        assert isinstance(two, array_api_strict._array_object.Array)
+        np.testing.assert_allclose(np.asarray(two), one, rtol=1e-10, atol=1e-12)
 
 
 def test_messages():

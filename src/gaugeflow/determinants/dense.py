@@ -25,7 +25,7 @@ from gaugeflow.operators.dense import (
     unit_vectors,
 )
 from gaugeflow.operators.even_odd import EVEN, EvenOdd, even_odd, joined, split
-from gaugeflow.operators.hopping import HoppingOperator, gamma_5
+from gaugeflow.operators.hopping import HoppingOperator
 from gaugeflow.operators.staggered import Staggered
 from gaugeflow.operators.wilson import Wilson
 from gaugeflow.solvers.solve import has_parities
@@ -184,10 +184,19 @@ class _Decompositions:
             log_abs, phase = xp.astype(log_abs, xp.float64), xp.astype(sign, xp.complex128)
             columns = xp.linalg.inv(columns) if invert else columns
         else:
-            signs = _signs(operator, small) if invert and 16 * n * n <= MATRIX_BYTES else None
+            signs = _signs(operator, small) if invert and n > hermitian.LEAF else None
             parts = []
             for k in range(columns.shape[0]):
-                parts.append(_decompose(columns[k, ...], invert, signs, _name(operator, first + k)))
+                name = _name(operator, first + k)
+                part = None if signs is None else _halve(columns[k, ...], signs, name)
+                if part is None:
+                    if signs is not None:
+                        columns[k, ...] = transposed_matrix(small.select([k]))[0, ...]
+                    lu = LU(columns[k, ...], name)
+                    if invert:
+                        columns[k, ...] = lu.inverse()
+                    part = lu.log_abs, lu.phase
+                parts.append(part)
             log_abs = xp.asarray([part[0] for part in parts], dtype=xp.float64)
             phase = xp.asarray([part[1] for part in parts], dtype=xp.complex128)
         self.log_abs, self.phase, self.inverse = log_abs, phase, columns
@@ -205,37 +214,39 @@ def _name_the_bad(operator: HoppingOperator, columns: Array, first: int) -> None
         LU(columns[k, ...], _name(operator, first + k))
 
 
-def _signs(operator: HoppingOperator, small: Small) -> Array | None:
-    """Signs that make the matrix Hermitian: gamma_5 for Wilson fermions without twist, 1 for staggered ones; else None."""
-    xp = array_namespace(operator.bound)
-    zero = small.zeros()
-    n = count_components(small)
+def _signs(operator: HoppingOperator, small: Small) -> tuple[int, int] | None:
+    """How rows and columns of a Hermitian matrix times signs are cut, ``(.., 2, q)``, with -1 for the second of two.
+
+    gamma_5 times Wilson's operator without twist is Hermitian, and so is the Schur complement of staggered fermions: q = 0.
+    """
+    full = small.full if isinstance(small, EvenOdd) else small
     if isinstance(operator, Staggered) and isinstance(small, EvenOdd):
-        return xp.ones((n,), dtype=zero.dtype)
+        return 0, 0
     if isinstance(operator, Wilson) and operator.twist == 0.0:
-        one = xp.reshape(gamma_5(xp.ones_like(zero)), (n, -1))
-        return xp.asarray(one[:, 0], copy=True)
+        q = full.spin // 2 * full.field_shape()[2] * full.lattice.n_folds
+        return q, count_components(small) // 2
     return None
 
 
-def _decompose(columns: Array, invert: bool, signs: Array | None, name: str) -> tuple[float, complex]:
-    """log |det| and phase of a matrix, given and inverted in place as columns."""
-    if signs is not None and columns.shape[0] > hermitian.LEAF:
-        xp = array_namespace(columns)
-        matrix = columns * signs
-        try:
-            inverse, log_abs, sign = hermitian.inverse(matrix, name)
-        except ValueError:
-            good = False
-        else:
-            good = hermitian.is_inverse(matrix, inverse)
-        if good:
-            columns[...] = signs[:, None] * inverse
-            return log_abs, complex(sign * float(xp.prod(xp.real(signs))))
-    lu = LU(columns, name)
-    if invert:
-        columns[...] = lu.inverse()
-    return lu.log_abs, lu.phase
+def _halve(columns: Array, signs: tuple[int, int], name: str) -> tuple[float, complex] | None:
+    """log |det| and sign of a matrix that signs make Hermitian, inverted in place; None where that fails."""
+    n = columns.shape[0]
+    q, negative = signs
+    xp = array_namespace(columns)
+    if q:
+        part = xp.reshape(columns, (n, -1, 2, q), copy=False)[:, :, 1, :]
+        part *= -1.0
+    check = hermitian.Check(columns)
+    try:
+        log_abs, sign = hermitian.invert(columns, name)
+    except ValueError:
+        return None
+    if not check.passes(columns):
+        return None
+    if q:
+        part = xp.reshape(columns, (-1, 2, q, n), copy=False)[:, 1, ...]
+        part *= -1.0
+    return log_abs, complex(sign * (-1) ** negative)
 
 
 def _decompositions(

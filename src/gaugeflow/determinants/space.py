@@ -57,7 +57,8 @@ class Slices:
         self.even, self.odd = self._parities()
         blocks = self.xp.reshape(site_blocks(operator), (self.extents, self.sites, *(self.components,) * 2))
         self.blocks = blocks
-        even = blocks[:, self.even, ...]
+        self._place = self.xp.argsort(self.xp.concat([self.even, self.odd]))
+        even = self.xp.take(blocks, self.even, axis=1)
         self.inverse_blocks = self.xp.linalg.inv(even) if even.shape[1] else even
         self._forward, self._backward = self._links()
 
@@ -98,12 +99,16 @@ class Slices:
         x = xp.reshape(columns, (self.sites, -1, self.colours, columns.shape[-1]))
         return xp.reshape(xp.matmul(xp.matrix_transpose(u)[:, None, :, :], x), columns.shape)
 
+    def joined(self, even: Array, odd: Array) -> Array:
+        """Vectors on all sites from those on the two kinds of sites."""
+        return self.xp.take(self.xp.concat([even, odd], axis=-2), self._place, axis=-2)
+
     def rest_log_det(self) -> tuple[float, complex]:
         """log |det T| and phase of the sites that are eliminated."""
         xp = self.xp
         if not self.even.shape[0]:
             return 0.0, 1.0 + 0.0j
-        sign, log_abs = xp.linalg.slogdet(self.blocks[:, self.even, ...])
+        sign, log_abs = xp.linalg.slogdet(xp.take(self.blocks, self.even, axis=1))
         return float(xp.sum(xp.astype(log_abs, xp.float64))), complex(xp.prod(xp.astype(sign, xp.complex128)))
 
     def groups(self) -> Iterator[Group]:
@@ -166,16 +171,22 @@ class Group:
         self.step = max(1, CHUNK_BYTES // size)
 
     # Vectors of a group are (slices, R, sites, components).
-    def _hops(self, x: Array, sites: Array, result: Array) -> Array:
-        """K x of vectors on some sites, on other sites."""
+    def _hops(self, x: Array, to_odd: bool) -> Array:
+        """K x of vectors on even sites, on odd ones, or the other way round."""
         xp, slices = self.xp, self.slices
-        full = xp.zeros((*x.shape[:2], slices.sites, slices.components), dtype=x.dtype)
-        full[:, :, sites, :] = x
-        shape = (self.count, 2, x.shape[1], *slices.lattice.shape[1:], self.operator.spin, slices.colours)
+        far = slices.odd if to_odd else slices.even
+        rest = xp.zeros((*x.shape[:2], far.shape[0], slices.components), dtype=x.dtype)
+        full = self._all_hops(slices.joined(x, rest) if to_odd else slices.joined(rest, x))
+        return xp.take(full, far, axis=2)
+
+    def _all_hops(self, full: Array) -> Array:
+        """K x of vectors on all sites."""
+        xp, slices = self.xp, self.slices
+        shape = (self.count, 2, full.shape[1], *slices.lattice.shape[1:], self.operator.spin, slices.colours)
         field = xp.permute_dims(xp.reshape(full, shape), (0, 2, 1, *range(3, len(shape))))
         field = self.operator.hops(self.lattice.pack(field, 1))
         back = xp.permute_dims(self.lattice.unpack(field, 1), (0, 2, 1, *range(3, len(shape))))
-        return xp.take(xp.reshape(back, full.shape), result, axis=2)
+        return xp.reshape(back, full.shape)
 
     def _times(self, blocks: Array, x: Array) -> Array:
         """Matrices on sites ``(slices, sites, m, m)`` times vectors."""
@@ -192,16 +203,16 @@ class Group:
         even, odd = slices.even, slices.odd
         n = odd.shape[0] * slices.components
         result = xp.empty((len(self.times), n, n), dtype=self.blocks.dtype)
-        diagonal = self.blocks[:, odd, ...]
+        diagonal = xp.take(self.blocks, odd, axis=1)
         for first in range(0, n, self.step):
             last = min(first + self.step, n)
             unit = xp.reshape(xp.eye(last - first, n, k=first, dtype=result.dtype), (1, last - first, odd.shape[0], -1))
             unit = xp.asarray(xp.broadcast_to(unit, (2 * self.count, *unit.shape[1:])), copy=True)
             image = self._times(diagonal, unit)
             if even.shape[0]:
-                image = image - self._hops(self._times(self.inverse, self._hops(unit, odd, even)), even, odd)
+                image = image - self._hops(self._times(self.inverse, self._hops(unit, False)), True)
             else:
-                image = image + self._hops(unit, odd, odd)
+                image = image + self._all_hops(unit)
             result[:, first:last, :] = xp.reshape(self._own(image), (len(self.times), last - first, n))
         return result
 
@@ -220,19 +231,19 @@ class Group:
         even, odd = slices.even, slices.odd
         b = xp.take(source, odd, axis=2)
         if even.shape[0]:
-            b = b - self._hops(self._times(self.inverse, xp.take(source, even, axis=2)), even, odd)
+            b = b - self._hops(self._times(self.inverse, xp.take(source, even, axis=2)), True)
         return xp.asarray(xp.reshape(self._own(b), (len(self.times), b.shape[1], -1)), copy=True)
 
     def leaving(self, odd_part: Array, source: Array) -> tuple[Array, Array]:
         """What leaves backwards and forwards of the solution, ``(slices, R, h)`` each."""
         xp, slices = self.xp, self.slices
-        even, odd = slices.even, slices.odd
-        x = xp.zeros_like(source)
-        own = xp.reshape(odd_part, (len(self.times), source.shape[1], -1, slices.components))
-        x[: len(self.times), :, odd, :] = own
+        even = slices.even
+        own = len(self.times)
+        x = xp.reshape(odd_part, (own, source.shape[1], -1, slices.components))
         if even.shape[0]:
-            far = self._hops(xp.take(x, odd, axis=2), odd, even)
-            x[:, :, even, :] = self._times(self.inverse, xp.take(source, even, axis=2) - far)
+            x = xp.concat([x, x[-1:, ...]]) if own < 2 * self.count else x
+            far = self._hops(x, False)
+            x = slices.joined(self._times(self.inverse, xp.take(source, even, axis=2) - far), x)
         x = self._own(x)
         shape = (*x.shape[:3], self.operator.spin, slices.colours)
         result = []

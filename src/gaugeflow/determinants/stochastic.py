@@ -100,6 +100,7 @@ def stochastic_ratio(
     log_weights, matrices = [], _matrices(operators)
     for k in range(1, len(operators)):
         one, two = matrices[k - 1], matrices[k]
+        xp = array_namespace(operators[k].bound)
         stream = rng.stream("determinant ratio").stream(k)
         parts = []
         for first in range(0, noise, FIELDS):
@@ -108,10 +109,9 @@ def stochastic_ratio(
             delta = _solve(operators[k], two, change, tolerance, max_iterations)
             lattice = two.lattice
             if flavours == 2:
-                parts.append(-2.0 * dot(lattice, eta, delta).real - dot(lattice, delta, delta).real)
+                parts.append(-xp.real(2.0 * dot(lattice, eta, delta) + dot(lattice, delta, delta)))
             else:
                 parts.append(-dot(lattice, eta, delta))
-        xp = array_namespace(parts[0])
         log_weights.append(xp.astype(xp.concat(parts), xp.complex128))
     return _statistics(array_namespace(log_weights[0]).stack(log_weights), *_rest(matrices[0], matrices[-1], flavours))
 
