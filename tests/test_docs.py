@@ -74,6 +74,12 @@ def test_networks(script):
     assert re.fullmatch(r"\| 1-8-2 \| 4\^2 \| \d+\.\d \| \d+\.\d \| \d+ \|", out.splitlines()[-1])
 
 
+def test_operator_contracts(script):
+    """One row with the most to check; docs/derivations/fermions.md has them all."""
+    names = [line.split()[0] for line in script("operator_contracts.py", "--rows", "smallest, mass").splitlines()]
+    assert {"force", "even-odd", "schur", "solution"} <= set(names)
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
 def test_links_of_pages(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):

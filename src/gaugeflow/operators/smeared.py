@@ -139,6 +139,11 @@ class Smeared(HoppingOperator):
         """Those of the operator."""
         return self.operator.hop_weights
 
+    @property
+    def twisted_mass(self) -> Any:
+        """That of the operator, None where there is no such parameter."""
+        return getattr(self.operator, "twisted_mass", None)
+
     def diagonal(self, psi: Array, parity: int = BOTH, adjoint: bool = False) -> Array:
         """T psi."""
         return self.inner.diagonal(psi, parity, adjoint)
