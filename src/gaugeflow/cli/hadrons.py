@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cmath
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -170,6 +169,8 @@ def fit_range(given: tuple[int, int] | None, extent: int) -> tuple[int, int]:
 
 def _phases(text: str, d: int) -> tuple[complex, ...]:
     """Boundary phases from their name, or from angles over pi."""
+    from gaugeflow.operators import boundary_phases
+
     words = {"antiperiodic": (1.0, *(0.0,) * (d - 1)), "periodic": (0.0,) * d}
     try:
         angles = words[text] if text in words else tuple(float(word) for word in text.split(","))
@@ -177,8 +178,7 @@ def _phases(text: str, d: int) -> tuple[complex, ...]:
         angles = ()
     if len(angles) != d or not all(map(math.isfinite, angles)):
         raise ValueError(f"--boundary: expected antiperiodic, periodic or {d} angles over pi, got {text!r}")
-    exact = {0.0: 1.0 + 0j, 1.0: -1.0 + 0j, 0.5: 1j, 1.5: -1j}
-    return tuple(exact.get(a % 2.0, cmath.exp(1j * math.pi * a)) for a in angles)
+    return boundary_phases(angles)
 
 
 # ---- configurations -------------------------------------------------------------------------------------------------

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import cmath
-import math
 from dataclasses import replace
 from typing import Any
 
 from gaugeflow.actions import Determinant, Hasenbusch, Inversion, Rational, Sum, WilsonAction
 from gaugeflow.lattice import Array, Lattice
-from gaugeflow.operators import Clover, Wilson
+from gaugeflow.operators import Clover, Wilson, boundary_phases
 from gaugeflow.runfile import FermionsSection, HMCSection, RunFile
 from gaugeflow.samplers import HMC, INTEGRATORS, Level
 from gaugeflow.typing import Action
@@ -18,19 +16,12 @@ from gaugeflow.typing import Action
 def make_operator(run: RunFile, lattice: Lattice, quark: int = 0) -> Wilson:
     """Dirac operator of one entry of ``flavours``."""
     section = run.require(FermionsSection)
-    boundary = tuple(_phase(a) for a in section.boundary) or None
+    boundary = boundary_phases(section.boundary) or None
     kappa = section.kappa[quark] if section.kappa else None
     mass = section.mass[quark] if section.mass else None
     if section.csw:
         return Clover(lattice=lattice, boundary=boundary, kappa=kappa, mass=mass, csw=section.csw)
     return Wilson(lattice=lattice, boundary=boundary, kappa=kappa, mass=mass)
-
-
-def _phase(angle: float) -> complex:
-    """exp(i pi angle), exact for 1 and -1."""
-    if angle % 1.0 == 0.0:
-        return -1.0 if angle % 2.0 else 1.0
-    return cmath.exp(1j * math.pi * angle)
 
 
 def quark_levels(run: RunFile, lattice: Lattice) -> list[Action]:

@@ -2,7 +2,7 @@
 
 from gaugeflow.operators.clover import Clover
 from gaugeflow.operators.even_odd import EvenOdd, even_odd
-from gaugeflow.operators.hopping import HoppingOperator, antiperiodic, gamma_5
+from gaugeflow.operators.hopping import HoppingOperator, antiperiodic, boundary_phases, gamma_5
 from gaugeflow.operators.noise import gaussian
 from gaugeflow.operators.smeared import Smeared, Stout
 from gaugeflow.operators.staggered import Staggered
@@ -18,6 +18,7 @@ __all__ = [
     "Wilson",
     "anisotropic",
     "antiperiodic",
+    "boundary_phases",
     "even_odd",
     "gamma_5",
     "gaussian",

@@ -7,6 +7,8 @@ ones.  Parities are 0 (even), 1 (odd) and -1 (all sites).
 
 from __future__ import annotations
 
+import cmath
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +25,12 @@ from gaugeflow.lattice import Array, HopFactors, Lattice
 def antiperiodic(lattice: Lattice) -> tuple[complex, ...]:
     """Boundary phases of quarks: -1 in direction 0 (time), 1 in the others."""
     return (-1.0, *(1.0,) * (lattice.ndim - 1))
+
+
+def boundary_phases(angles: Sequence[float]) -> tuple[complex, ...]:
+    """exp(i pi a) for the angle a, in units of pi, of every direction; exact for multiples of 1/2."""
+    exact = {0.0: 1.0 + 0j, 1.0: -1.0 + 0j, 0.5: 1j, 1.5: -1j}
+    return tuple(exact.get(a % 2.0, cmath.exp(1j * math.pi * a)) for a in angles)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
