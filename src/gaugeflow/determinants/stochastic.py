@@ -17,7 +17,7 @@ from typing import NamedTuple
 from array_api_compat import array_namespace
 
 from gaugeflow.determinants.dense import Small, projected, reduced, rest_phase, rest_trace
-from gaugeflow.kernels.fermions import sites_of
+from gaugeflow.kernels.fermions import rows_of
 from gaugeflow.lattice import Array
 from gaugeflow.operators.even_odd import ODD, EvenOdd, joined, split
 from gaugeflow.operators.hopping import HoppingOperator, dot
@@ -213,7 +213,7 @@ def _rows(small: Small, values: Array) -> Array:
     full = small.full if isinstance(small, EvenOdd) else small
     _, spin, n, lanes = full.field_shape()
     if isinstance(small, EvenOdd):
-        values = xp.take(values, xp.asarray(sites_of(small.lattice, ODD), dtype=xp.int64), axis=2)
+        values = xp.take(values, rows_of(small.lattice, ODD, values), axis=2)
     values = xp.permute_dims(values, (0, 2, 1, 3))
     field = xp.reshape(values, (values.shape[0], values.shape[1], spin, n, lanes))
     return xp.astype(xp.asarray(field, copy=True), full.bound.dtype)
