@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 from numba import prange
-from numba.extending import overload
 
 from gaugeflow.kernels.clover_term import check_planes
 from gaugeflow.kernels.fermions import BOTH, check_fermions
@@ -14,12 +11,14 @@ from gaugeflow.sites import dirac
 from gaugeflow.sites.clover import inserted_above, inserted_below, leaves
 from gaugeflow.sites.matrix import add, add_scaled, dag, scale, sub
 from gaugeflow.sites.matrix import project as project_site
-from gaugeflow_numba._jit import inline, known, parallel
-from gaugeflow_numba.fields import Geometry, flat
-from gaugeflow_numba.geometry import blocks, entries_at, first, first_lane, hop, link, pieces, put_entries, put_link
-from gaugeflow_numba.lanes import zero_matrix
+from gaugeflow_numba._jit import inline, parallel
+from gaugeflow_numba.fields import PRECISION, Geometry, flat
+from gaugeflow_numba.geometry import blocks, first, first_lane, hop, link, pieces, put_link
+from gaugeflow_numba.hops import lanes_of, notes, number_bytes, sites_and_lanes
+from gaugeflow_numba.lanes import colours, entries, zero_matrix
 from gaugeflow_numba.memory import empty, empty_like
-from gaugeflow_numba.spinors import SpinorGeometry
+from gaugeflow_numba.spinors import add_tensor, clear, put_antihermitian, put_blocks
+from gaugeflow_numba.traced import address
 
 
 @inline
@@ -63,104 +62,45 @@ def _strength(links, out, table, d, sites, lanes, g):
                     plane += 1
 
 
-def put_blocks(strength, weights, diagonal, out, table, site, sites, lanes, lane, g, h):
-    """Write both blocks of a site, made of the field strengths of all planes."""
-    raise NotImplementedError("only in compiled code")
-
-
-@overload(put_blocks, jit_options={"forceinline": True}, strict=False)
-def _(strength, weights, diagonal, out, table, site, sites, lanes, lane, g, h):
-    n, m = g.n, h.spin // 2 * g.n
-    d = 2 * h.spin.bit_length() - 2
-    scope = {"link": link, "put_entries": put_entries, "zero_matrix": zero_matrix, "plus": known(_plus_diagonal(m))}
-    lines = []
-    for side in (0, 1):
-        lines.append("t = plus(diagonal, zero_matrix(h))")
-        planes = [(mu, nu) for mu in range(d) for nu in range(mu + 1, d)]
-        for p, (mu, nu) in enumerate(planes):
-            scope[f"add_{p}_{side}"] = known(dirac.add_sigma(d, mu, nu, n)[side])
-            lines += [
-                f"f = link(strength, table, {p}, (site, 0), sites, lanes, lane, g)",
-                f"t = add_{p}_{side}(t, weights[{p}], f)",
-            ]
-        lines.append(f"put_entries(out, 2 * site + {side}, lanes, lane, h, t)")
-    parameters = "strength, weights, diagonal, out, table, site, sites, lanes, lane, g, h"
-    body = "".join(f"    {line}\n" for line in lines)
-    exec(f"def call({parameters}):\n{body}", scope)
-    return scope["call"]
-
-
-def _plus_diagonal(m):
-    """Function (c, t): a packed matrix of m rows plus c times unity."""
-    diagonal = {dirac.triangle(i, i) for i in range(m)}
-    entries = ", ".join(f"t[{k}] + c" if k in diagonal else f"t[{k}]" for k in range(dirac.packed(m)))
-    scope = {}
-    exec(f"def plus_diagonal(c, t):\n    return ({entries},)\n", scope)
-    return scope["plus_diagonal"]
-
-
 @parallel
-def _blocks(strength, weights, diagonal, out, table, sites, lanes, g, h):
-    n = pieces(sites)
+def _blocks(strength, weights, diagonal, out, sites, lanes, g):
+    f, w, y = address(strength), address(weights), address(out)
+    n, stride, matrix = pieces(sites), lanes * number_bytes(g), colours(g) * colours(g)
+    half = entries(g) // 2
     for item in prange(n * blocks(lanes, g)):
-        lane = first_lane(item // n, lanes, g)
+        offset = first_lane(item // n, lanes, g) * number_bytes(g)
         for site in range(first(item % n, sites), first(item % n + 1, sites)):
-            put_blocks(strength, weights, diagonal, out, table, site, sites, lanes, lane, g, h)
+            at, to = f + site * matrix * stride + offset, y + site * (half * (half + 1)) * stride + offset
+            put_blocks(at, sites * matrix * stride, w, diagonal, to, stride, g)
 
 
 def clover_blocks(lattice, links, diagonal, weights):
     weights = np.array(check_planes(lattice, weights))
     spin = dirac.spin_components(lattice.ndim)
-    psi = np.broadcast_to(np.zeros((), links.dtype), (lattice.n_blocks, spin, links.shape[2], links.shape[4]))
-    geometry = SpinorGeometry(lattice, links, psi)
+    n, lanes = links.shape[2], links.shape[4]
     strength = empty((len(lattice.planes), *links.shape[1:]), links.dtype)
-    _strength(flat(links), flat(strength), *geometry.arguments)
-    table, _, sites, lanes, g = geometry.local_arguments
-    out = empty((lattice.n_blocks, 2, geometry.block.count, lanes), links.dtype)
-    _blocks(flat(strength), weights, float(diagonal), flat(out), table, sites, lanes, g, geometry.block)
+    _strength(flat(links), flat(strength), *Geometry(lattice, links).arguments)
+    out = empty((lattice.n_blocks, 2, dirac.packed(spin // 2 * n), lanes), links.dtype)
+    g = lanes_of(n, spin, lanes, 8 * PRECISION[links.dtype](0).itemsize)
+    _blocks(flat(strength), weights, float(diagonal), flat(out), lattice.n_blocks, lanes, g)
     return out
 
 
-def put_tensor(left, right, weights, out, fields, table, site, sites, lanes, lane, g, s):
-    """Write the tensor of a site for all planes."""
-    raise NotImplementedError("only in compiled code")
-
-
-@overload(put_tensor, jit_options={"forceinline": True}, strict=False)
-def _(left, right, weights, out, fields, table, site, sites, lanes, lane, g, s):
-    n, d = g.n, 2 * s.spin.bit_length() - 2
-    scope = {
-        "at": entries_at,
-        "put_link": put_link,
-        "zero_matrix": zero_matrix,
-        "outer": known(dirac.add_outer(s.spin, n)),
-        "sub": sub,
-        "dag": dag,
-    }
-    lines = []
-    for p, (mu, nu) in enumerate(combinations(range(d), 2)):
-        scope[f"sigma_{p}"] = known(dirac.sigma_times(d, mu, nu, n))
-        lines += [
-            "t = zero_matrix(g)",
-            "for r in range(fields):",
-            "    row = r * sites + site",
-            f"    x = sigma_{p}(at(right, table, row, 0, lanes, lane, s))",
-            f"    t = outer(t, 0.125 * weights[{p}], x, at(left, table, row, 0, lanes, lane, s))",
-            f"put_link(out, {p}, site, sites, lanes, lane, g, sub(t, dag(t)))",
-        ]
-    parameters = "left, right, weights, out, fields, table, site, sites, lanes, lane, g, s"
-    body = "".join(f"    {line}\n" for line in lines)
-    exec(f"def call({parameters}):\n{body}", scope)
-    return scope["call"]
-
-
 @parallel
-def _tensor(left, right, weights, out, fields, table, sites, lanes, g, s):
-    n = pieces(sites)
+def _tensor(left, right, weights, out, fields, sites, lanes, g):
+    one, two, y = address(left), address(right), address(out)
+    n, stride, matrix = pieces(sites), lanes * number_bytes(g), colours(g) * colours(g)
     for item in prange(n * blocks(lanes, g)):
-        lane = first_lane(item // n, lanes, g)
+        note = notes(g)
+        offset = first_lane(item // n, lanes, g) * number_bytes(g)
         for site in range(first(item % n, sites), first(item % n + 1, sites)):
-            put_tensor(left, right, weights, out, fields, table, site, sites, lanes, lane, g, s)
+            for plane in range(len(weights)):
+                clear(note, g)
+                for r in range(fields):
+                    place = (r * sites + site) * (entries(g) * stride) + offset
+                    add_tensor(note, one + place, two + place, stride, plane, g)
+                to = y + (plane * sites + site) * matrix * stride + offset
+                put_antihermitian(note, to, stride, 0.125 * weights[plane], g)
 
 
 def clover_tensor(lattice, left, right, weights):
@@ -168,11 +108,11 @@ def clover_tensor(lattice, left, right, weights):
     check_fermions(lattice, left, BOTH, None, "left", spin)
     check_fermions(lattice, right, BOTH, None, "right", spin)
     weights = np.array(check_planes(lattice, weights))
-    geometry = SpinorGeometry.of_spinors(lattice, left, BOTH)
-    table, _, sites, lanes, g = geometry.local_arguments
-    out = empty((len(lattice.planes), sites, g.n, g.n, lanes), left.dtype)
-    arguments = (geometry.fields, table, sites, lanes, g, geometry.own_spinor)
-    _tensor(flat(left), flat(right), weights, flat(out), *arguments)
+    n, lanes = left.shape[-2:]
+    out = empty((len(lattice.planes), lattice.n_blocks, n, n, lanes), left.dtype)
+    _, _, g = sites_and_lanes(lattice, left, BOTH)
+    fields = left.shape[0] if left.ndim == 5 else 1
+    _tensor(flat(left), flat(right), weights, flat(out), fields, lattice.n_blocks, lanes, g)
     return out
 
 

@@ -13,7 +13,6 @@ from gaugeflow_numba.lanes import (
     SHUFFLE,
     can_shuffle,
     colours,
-    entries,
     load,
     load_permuted,
     load_shuffled,
@@ -108,35 +107,20 @@ def _permuted(field, offset, stride, source, permutation, lane, g):
 @inline
 def link(field, table, mu, place, sites, lanes, lane, g):
     """Matrix of direction mu at a place."""
-    return entries_at(field, table, mu * sites + place[0], place[1], lanes, lane, g)
-
-
-@inline
-def entries_at(field, table, row, permutation, lanes, lane, g):
-    """What lies in a row of a field: ``entries(g)`` numbers, read through a lane permutation."""
-    return numbers_at(field, table, row * (2 * entries(g) * lanes), 2 * lanes, permutation, lane, g)
-
-
-@inline
-def numbers_at(field, table, offset, stride, permutation, lane, g):
-    """``entries(g)`` numbers whose first lanes lie ``stride`` reals apart, read through a lane permutation."""
+    n = colours(g)
+    site, permutation = place
+    offset = (mu * sites + site) * (2 * n * n * lanes)
     if mode(g) == PLAIN:
-        return load(field, offset + 2 * lane, stride, g)
+        return load(field, offset + 2 * lane, 2 * lanes, g)
     if mode(g) == SHUFFLE:
         w = width(g)
         block = (lane + w - 1) // w
         start = table[4][permutation, block, 2 * w]
         row = (permutation * table[4].shape[1] + block) * (2 * w + 1)
-        return load_shuffled(field, offset + 2 * start, stride, table[4], row, g)
+        return load_shuffled(field, offset + 2 * start, 2 * lanes, table[4], row, g)
     if permutation == 0:
-        return load(field, offset + 2 * lane, stride, g)
-    return _permuted(field, offset, stride, table[3], permutation, lane, g)
-
-
-@inline
-def put_entries(field, row, lanes, lane, g, numbers):
-    """Write a row of a field."""
-    store(field, row * (2 * entries(g) * lanes) + 2 * lane, 2 * lanes, numbers)
+        return load(field, offset + 2 * lane, 2 * lanes, g)
+    return _permuted(field, offset, 2 * lanes, table[3], permutation, lane, g)
 
 
 @inline

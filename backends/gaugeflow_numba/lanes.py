@@ -28,26 +28,25 @@ LINE = 64
 class Lanes:
     """Width w, matrix size n, precision (32 or 64 bits) and mode of reading of a kernel's numbers.
 
-    ``count`` is the number of entries of what lies at a site: n^2 for matrices, spin x n for spinors.
+    ``spin`` is the number of spin components for kernels on fermion fields, 0 for others.
     """
 
-    def __init__(self, w, n, bits, mode, count=None, spin=0):
+    def __init__(self, w, n, bits, mode, spin=0):
         self.w, self.n, self.bits, self.mode, self.spin = w, n, bits, mode, spin
-        self.count = n * n if count is None else count
 
 
 class LanesType(types.Type):
-    def __init__(self, w, n, bits, mode, count, spin):
-        self.w, self.n, self.bits, self.mode, self.count, self.spin = w, n, bits, mode, count, spin
-        more = "" if count == n * n and not spin else f",{count},{spin}"
-        super().__init__(name=f"Lanes({w},{n},{bits},{mode}{more})")
+    def __init__(self, w, n, bits, mode, spin):
+        self.w, self.n, self.bits, self.mode, self.spin = w, n, bits, mode, spin
+        super().__init__(name=f"Lanes({w},{n},{bits},{mode}{f',{spin}' if spin else ''})")
+
+    @property
+    def count(self):
+        """Numbers of a spinor."""
+        return self.spin * self.n
 
 
-@typeof_impl.register(Lanes)
-def _typeof_lanes(value, c):
-    return LanesType(value.w, value.n, value.bits, value.mode, value.count, value.spin)
-
-
+typeof_impl.register(Lanes)(lambda value, c: LanesType(value.w, value.n, value.bits, value.mode, value.spin))
 register_model(LanesType)(models.OpaqueModel)
 
 
@@ -90,7 +89,7 @@ def mode(g):
 
 
 def entries(g):
-    return g.count
+    """Numbers of a spinor."""
 
 
 @overload(mode, jit_options={"forceinline": True})
@@ -128,15 +127,9 @@ def _prefetch(b, pointer, write):
     b.call(f, [b.bitcast(pointer, i8p), ir.Constant(I32, int(write)), ir.Constant(I32, 3), ir.Constant(I32, 1)])
 
 
-def ahead_of_time(matrix):
-    return matrix.count == 9
-
-
 def _prefetch_next(ctx, b, t, array, place, stride, matrix, write):
     """Ask for every cache line of one entry of the next site's matrix."""
     c = matrix.dtype
-    if not ahead_of_time(matrix):
-        return
     ahead = b.add(place, b.mul(stride, ir.Constant(stride.type, matrix.count)))
     for reals in range(0, 2 * c.w, LINE * 8 // c.bits):
         line = b.add(ahead, ir.Constant(stride.type, reals))
@@ -166,7 +159,7 @@ def load(tx, array, offset, stride, g):
     ``array`` is a flat view of reals; offset and stride count reals.
     """
     c = CVecType(g.w, g.bits)
-    count = g.count
+    count = g.n * g.n
     matrix = types.UniTuple(c, count)
 
     def cg(ctx, b, sig, a):
@@ -186,7 +179,7 @@ def load_shuffled(tx, array, offset, stride, table, row, g):
     ``row`` points at w indices for the real parts followed by w for the imaginary parts of the interleaved pair.
     """
     c = CVecType(g.w, g.bits)
-    count = g.count
+    count = g.n * g.n
     matrix = types.UniTuple(c, count)
 
     def cg(ctx, b, sig, a):
@@ -218,7 +211,7 @@ def load_shuffled(tx, array, offset, stride, table, row, g):
 def load_permuted(tx, array, offset, stride, table, row, g):
     """Matrix gathered lane by lane: lane i comes from lane ``table[row + i]``."""
     c = CVecType(g.w, g.bits)
-    count = g.count
+    count = g.n * g.n
     matrix = types.UniTuple(c, count)
     i64 = ir.IntType(64)
 
@@ -284,18 +277,6 @@ def fence(tx):
     return types.void(), cg
 
 
-@intrinsic
-def barrier(tx):
-    """The compiler moves no load or store across: what is loaded for one step does not fill the registers of another."""
-
-    def cg(ctx, b, sig, a):
-        kind = ir.FunctionType(ir.VoidType(), [])
-        b.call(ir.InlineAsm(kind, "", "~{memory}", side_effect=True), [])
-        return ctx.get_dummy_value()
-
-    return types.void(), cg
-
-
 def _vector_of(array, g):
     return VecType(g.w, array.dtype.bitwidth)
 
@@ -335,11 +316,11 @@ def zero(tx, g):
 def zero_matrix(tx, g):
     """Matrix of zeros."""
     c = CVecType(g.w, g.bits)
-    matrix = types.UniTuple(c, g.count)
+    matrix = types.UniTuple(c, g.n * g.n)
 
     def cg(ctx, b, sig, a):
         nought = ir.Constant(c.part.llvm, [ir.Constant(element(g.bits), 0.0)] * g.w)
-        return ctx.make_tuple(b, matrix, [join(ctx, b, c, nought, nought)] * g.count)
+        return ctx.make_tuple(b, matrix, [join(ctx, b, c, nought, nought)] * (g.n * g.n))
 
     return matrix(g), cg
 

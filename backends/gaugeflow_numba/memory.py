@@ -7,6 +7,7 @@ cache line, so that no vector register straddles two.
 
 from __future__ import annotations
 
+import math
 from threading import Lock
 
 import numpy as np
@@ -51,7 +52,7 @@ def empty(shape, dtype):
     """Uninitialised C-ordered array."""
     global _idle_bytes
     dtype = np.dtype(dtype)
-    size = int(np.prod(shape)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
     with _lock:

@@ -1,284 +1,325 @@
-"""Places, loads and sums of hops of fermion fields: what the drivers of Dirac operators share.
+"""Sums of hops of fermion fields and what is done with them at a site, traced from :mod:`gaugeflow.sites.dirac`.
 
-The hops of all directions are one straight-line function, put together for the number of dimensions and colours that the
-types of its arguments tell: gamma matrices are only permutations and signs there.
+The functions that begin with ``put`` or ``add`` are called by the loops of :mod:`gaugeflow_numba.dirac`; a ``note`` is a list
+of :mod:`gaugeflow_numba.hops`, other integers are addresses and strides in bytes.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from itertools import combinations
 
-import numpy as np
 from numba.core import types
-from numba.extending import overload
+from numba.extending import intrinsic
 
-from gaugeflow.kernels.fermions import BOTH, count_rows, other, sites_of
 from gaugeflow.sites import dirac
-from gaugeflow.sites.matrix import project
-from gaugeflow_numba import sites as _known_sites  # noqa: F401
-from gaugeflow_numba._jit import inline, known
-from gaugeflow_numba.fields import PRECISION, Geometry
-from gaugeflow_numba.geometry import entries_at, hop, link, numbers_at, put_link
-from gaugeflow_numba.lanes import PLAIN, Lanes, barrier, load, zero_matrix
+from gaugeflow.sites.matrix import dag, project, scale, sub, times_i
+from gaugeflow_numba.hops import WORDS, scratch
+from gaugeflow_numba.traced import Lazy, Registers
+
+INTEGER, REAL = types.int64, types.float64
 
 
-@lru_cache(maxsize=64)
-def _rows(lattice, parity):
-    """Block sites of a parity, and the row of every block site among the sites of its own parity."""
-    targets = np.array(sites_of(lattice, parity), dtype=np.int32)
-    row = np.arange(lattice.n_blocks, dtype=np.int32)
-    if parity != BOTH:
-        for p in (0, 1):
-            own = lattice.sites_of_parity(p)
-            row[own] = np.arange(len(own))
-    return targets, row
+# ---- hops ------------------------------------------------------------------------------------------------------------
+def _hop_sum(r, note, c, n, spin):
+    """Rows of the sum of all hops to a site, c the sign of the gamma matrices.
 
-
-@lru_cache(maxsize=64)
-def _factors(factors, batch, dtype):
-    """Codes, and the factors of every lane as reals ``(codes * 2 lanes)``, real and imaginary parts in turn."""
-    values = np.repeat(factors.values, batch, axis=1).astype(np.complex128 if dtype == np.float64 else np.complex64)
-    return factors.code, np.ascontiguousarray(values).reshape(-1).view(dtype)
-
-
-class SpinorGeometry(Geometry):
-    """Sizes of links and of fermion fields on them, and the arguments that end the signatures of their kernels."""
-
-    def __init__(self, lattice, links, psi, parity=BOTH, factors=None):
-        super().__init__(lattice, links)
-        spin = psi.shape[-3]
-        table, _, sites, lanes, g = self.arguments
-        self.rows = count_rows(lattice, parity)
-        self.fields = psi.shape[0] if psi.ndim == 5 else 1
-        targets, row = _rows(lattice, parity)
-        self.places = (targets, row, self.fields, self.rows, count_rows(lattice, other(parity)), 0)
-        self.number = Lanes(g.w, 1, g.bits, PLAIN)
-        self.vector = Lanes(g.w, g.n, g.bits, g.mode, g.n, spin)
-        self.spinor = Lanes(g.w, g.n, g.bits, g.mode, spin * g.n, spin)
-        self.own_spinor = Lanes(g.w, g.n, g.bits, PLAIN, spin * g.n, spin)
-        self.block = Lanes(g.w, g.n, g.bits, PLAIN, dirac.packed(max(1, spin // 2) * g.n), spin)
-        if factors is not None:
-            codes = _factors(factors, lattice.batch(lanes), np.dtype(PRECISION[links.dtype]))
-            self.hop_arguments = (
-                self.places,
-                *codes,
-                table,
-                sites,
-                lanes,
-                g,
-                self.vector,
-                self.number,
-                self.own_spinor,
-            )
-            self.force_arguments = (self.fields, *codes, table, sites, lanes, g, self.number, self.spinor)
-
-    @classmethod
-    def of_spinors(cls, lattice, psi, parity):
-        """Where there are no links."""
-        n, lanes = psi.shape[-2:]
-        return cls(
-            lattice,
-            np.broadcast_to(np.zeros((), psi.dtype), (lattice.ndim, lattice.n_blocks, n, n, lanes)),
-            psi,
-            parity,
-        )
-
-
-def wilson_hops(links, psi, start, row, code, values, table, site, sites, lanes, lane, c, again, g, v, o):
-    """Sum of all hops to a site, as a tuple of rows of colour numbers.
-
-    ``start`` is the first row of the field in a stack, c the sign of the gamma matrices, ``again`` is 0.
+    One row of the upper half after the other: what is summed then fits into 32 registers.  Links are read once for each.
     """
-    raise NotImplementedError("only in compiled code")
-
-
-@overload(wilson_hops, jit_options={"forceinline": True}, strict=False)
-def _(links, psi, start, row, code, values, table, site, sites, lanes, lane, c, again, g, v, o):
-    """One row of the upper half after the other: what is summed then fits into 32 registers.
-
-    Links are read once for each row; ``again``, of which the compiler does not know that it is 0, keeps it from holding them
-    in between, for which there are no registers.
-    """
-    n, half = g.n, v.spin // 2
-    d = 2 * v.spin.bit_length() - 2
-    scope = {
-        "zero_matrix": zero_matrix,
-        "barrier": barrier,
-        "hop": hop,
-        "numbers_at": numbers_at,
-        "factor": factor,
-        "scaled": known(dirac.scaled(n)),
-        "add": known(dirac.added(n)),
-        "row_times": known(dirac.row_times(n)),
-        "conj_row_times": known(dirac.conj_row_times(n)),
-    }
-    lines = [f"t{half + r} = zero_matrix(v)" for r in range(half)]
-    lines += ["stride = 2 * lanes", f"spinor = {2 * half * n} * stride", f"matrix = {n * n} * stride"]
-    for r in range(half):
-        lines.append(f"t{r} = zero_matrix(v)")
+    half, d = spin // 2, 2 * spin.bit_length() - 2
+    minus = -c
+    rows = [r.zeros(n) for _ in range(spin)]
+    for i in range(half):
         for mu in range(d):
-            j = half + dirac.row_entering(d, mu, r)
-            scope[f"project_{mu}_{r}"] = known(dirac.project_row(d, mu, r, n))
-            scope[f"expand_{mu}_{r}"] = known(dirac.expand_row(d, mu, r, n))
-            for sign, s in ((0, "-c"), (1, "c")):
-                where, step = ("(site, 0)", n) if sign == 0 else ("f", 1)
-                times = "row_times" if sign == 0 else "conj_row_times"
-                lines += [
-                    "barrier()",
-                    f"f = hop(table, (site, 0), {mu}, {sign}, g)",
-                    "p = (start + row[f[0]]) * spinor",
-                    f"h = project_{mu}_{r}({s}, numbers_at(psi, table, p + {r * n} * stride, stride, f[1], lane, v), "
-                    f"numbers_at(psi, table, p + {j * n} * stride, stride, f[1], lane, v))",
-                    f"y = {where}",
-                    f"m = ({mu} * sites + y[0]) * matrix + {r} * again",
-                ]
-                across = "stride" if sign == 0 else f"{n} * stride"
-                rows = [
-                    f"{times}(numbers_at(links, table, m + {a * step} * stride, {across}, y[1], lane, v), h)"
-                    for a in range(n)
-                ]
-                lines += [
-                    f"h = ({', '.join(rows)},)",
-                    f"k = code[{mu}, {sign}, site]",
-                    "if k != 0:",
-                    "    h = scaled(factor(values, k, lanes, lane, o), h)",
-                    f"t{r} = add(t{r}, h)",
-                    f"t{j} = expand_{mu}_{r}(t{j}, {s}, h)",
-                ]
-    lines.append(f"return ({', '.join(f't{r}' for r in range(2 * half))},)")
-    parameters = "links, psi, start, row, code, values, table, site, sites, lanes, lane, c, again, g, v, o"
-    body = "".join(f"    {line}\n" for line in lines)
-    exec(f"def call({parameters}):\n{body}", scope)
-    return scope["call"]
+            low = half + dirac.row_entering(d, mu, i)
+            for side in (0, 1):
+                r.barrier()
+                word = WORDS * (2 * mu + side)
+                h = _projected(r, note, word, d, mu, i, n, c if side else minus)
+                h = _link_times(r, note, word + 2, side, n, h)
+                rows[i] = dirac.added(n)(rows[i], h)
+                rows[low] = dirac.expand_row(d, mu, i, n)(rows[low], 1.0 if side else -1.0, h)
+    return [*rows[:half], *(_values(dirac.scaled(n)(c, row)) for row in rows[half:])]
 
 
-@inline
-def factor(values, k, lanes, lane, o):
-    """One factor of a hop in all lanes of a register."""
-    return load(values, 2 * (k * lanes + lane), 2 * lanes, o)[0]
+def _values(numbers):
+    return tuple(x.value() for x in numbers)
 
 
-def site_force(links, left, right, out, weight, fields, code, values, table, site, sites, lanes, lane, g, o, s):
-    """Write the derivative of hops with respect to the links of all directions at a site; weight is -1/2 times the caller's."""
-    raise NotImplementedError("only in compiled code")
+def _noted(r, note, word):
+    """Place and stride of numbers that a list tells of, and n strides."""
+    return r.word(note, word), r.word(note, word + 1)
 
 
-@overload(site_force, jit_options={"forceinline": True}, strict=False)
-def _(links, left, right, out, weight, fields, code, values, table, site, sites, lanes, lane, g, o, s):
-    n, spin = g.n, s.spin
-    staggered = spin == 1
-    rows = 1 if staggered else spin // 2
-    scope = {
-        "zero_matrix": zero_matrix,
-        "hop": hop,
-        "at": entries_at,
-        "put_link": put_link,
-        "weighted_link": weighted_link,
-        "algebra": project,
-        "times": known(dirac.colour_times(rows, n)),
-        "outer": known(dirac.add_outer(rows, n)),
-    }
-    lines = ["x = (site, 0)"]
-    for mu in range(0 if staggered else 2 * spin.bit_length() - 2):
-        scope[f"project_{mu}"] = known(dirac.project(2 * spin.bit_length() - 2, mu, n))
-        lines += _force_lines(str(mu), lambda c, psi, mu=mu: f"project_{mu}({c}, {psi})", "-")
-    if staggered:
-        lines.append("for mu in range(code.shape[0]):")
-        lines += [f"    {line}" for line in _force_lines("mu", lambda c, psi: psi, "")]
-    parameters = "links, left, right, out, weight, fields, code, values, table, site, sites, lanes, lane, g, o, s"
-    body = "".join(f"    {line}\n" for line in lines)
-    exec(f"def call({parameters}):\n{body}", scope)
-    return scope["call"]
+def _projected(r, note, word, d, mu, i, n, c):
+    """Row i of the upper half of (1 + c gamma_mu) psi, psi at a place that was written down."""
+    place, stride = _noted(r, note, word)
+    return _projected_at(r, place, stride, d, mu, i, n, c)
 
 
-def _force_lines(mu, project, sign):
-    """Text of the force of one link, given how spinors are projected and the sign of its second term."""
-    return [
-        f"f = hop(table, x, {mu}, 0, g)",
-        f"u = weighted_link(links, code, values, table, {mu}, site, sites, lanes, lane, g, o)",
-        "total = zero_matrix(g)",
-        "for r in range(fields):",
-        "    row, ahead = r * sites + site, r * sites + f[0]",
-        f"    x1 = times(u, {project('-1.0', 'at(right, table, ahead, f[1], lanes, lane, s)')})",
-        f"    total = outer(total, weight, x1, {project('-1.0', 'at(left, table, row, 0, lanes, lane, s)')})",
-        f"    x2 = times(u, {project('1.0', 'at(left, table, ahead, f[1], lanes, lane, s)')})",
-        f"    total = outer(total, {sign}weight, {project('1.0', 'at(right, table, row, 0, lanes, lane, s)')}, x2)",
-        f"put_link(out, {mu}, site, sites, lanes, lane, g, algebra(total))",
-    ]
+def _projected_at(r, place, stride, d, mu, i, n, c):
+    upper, lower = (r.row(place, stride, k, n) for k in (i, (1 << d // 2 - 1) + dirac.row_entering(d, mu, i)))
+    return _values(dirac.project_row(d, mu, i, n)(c, upper, lower))
 
 
-@inline
-def weighted_link(links, code, values, table, mu, site, sites, lanes, lane, g, o):
-    """The link of a forward hop times the factor of the hop."""
-    u = link(links, table, mu, (site, 0), sites, lanes, lane, g)
-    k = code[mu, 0, site]
-    if k != 0:
-        u = scaled(factor(values, k, lanes, lane, o), u)
-    return u
+def _link_times(r, note, word, side, n, h):
+    """A link, or its adjoint, times a colour vector, times the factor of the hop."""
+    place, stride = _noted(r, note, word)
+    across = r.plus(stride, stride, n - 1)
+    times = dirac.conj_row_times(n) if side else dirac.row_times(n)
+    step, along = (stride, across) if side else (across, stride)
+    h = tuple(times(r.numbers(r.plus(place, step, a), along, n), h).value() for a in range(n))
+    factor = r.word(note, word + 2)
+    some = r.b.icmp_unsigned("!=", factor, r.integer(0))
+    return r.chosen(some, h, lambda: dirac.scaled(n)(r.load(factor), h))
 
 
-def joined(rows):
-    """Rows of colour numbers as one tuple."""
+@intrinsic
+def put_wilson(tx, note, base, out, stride, c, br, bi, ar, ai, way, g):
+    """Write ``beta H psi``, plus ``alpha base`` in odd ways; in ways 2 and 3 alpha and beta are not real."""
+
+    def cg(ctx, b, sig, a):
+        r = Registers(b, g)
+        note, base, out, stride = (r.hidden(x) for x in a[:4])
+        c, br, bi, ar, ai = (r.real(x) for x in a[4:9])
+        rows = _hop_sum(r, note, c, g.n, g.spin)
+        r.barrier()
+        for way in r.cases(a[9], 4):
+            for i, row in enumerate(rows):
+                beta, alpha = br, ar
+                if way & 2:  # i gamma_5 is -i in the lower half
+                    sign = 1.0 if i < g.spin // 2 else -1.0
+                    beta, alpha = br.with_imaginary(bi * sign), ar.with_imaginary(ai * sign)
+                if way & 1:
+                    row = dirac.combined(g.n)(alpha, r.row(base, stride, i, g.n), beta, row)
+                else:
+                    row = dirac.scaled(g.n)(beta, row)
+                r.put_row(out, stride, i, row)
+        return ctx.get_dummy_value()
+
+    return types.void(*(INTEGER,) * 4, *(REAL,) * 5, INTEGER, g), cg
 
 
-@overload(joined, jit_options={"forceinline": True}, strict=False)
-def _(rows):
-    entries = ", ".join(f"rows[{r}][{a}]" for r in range(rows.count) for a in range(rows.dtype.count))
-    scope = {}
-    exec(f"def call(rows):\n    return ({entries},)\n", scope)
-    return scope["call"]
+# ---- Hermitian matrices at a site --------------------------------------------------------------------------------------
+def _block_times(r, place, stride, m, x):
+    """A packed Hermitian matrix of m rows times numbers, in the order of :func:`gaugeflow.sites.dirac.block_times`.
+
+    Every entry is read once: it is used for its row and, conjugated, for its column.
+    """
+    total = [None] * m
+    for i in range(m):
+        for j in range(i + 1):
+            t = r.load(r.plus(place, stride, dirac.triangle(i, j)))
+            for k, product in ((i, t.real * x[i]),) if i == j else ((i, t * x[j]), (j, t.conjugate() * x[i])):
+                total[k] = product.value() if total[k] is None else total[k] + product
+        r.barrier()
+    return total
 
 
-def by_count(function, make):
-    """Let kernels call a family of formulas: ``make(count)`` for the entries of the last argument."""
+@intrinsic
+def put_clover(tx, note, base, out, blocks, stride, c, beta, alpha, with_base, g):
+    """Write ``alpha T base + beta H psi``, or ``beta T H psi`` without base, T the matrices at ``blocks``."""
 
-    @overload(function, jit_options={"forceinline": True}, strict=False)
-    def _(*args):
-        if not isinstance(args[-1], types.BaseTuple):
-            return None
-        names = ", ".join(f"a{i}" for i in range(len(args)))
-        scope = {"chosen": known(make(args[-1].count))}
-        exec(f"def call({names}):\n    return chosen({names})\n", scope)
-        return scope["call"]
+    def cg(ctx, b, sig, a):
+        r = Registers(b, g)
+        note, base, out, blocks, stride = (r.hidden(x) for x in a[:5])
+        c, beta, alpha = (r.real(x) for x in a[5:8])
+        n, m = g.n, g.n * g.spin // 2
+        hops, packed = r.plus(note, scratch(g)), dirac.packed(m)
+        for i, row in enumerate(_hop_sum(r, note, c, n, g.spin)):
+            r.put_row(hops, r.pair, i, dirac.scaled(n)(beta, row))
+        r.barrier()
+        for case in r.cases(a[8], 2):
+            place, step = (base, stride) if case else (hops, r.pair)
+            for side in (0, 1):
+                x = r.numbers(r.plus(place, step, side * m), step, m)
+                y = _block_times(r, r.plus(blocks, stride, side * packed), stride, m, x)
+                for i in range(m):
+                    if case:
+                        y[i] = alpha * y[i] + r.load(r.plus(hops, r.pair, side * m + i))
+                    r.store(r.plus(out, stride, side * m + i), y[i])
+        return ctx.get_dummy_value()
 
-
-def scaled(c, x):
-    """``c x`` for a real or complex number c."""
-
-
-def combined(a, x, b, y):
-    """``a x + b y`` for real a, b."""
-
-
-def chiral_scaled(a, b, x):
-    """``(a + i b gamma_5) x``."""
-
-
-def chiral_combined(a, b, x, c, d, y):
-    """``(a + i b gamma_5) x + (c + i d gamma_5) y``."""
+    return types.void(*(INTEGER,) * 5, *(REAL,) * 3, INTEGER, g), cg
 
 
-def added(x, y):
-    """``x + y``."""
+@intrinsic
+def put_block_product(tx, psi, out, blocks, stride, twist, g):
+    """Write ``(T + i twist gamma_5) psi``, T the matrices at ``blocks``."""
+
+    def cg(ctx, b, sig, a):
+        r = Registers(b, g)
+        psi, out, blocks, stride = (r.hidden(x) for x in a[:4])
+        twist = r.real(a[4])
+        m = g.n * g.spin // 2
+        for side in (0, 1):
+            x = r.numbers(r.plus(psi, stride, side * m), stride, m)
+            y = _block_times(r, r.plus(blocks, stride, side * dirac.packed(m)), stride, m, x)
+            for i in range(m):
+                turned = times_i(x[i])
+                y[i] = y[i] - twist * turned if side else y[i] + twist * turned
+                r.store(r.plus(out, stride, side * m + i), y[i])
+        return ctx.get_dummy_value()
+
+    return types.void(*(INTEGER,) * 4, REAL, g), cg
 
 
-def block_times(upper, lower, x):
-    """Packed Hermitian blocks of both chiralities times a spinor."""
+# ---- staggered fermions ----------------------------------------------------------------------------------------------
+@intrinsic
+def clear(tx, note, g):
+    """Zeros in the scratch memory of a list: as many numbers as a matrix has."""
+
+    def cg(ctx, b, sig, a):
+        r = Registers(b, g)
+        for k in range(g.n * g.n):
+            r.keep(r.plus(a[0], scratch(g)), k, r.zeros(1)[0])
+        return ctx.get_dummy_value()
+
+    return types.void(INTEGER, g), cg
 
 
-def colour_times(u, h):
-    """Matrix times one colour vector."""
+@intrinsic
+def add_colour_hops(tx, note, g):
+    """Add to the scratch memory the forward hop in slot 0 and minus the backward hop in slot 1."""
+
+    def cg(ctx, b, sig, a):
+        r, n = Registers(b, g), g.n
+        kept = r.plus(a[0], scratch(g))
+        total = [r.kept(kept, k) for k in range(n)]
+        for side in (0, 1):
+            r.barrier()
+            place, stride = _noted(r, a[0], WORDS * side)
+            h = _link_times(r, a[0], WORDS * side + 2, side, n, r.numbers(place, stride, n))
+            total = [t - x if side else t + x for t, x in zip(total, h, strict=True)]
+        for k, t in enumerate(total):
+            r.keep(kept, k, t)
+        return ctx.get_dummy_value()
+
+    return types.void(INTEGER, g), cg
 
 
-def colour_dag_times(u, h):
-    """Adjoint of a matrix times one colour vector."""
+@intrinsic
+def put_colours(tx, note, base, out, stride, beta, alpha, with_base, g):
+    """Write beta times what was summed, plus ``alpha base``."""
+
+    def cg(ctx, b, sig, a):
+        r, n = Registers(b, g), g.n
+        note, base, out, stride = a[:4]
+        beta, alpha = r.real(a[4]), r.real(a[5])
+        total = [r.kept(r.plus(note, scratch(g)), k) for k in range(n)]
+        for case in r.cases(a[6], 2):
+            row = dirac.scaled(n)(beta, total)
+            if case:
+                row = dirac.combined(n)(alpha, r.numbers(base, stride, n), 1.0, row)
+            r.put_row(out, stride, 0, row)
+        return ctx.get_dummy_value()
+
+    return types.void(*(INTEGER,) * 4, *(REAL,) * 2, INTEGER, g), cg
 
 
-by_count(colour_times, lambda count: dirac.colour_times(1, count))
-by_count(colour_dag_times, lambda count: dirac.colour_dag_times(1, count))
-by_count(scaled, dirac.scaled)
-by_count(combined, dirac.combined)
-by_count(chiral_scaled, dirac.chiral_scaled)
-by_count(chiral_combined, dirac.chiral_combined)
-by_count(added, dirac.added)
-by_count(block_times, lambda count: dirac.block_times(count // 2))
+# ---- derivatives with respect to links ---------------------------------------------------------------------------------
+@intrinsic
+def add_force(tx, note, left, right, stride, mu, g):
+    """Add to the scratch memory the derivative with respect to the link of direction mu at a site.
+
+    Slot 0 tells of the link and of ``right`` one hop ahead, slot 1 of ``left`` there; the arguments are those at the site.
+    """
+
+    def cg(ctx, b, sig, a):
+        r, n = Registers(b, g), g.n
+        note, left, right, stride = (r.hidden(x) for x in a[:4])
+        kept = r.plus(note, scratch(g))
+        d, rows = (0, 1) if g.spin == 1 else (2 * g.spin.bit_length() - 2, g.spin // 2)
+        for case in r.cases(a[4], max(1, d)):
+            total = tuple(r.kept(kept, k) for k in range(n * n))
+            for i in range(rows):
+
+                def row(place, step, c, i=i, case=case):
+                    return _projected_at(r, place, step, d, case, i, n, c) if d else r.numbers(place, step, n)
+
+                r.barrier()
+                ahead = _link_times(r, note, 2, 0, n, row(*_noted(r, note, 0), -1.0))
+                total = _values(dirac.add_outer(1, n)(total, 1.0, ahead, row(left, stride, -1.0)))
+                r.barrier()
+                ahead = _link_times(r, note, 2, 0, n, row(*_noted(r, note, WORDS), 1.0))
+                total = _values(dirac.add_outer(1, n)(total, -1.0 if d else 1.0, row(right, stride, 1.0), ahead))
+            for k, t in enumerate(total):
+                r.keep(kept, k, t)
+        return ctx.get_dummy_value()
+
+    return types.void(*(INTEGER,) * 5, g), cg
+
+
+@intrinsic
+def put_algebra(tx, note, out, stride, weight, g):
+    """Write a weight times the projection on the algebra of the matrix in the scratch memory."""
+
+    def cg(ctx, b, sig, a):
+        r = Registers(b, g)
+        m = tuple(r.kept(r.plus(a[0], scratch(g)), k) for k in range(g.n * g.n))
+        for k, number in enumerate(scale(r.real(a[3]), project(m))):
+            r.store(r.plus(a[1], a[2], k), number)
+        return ctx.get_dummy_value()
+
+    return types.void(*(INTEGER,) * 3, REAL, g), cg
+
+
+# ---- clover term -------------------------------------------------------------------------------------------------------
+@intrinsic
+def put_blocks(tx, strength, plane, weights, diagonal, out, stride, g):
+    """Write both blocks of a site, made of the field strengths of all planes, ``plane`` bytes apart."""
+
+    def cg(ctx, b, sig, a):
+        r, n = Registers(b, g), g.n
+        strength, plane, weights, out, stride = (r.hidden(x) for x in (a[0], a[1], a[2], a[4], a[5]))
+        m, d = n * g.spin // 2, 2 * g.spin.bit_length() - 2
+        diagonal = r.real(a[3])
+        for side in (0, 1):
+            for i in range(m):  # a row at a time; what is written down for the others is never computed
+                r.barrier()
+                t = [r.zeros(1)[0] for _ in range(dirac.packed(m))]
+                t[dirac.triangle(i, i)] = diagonal.with_imaginary(t[0].real)
+                for p, (mu, nu) in enumerate(combinations(range(d), 2)):
+                    f = Lazy(r, r.plus(strength, plane, p), stride)
+                    t = dirac.add_sigma(d, mu, nu, n)[side](t, r.real_at(weights, p), f)
+                for j in range(i + 1):
+                    k = dirac.triangle(i, j)
+                    r.store(r.plus(out, stride, side * dirac.packed(m) + k), t[k])
+        return ctx.get_dummy_value()
+
+    return types.void(*(INTEGER,) * 3, REAL, *(INTEGER,) * 2, g), cg
+
+
+@intrinsic
+def add_tensor(tx, note, left, right, stride, plane, g):
+    """Add to the scratch memory ``i sigma right left^dagger`` of a plane, spins summed."""
+
+    def cg(ctx, b, sig, a):
+        r, n = Registers(b, g), g.n
+        note, left, right, stride = (r.hidden(x) for x in a[:4])
+        kept, planes = r.plus(note, scratch(g)), tuple(combinations(range(2 * g.spin.bit_length() - 2), 2))
+        for case in r.cases(a[4], len(planes)):
+            total = tuple(r.kept(kept, k) for k in range(n * n))
+            turn = dirac.sigma_times(2 * g.spin.bit_length() - 2, *planes[case], n)
+            for i in range(g.spin):
+                r.barrier()
+                x = turn(Lazy(r, right, stride))[i * n : (i + 1) * n]
+                total = _values(dirac.add_outer(1, n)(total, 1.0, x, r.row(left, stride, i, n)))
+            for k, t in enumerate(total):
+                r.keep(kept, k, t)
+        return ctx.get_dummy_value()
+
+    return types.void(*(INTEGER,) * 5, g), cg
+
+
+@intrinsic
+def put_antihermitian(tx, note, out, stride, weight, g):
+    """Write ``weight (m - m^dagger)`` of the matrix in the scratch memory."""
+
+    def cg(ctx, b, sig, a):
+        r = Registers(b, g)
+        m = tuple(r.kept(r.plus(a[0], scratch(g)), k) for k in range(g.n * g.n))
+        for k, number in enumerate(scale(r.real(a[3]), sub(m, dag(m)))):
+            r.store(r.plus(a[1], a[2], k), number)
+        return ctx.get_dummy_value()
+
+    return types.void(*(INTEGER,) * 3, REAL, g), cg

@@ -29,7 +29,7 @@ def imag(z: Number) -> Number:
 def cplx(x: Number, y: Number) -> Number:
     """The complex number x + i y of two real ones."""
     if not is_array_api_obj(x):
-        return complex(x, y)
+        return x.with_imaginary(y) if hasattr(x, "with_imaginary") else complex(x, y)
     xp = array_namespace(x, y)
     dtype = xp.complex64 if x.dtype == xp.float32 else xp.complex128
     return xp.astype(x, dtype) + xp.astype(y, dtype) * 1j
