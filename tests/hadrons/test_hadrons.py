@@ -497,3 +497,6 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="momentum: expected 1 integers"):
         two_point(one, momenta=((0, 0),))
     assert isinstance(point(operator, (0, 0)), Source)
+    staggered = Propagator(lattice, np.zeros((1, 16, 1, 1, 1), dtype=complex), (0, 0), (1.0, 1.0))
+    with pytest.raises(ValueError, match="expected Dirac spinors of 2 components, got 1"):
+        two_point(staggered)

@@ -15,7 +15,7 @@ from gaugeflow.hadrons.baryons import NUCLEONS, nucleon_density
 from gaugeflow.hadrons.gammas import bar, gamma_5, meson_structures, product
 from gaugeflow.hadrons.propagators import Propagator
 from gaugeflow.lattice import Array, Lattice
-from gaugeflow.sites.dirac import SpinMatrix
+from gaugeflow.sites.dirac import SpinMatrix, spin_components
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +96,10 @@ def two_point(
             f"got {tuple(other.field.shape)} from {other.origin}"
         )
     lattice = quark.lattice
+    if quark.field.shape[2] != spin_components(lattice.ndim):
+        raise ValueError(
+            f"two_point: expected Dirac spinors of {spin_components(lattice.ndim)} components, got {quark.field.shape[2]}"
+        )
     wanted = tuple(tuple(int(k) for k in n) for n in momenta) or ((0,) * (lattice.ndim - 1),)
     for n in wanted:
         if len(n) != lattice.ndim - 1:

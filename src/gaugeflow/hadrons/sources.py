@@ -189,7 +189,7 @@ def noise_field(
 
 @dataclass(frozen=True)
 class Dilution:
-    """Which components of a noise field are solved for together.
+    """Which components of a noise field are solved for together (Foley et al., hep-lat/0505023).
 
     Dilution in a component removes from the variance of a trace what that component mixes, for as many more solves.
 
