@@ -288,9 +288,15 @@ def test_schwinger_model_on_four_sites():
 def test_script_of_the_page(monkeypatch, capsys):
     """The measurements of docs/derivations/determinants.md, on a lattice small enough for a test."""
     path = Path(__file__).resolve().parents[2] / "docs" / "scripts" / "determinants.py"
-    monkeypatch.setattr(sys, "argv", [str(path), "2x4", "--batch", "2", "--dense", "--slices", "--gradient"])
+    monkeypatch.setattr(
+        sys, "argv", [str(path), "2x4", "--batch", "2", "--dense", "--slices", "--gradient", "--noise", "2"]
+    )
     with use_backend("reference"):
         runpy.run_path(str(path), run_name="__main__")
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["dense", "slices", "gradient"]
-    assert all(float(line.split("off by ")[1].split()[0]) < 1e-12 for line in lines)
+    assert [line.split()[0] for line in lines] == ["dense", "slices", "gradient", "noise"]
+    assert all(float(line.split("off by ")[1].split()[0]) < 1e-12 for line in lines[:3])
+    found, error, exact = (
+        float(lines[3].split(word)[1].split()[0].rstrip(",")) for word in ("ratio ", "+- ", "exact ")
+    )
+    assert abs(found - exact) < 3 * error + 2e-3
