@@ -23,7 +23,7 @@ def log_det(operator: HoppingOperator, method: str = "dense") -> LogDet:
         D, bound to links.
     method
         ``"dense"``: LU decomposition of the even-odd Schur complement, the faster one on small lattices.  ``"slices"``:
-        elimination of time slices, with memory as the square of a slice: on 8^4 with SU(3) 3 GiB instead of 9 GiB, and half
+        elimination of time slices, with memory as the square of a slice: on 8^4 with SU(3) 4 GiB instead of 9 GiB, and half
         the operations.
 
     Returns

@@ -16,7 +16,7 @@ from gaugeflow.sites.dirac import upper_blocks
 
 GROUP_BYTES = 1 << 30
 """Responses of several slices are computed together up to this size; those of two slices always are."""
-CHUNK_BYTES = 64 << 20
+CHUNK_BYTES = 16 << 20
 """Size of stacks of fields."""
 
 
