@@ -126,6 +126,11 @@ def test_gaussian_on_unit_links():
     z, y, x = np.indices((12, 12, 12)) - 6
     assert field.sum() == pytest.approx(1.0, rel=1e-13)
     assert np.sum(field * (x**2 + y**2 + z**2)) == pytest.approx(1.5 * 1.7**2, rel=1e-13)
+    wave = lattice.pack(np.where((x + y + z) % 2, -1.0, 1.0)[None, None].repeat(2, axis=1)[..., None, None] + 0j)
+    for width, steps in ((2.0, 5), (2.0, 7)):  # the shortest wave grows below 6 steps
+        factor = (1 - 3 * width**2 / steps) ** steps
+        np.testing.assert_allclose(Gaussian(width, steps)(lattice, operator.links, wave), factor * wave, rtol=1e-12)
+        assert (abs(factor) < 1) == (steps > 1.5 * width**2)
     for bad in ((0.0, 5), (2.0, 0), (np.nan, 2), (1.0, 2.5)):
         with pytest.raises(ValueError, match="Gaussian: expected"):
             Gaussian(*bad)

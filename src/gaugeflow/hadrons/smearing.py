@@ -25,7 +25,8 @@ class Gaussian:
     width
         In lattice units, positive.
     steps
-        Number of factors, positive.  Short waves are damped while width^2 / steps is below 2 in three space dimensions.
+        Number of factors, positive.  More than 1.5 width^2, in three space dimensions, damp all waves; fewer amplify the
+        shortest ones.
 
     Raises
     ------
