@@ -21,8 +21,8 @@ from gaugeflow_numba.hops import (
     sites_and_lanes,
     stack_of,
 )
-from gaugeflow_numba.lanes import colours, entries
-from gaugeflow_numba.memory import empty, empty_like
+from gaugeflow_numba.lanes import colours, entries, fence
+from gaugeflow_numba.memory import empty, empty_like, streamed
 from gaugeflow_numba.spinors import (
     add_colour_hops,
     add_force,
@@ -58,6 +58,8 @@ def _wilson_hop(links, psi, base, out, numbers, stack, places, sizes, g):
                     fetch_next(hops, d, k, r, own, begin, end, there, u, x, lanes, lane, g)
                 place = (r * own + k) * (entries(g) * stride) + lane * number_bytes(g)
                 put_wilson(note, b + place, y + place, stride, c, br, bi, ar, ai, way, g)
+        if way >= 4:
+            fence()
 
 
 def wilson_hop(lattice, links, psi, factors, sign, parity, beta, base, alpha):
@@ -66,6 +68,8 @@ def wilson_hop(lattice, links, psi, factors, sign, parity, beta, base, alpha):
     out = empty((*psi.shape[:-4], hops.rows, *psi.shape[-3:]), psi.dtype)
     beta, alpha = complex(beta), complex(alpha)
     way = (base is not None) + 2 * (beta.imag != 0.0 or alpha.imag != 0.0)
+    if way < 2 and streamed(out, hops.width):
+        way += 4
     numbers = (float(sign), beta.real, beta.imag, alpha.real, alpha.imag, way)
     given = flat(out if base is None else base)
     _wilson_hop(flat(links), flat(psi), given, flat(out), numbers, stack_of(links, psi), *hops.arguments)

@@ -280,7 +280,7 @@ class Hops:
         tables = (targets, hops, values, *cross)
         self._tables = [np.ascontiguousarray(table) for table in tables]  # to live as long as their addresses
         places = tuple(np.int64(table.ctypes.data) for table in self._tables)
-        self.rows = len(targets)
+        self.rows, self.width = len(targets), widest(lanes, bits)
         sizes = (self.rows, count_rows(lattice, other(parity)), lattice.ndim, lanes, inside)
         self.arguments = (places, sizes, lanes_of(n, spin, lanes, bits))
 

@@ -75,7 +75,10 @@ def _link_times(r, note, word, side, n, h):
 
 @intrinsic
 def put_wilson(tx, note, base, out, stride, c, br, bi, ar, ai, way, g):
-    """Write ``beta H psi``, plus ``alpha base`` in odd ways; in ways 2 and 3 alpha and beta are not real."""
+    """Write ``beta H psi``, plus ``alpha base`` in odd ways.
+
+    In ways 2 and 3 alpha and beta are not real; ways 4 and 5 are ways 0 and 1 past the caches.
+    """
 
     def cg(ctx, b, sig, a):
         r = Registers(b, g)
@@ -83,7 +86,7 @@ def put_wilson(tx, note, base, out, stride, c, br, bi, ar, ai, way, g):
         c, br, bi, ar, ai = (r.real(x) for x in a[4:9])
         rows = _hop_sum(r, note, c, g.n, g.spin)
         r.barrier()
-        for way in r.cases(a[9], 4):
+        for way in r.cases(a[9], 6):
             for i, row in enumerate(rows):
                 beta, alpha = br, ar
                 if way & 2:  # i gamma_5 is -i in the lower half
@@ -93,7 +96,7 @@ def put_wilson(tx, note, base, out, stride, c, br, bi, ar, ai, way, g):
                     row = dirac.combined(g.n)(alpha, r.row(base, stride, i, g.n), beta, row)
                 else:
                     row = dirac.scaled(g.n)(beta, row)
-                r.put_row(out, stride, i, row)
+                r.put_row(out, stride, i, row, past_caches=way >= 4)
         return ctx.get_dummy_value()
 
     return types.void(*(INTEGER,) * 4, *(REAL,) * 5, INTEGER, g), cg

@@ -69,13 +69,16 @@ class Registers:
             self, *(self.b.shuffle_vector(low, high, lanes_constant([i + k for i in self.even])) for k in (0, 1))
         )
 
-    def store(self, place, number):
-        """Write the complex numbers of w lanes."""
+    def store(self, place, number, past_caches=False):
+        """Write the complex numbers of w lanes; past the caches only to where a cache line begins."""
         number = number.value()
         for k in (0, 1):
             half = lanes_constant(self.back[k * self.w : (k + 1) * self.w])
             x = self.b.shuffle_vector(number.re, number.im, half)
-            self.b.store(x, self._pointer(self.plus(place, self.size, k))).align = self.bits // 8
+            written = self.b.store(x, self._pointer(self.plus(place, self.size, k)))
+            written.align = self.size if past_caches else self.bits // 8
+            if past_caches:
+                written.set_metadata("nontemporal", self.b.module.add_metadata([ir.Constant(I32, 1)]))
 
     def numbers(self, place, stride, count, step=1):
         """Tuple of the numbers at ``place + k step stride``."""
@@ -85,12 +88,12 @@ class Registers:
         """Tuple of the n numbers of a row of a spinor."""
         return self.numbers(self.plus(place, self.plus(stride, stride, n - 1), i), stride, n)
 
-    def put_row(self, place, stride, i, row):
+    def put_row(self, place, stride, i, row, past_caches=False):
         """Write a row of a spinor."""
         n = len(row)
         place = self.plus(place, stride, i * n)
         for k, number in enumerate(row):
-            self.store(self.plus(place, stride, k), number)
+            self.store(self.plus(place, stride, k), number, past_caches)
 
     def keep(self, place, k, number):
         """Write an entry of a list of numbers that are only read again by :meth:`kept`."""
