@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from cases import plain_operators as plain
+from cases.fields import links as random_links
+from gaugeflow import kernels
 from gaugeflow.backend import use_backend
 from gaugeflow.check.operators import matrix
 from gaugeflow.lattice import Lattice
@@ -182,3 +184,17 @@ def test_clover_in_a_uniform_field():
     shift = 0.2 * 1.3 * np.sin(theta)
     np.testing.assert_allclose(found, np.broadcast_to([1 - shift, 1 + shift], found.shape), atol=1e-14)
     assert log_det == pytest.approx(lattice.volume * np.log(1 - shift**2), rel=1e-13)
+
+
+def test_hopping_expansion():
+    """The leading term of log det D on any links: 8 kappa^4 sum cos P in two dimensions, beta of a pure gauge theory."""
+    lattice = Lattice((6, 6))  # so large that no loop of four links winds
+    links = random_links(lattice, 1, 2)
+    plaquettes = kernels.plaquette(lattice, links)[0] * lattice.volume
+    kappas = np.array([0.01, 0.02, 0.03])
+    with use_backend("reference"):
+        matrices = [[matrix(Wilson(lattice=lattice, kappa=k, links=links), c) for c in range(2)] for k in kappas]
+    terms = np.array([[np.linalg.slogdet(m)[1] / k**4 for m in row] for k, row in zip(kappas, matrices, strict=True)])
+    # Corrections are polynomials in kappa^2.
+    constant = np.polynomial.polynomial.polyfit(kappas**2, terms, 2)[0]
+    np.testing.assert_allclose(constant, 8 * plaquettes, rtol=1e-4)

@@ -31,11 +31,14 @@ def _plain(row, operator, psi):
     return lattice.pack(np.stack([row.plain(operator, one, two) for one, two in zip(u, array, strict=True)]))
 
 
-@pytest.mark.parametrize("name", OPERATORS)
-def test_contract(name, rng):
+FOLDED = ["clover u1 2d", "staggered u1 2d", "clover and twisted mass su3 4d", "wilson su3 4d, stout"]
+
+
+@pytest.mark.parametrize(("name", "folded"), [(name, False) for name in OPERATORS] + [(name, True) for name in FOLDED])
+def test_contract(name, folded, rng):
     row = OPERATORS[name]
     with use_backend("reference"):
-        operator = row.operator()
+        operator = row.operator(row.folded if folded else None)
         partner = None if row.partner is None else row.partner(operator)
         errors = check.check_operator(operator, rng, partner=partner)
     assert {"adjoint", "covariance", "force", "gamma_5", "split", "select", "stack"} <= errors.keys()
@@ -198,6 +201,14 @@ def test_bad_parameters(make, message):
         make()
 
 
+@pytest.fixture
+def reference():
+    """Nothing is compiled."""
+    with use_backend("reference"):
+        yield
+
+
+@pytest.mark.usefixtures("reference")
 def test_bad_fields():
     links = ordered(LATTICE, 2, 3)
     operator = Wilson(lattice=LATTICE, kappa=0.2, links=links)
