@@ -9,7 +9,7 @@ from gaugeflow.kernels.fermions import BOTH, check_fermions, other
 from gaugeflow.sites.dirac import spin_components
 from gaugeflow_numba._jit import parallel
 from gaugeflow_numba.fields import flat
-from gaugeflow_numba.geometry import blocks, first, first_lane, pieces
+from gaugeflow_numba.geometry import blocks, first_lane
 from gaugeflow_numba.hops import (
     fetch_next,
     hops_of,
@@ -18,6 +18,7 @@ from gaugeflow_numba.hops import (
     note_spinor,
     notes,
     number_bytes,
+    parts,
     sites_and_lanes,
     stack_of,
 )
@@ -44,14 +45,14 @@ def _wilson_hop(links, psi, base, out, numbers, stack, places, sizes, g):
     _, hops, values, start, source, shuffle = places
     cross = (start, source, shuffle, inside)
     u, x, b, y = address(links), address(psi), address(base), address(out)
-    n, stride = pieces(own), lanes * number_bytes(g)
+    n, stride = parts(own), lanes * number_bytes(g)
     m = n * blocks(lanes, g)
     for item in prange(m * ((fields + group - 1) // group)):
         note = notes(g)
         lane = first_lane(item % m // n, lanes, g)
         begin = item // m * group
         end = min(begin + group, fields)
-        for k in range(first(item % n, own), first(item % n + 1, own)):
+        for k in range(item % n * own // n, (item % n + 1) * own // n):
             for r in range(begin, end):
                 note_hops(note, hops + k * (32 * d), d, u, x, r * there, values, cross, lanes, lane, g)
                 if ahead:
@@ -84,7 +85,7 @@ def _clover_hop(links, psi, base, out, t, numbers, stack, places, sizes, g):
     targets, hops, values, start, source, shuffle = places
     cross = (start, source, shuffle, inside)
     u, x, b, y, blocks_at = address(links), address(psi), address(base), address(out), address(t)
-    n, stride = pieces(own), lanes * number_bytes(g)
+    n, stride = parts(own), lanes * number_bytes(g)
     m = n * blocks(lanes, g)
     half = entries(g) // 2
     for item in prange(m * ((fields + group - 1) // group)):
@@ -92,7 +93,7 @@ def _clover_hop(links, psi, base, out, t, numbers, stack, places, sizes, g):
         lane = first_lane(item % m // n, lanes, g)
         begin = item // m * group
         end = min(begin + group, fields)
-        for k in range(first(item % n, own), first(item % n + 1, own)):
+        for k in range(item % n * own // n, (item % n + 1) * own // n):
             block = blocks_at + integer_at(targets, k) * (half * (half + 1) * stride) + lane * number_bytes(g)
             for r in range(begin, end):
                 note_hops(note, hops + k * (32 * d), d, u, x, r * there, values, cross, lanes, lane, g)
@@ -117,11 +118,11 @@ def clover_hop(lattice, links, psi, factors, sign, parity, beta, base, alpha, bl
 @parallel
 def _blocks_times(psi, t, out, twist, fields, targets, own, lanes, g):
     x, y, blocks_at, at = address(psi), address(out), address(t), address(targets)
-    n, stride = pieces(own), lanes * number_bytes(g)
+    n, stride = parts(own), lanes * number_bytes(g)
     half = entries(g) // 2
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
-        for k in range(first(item % n, own), first(item % n + 1, own)):
+        for k in range(item % n * own // n, (item % n + 1) * own // n):
             block = blocks_at + integer_at(at, k) * (half * (half + 1) * stride) + lane * number_bytes(g)
             for r in range(fields):
                 place = (r * own + k) * (entries(g) * stride) + lane * number_bytes(g)
@@ -144,11 +145,11 @@ def _staggered_hop(links, psi, base, out, numbers, fields, places, sizes, g):
     _, hops, values, start, source, shuffle = places
     cross = (start, source, shuffle, inside)
     u, x, b, y = address(links), address(psi), address(base), address(out)
-    n, stride = pieces(own), lanes * number_bytes(g)
+    n, stride = parts(own), lanes * number_bytes(g)
     for item in prange(n * blocks(lanes, g)):
         note = notes(g)
         lane = first_lane(item // n, lanes, g)
-        for k in range(first(item % n, own), first(item % n + 1, own)):
+        for k in range(item % n * own // n, (item % n + 1) * own // n):
             for r in range(fields):
                 clear(note, g)
                 for mu in range(d):
@@ -179,13 +180,13 @@ def _force(links, left, right, out, weight, fields, places, sizes, g):
     _, hops, values, start, source, shuffle = places
     cross = (start, source, shuffle, inside)
     u, one, two, y = address(links), address(left), address(right), address(out)
-    n, stride = pieces(own), lanes * number_bytes(g)
+    n, stride = parts(own), lanes * number_bytes(g)
     matrix = colours(g) * colours(g) * stride
     for item in prange(n * blocks(lanes, g)):
         note = notes(g)
         lane = first_lane(item // n, lanes, g)
         offset = lane * number_bytes(g)
-        for site in range(first(item % n, own), first(item % n + 1, own)):
+        for site in range(item % n * own // n, (item % n + 1) * own // n):
             for mu in range(d):
                 at = hops + 32 * (site * d + mu)
                 clear(note, g)

@@ -17,7 +17,7 @@ from numba.extending import intrinsic, overload
 from gaugeflow.kernels.fermions import BOTH, count_rows, other, sites_of
 from gaugeflow_numba._jit import apart, inline
 from gaugeflow_numba.fields import PRECISION
-from gaugeflow_numba.geometry import blocks, tables
+from gaugeflow_numba.geometry import CHUNKS, blocks, tables
 from gaugeflow_numba.lanes import PLAIN, SHUFFLE, Lanes, can_shuffle, colours, entries, widest, width
 from gaugeflow_numba.traced import I64, Registers, fetch, integer_at, put_word
 
@@ -74,6 +74,12 @@ def crossings(lattice, lanes, bits):
     consecutive = (reads == reads[..., :1] + np.arange(w)).all(axis=2)
     start = np.where(consecutive, reads[..., 0], -1).astype(np.int32)
     return start, source, shuffle, int(mode == SHUFFLE)
+
+
+@inline
+def parts(rows):
+    """Number of pieces that a loop which sums nothing over sites is cut into, of some sites each."""
+    return min(CHUNKS, (rows + 7) // 8)
 
 
 # ---- places ----------------------------------------------------------------------------------------------------------

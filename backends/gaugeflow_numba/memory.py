@@ -21,9 +21,20 @@ ALIGNMENT = 2 * LINE
 CACHED = 1 << 24
 """Results of more bytes than this are written past the caches: they would not stay there until they are read."""
 
-_idle: dict[int, list[np.ndarray]] = {}
+_idle: dict[int, list[_Block]] = {}
 _idle_bytes = 0
 _lock = Lock()
+
+
+class _Block:
+    """Memory of some size that begins where a pair of registers may."""
+
+    __slots__ = ("_memory", "address", "size")
+
+    def __init__(self, size):
+        self._memory, self.size = np.empty(size + ALIGNMENT, np.uint8), size
+        start = self._memory.ctypes.data
+        self.address = start + -start % ALIGNMENT
 
 
 class _Lease:
@@ -33,19 +44,14 @@ class _Lease:
 
     def __init__(self, block, shape, dtype):
         self._block = block
-        self.__array_interface__ = {
-            "version": 3,
-            "shape": shape,
-            "typestr": dtype.str,
-            "data": (block.ctypes.data, False),
-        }
+        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (block.address, False)}
 
     def __del__(self):
         global _idle_bytes
         with _lock:
-            if _idle_bytes + self._block.nbytes <= LIMIT:
-                _idle.setdefault(self._block.nbytes, []).append(self._block)
-                _idle_bytes += self._block.nbytes
+            if _idle_bytes + self._block.size <= LIMIT:
+                _idle.setdefault(self._block.size, []).append(self._block)
+                _idle_bytes += self._block.size
 
 
 def empty(shape, dtype):
@@ -61,9 +67,7 @@ def empty(shape, dtype):
         if block is not None:
             _idle_bytes -= size
     if block is None:
-        block = np.empty(size + ALIGNMENT, np.uint8)
-        start = -block.ctypes.data % ALIGNMENT
-        block = block[start : start + size]
+        block = _Block(size)
     return np.asarray(_Lease(block, tuple(shape), dtype))
 
 
@@ -74,5 +78,6 @@ def empty_like(array):
 
 def streamed(result, width):
     """Whether to write a field past the caches: too large for them, and of registers that fill whole cache lines."""
-    aligned = result.ctypes.data % ALIGNMENT == 0 and result.shape[-1] % width == 0
-    return aligned and width * result.itemsize % LINE == 0 and result.nbytes > CACHED
+    if result.nbytes <= CACHED or width * result.itemsize % LINE:
+        return False
+    return result.ctypes.data % ALIGNMENT == 0 and result.shape[-1] % width == 0

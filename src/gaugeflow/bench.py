@@ -20,7 +20,9 @@ from gaugeflow import kernels, random
 from gaugeflow.backend import kernels as registry
 from gaugeflow.backend import offered, use_backend
 from gaugeflow.devices import device
-from gaugeflow.lattice import Array, Lattice
+from gaugeflow.kernels.fermions import BOTH
+from gaugeflow.lattice import Array, HopFactors, Lattice
+from gaugeflow.sites.dirac import spin_components
 
 DEFAULT_BACKEND = "numba"
 """Back end that serves NumPy arrays where none is chosen."""
@@ -39,6 +41,17 @@ class Case:
     arguments: Callable[[Lattice, Array, Array], tuple[Any, ...]]
     """Arguments after the lattice, from links and an algebra field."""
     countable: bool = True
+    variant: str = ""
+    """What follows the kernel's name where one kernel is timed in several ways."""
+    operations: Callable[[int, int], float] | None = None
+    """Operations at a site from dimensions and colours, where the reference makes some that do nothing."""
+    even: bool = False
+    """Whether it needs an even number of dimensions."""
+
+    @property
+    def name(self) -> str:
+        """Name of the case."""
+        return f"{self.kernel} {self.variant}".rstrip()
 
 
 def _paths(lattice: Lattice, links: Array) -> Array:
@@ -77,8 +90,85 @@ def _cases() -> Iterator[Case]:
     yield Case("smeared_tangent", lambda lattice, u, p: (u, *active(lattice), _loops(lattice, u), p))
 
 
-CASES = {case.kernel: case for case in _cases()}
+RIGHT_HAND_SIDES = 12
+"""Spin and colour of a point source."""
+
+
+def _spinor(spin: int, p: Array) -> Array:
+    """A fermion field made of columns of an algebra field."""
+    xp = array_namespace(p)
+    return xp.stack([p[s % p.shape[0], :, :, 0, :] for s in range(spin)], axis=1)
+
+
+def _hop_operations(ndim: int, n: int) -> float:
+    """Of a hop: half spinors are projected, multiplied by links and summed."""
+    half = 1 << (ndim // 2 - 1)
+    return 2 * ndim * half * n * (2 + 8 * n - 2) + (2 * ndim - 1) * 4 * half * n
+
+
+def _clover_operations(ndim: int, n: int) -> float:
+    """Of a hop, Hermitian blocks, and their sum."""
+    m = n << (ndim // 2 - 1)
+    return _hop_operations(ndim, n) + 2 * m * (2 + 8 * (m - 1)) + 2 * m * 6
+
+
+def _staggered_operations(ndim: int, n: int) -> float:
+    """Of a hop without spin."""
+    return 2 * ndim * n * (8 * n - 2) + (2 * ndim - 1) * 2 * n
+
+
+def _fermion_cases(dtype: str, variant: str) -> Iterator[Case]:
+    def bound(lattice: Lattice, u: Array) -> tuple[Array, HopFactors]:
+        phases = (-1.0, *(1.0,) * (lattice.ndim - 1))
+        xp = array_namespace(u)
+        return xp.astype(u, getattr(xp, dtype)), lattice.hop_factors(lattice.boundary_phase(phases))
+
+    def spinor(lattice: Lattice, p: Array, fields: int = 0) -> Array:
+        xp = array_namespace(p)
+        psi = xp.astype(_spinor(spin_components(lattice.ndim), p), getattr(xp, dtype))
+        return xp.stack([psi] * fields) if fields else psi
+
+    def hop(lattice: Lattice, u: Array, p: Array, fields: int = 0) -> tuple[Any, ...]:
+        links, factors = bound(lattice, u)
+        return links, spinor(lattice, p, fields), factors, 1, BOTH, 1.0, None, 0.0
+
+    def clover(lattice: Lattice, u: Array, p: Array) -> tuple[Any, ...]:
+        links, factors = bound(lattice, u)
+        psi = spinor(lattice, p)
+        planes = (0.1,) * len(lattice.planes)
+        return links, psi, factors, 1, BOTH, -0.1, psi, 1.0, kernels.clover_blocks(lattice, links, 1.0, planes)
+
+    def staggered(lattice: Lattice, u: Array, p: Array) -> tuple[Any, ...]:
+        links, factors = bound(lattice, u)
+        xp = array_namespace(u)
+        return links, xp.astype(_spinor(1, p), links.dtype), factors, BOTH, 1.0, None, 0.0
+
+    def force(lattice: Lattice, u: Array, p: Array) -> tuple[Any, ...]:
+        links, factors = bound(lattice, u)
+        return links, spinor(lattice, p), spinor(lattice, p), factors, 1.0
+
+    def many(lattice: Lattice, u: Array, p: Array) -> tuple[Any, ...]:
+        return hop(lattice, u, p, RIGHT_HAND_SIDES)
+
+    def of_many(ndim: int, n: int) -> float:
+        return RIGHT_HAND_SIDES * _hop_operations(ndim, n)
+
+    sides = f"{RIGHT_HAND_SIDES} right-hand sides {variant}".rstrip()
+    yield Case("wilson_hop", hop, variant=variant, operations=_hop_operations, even=True)
+    yield Case("clover_hop", clover, variant=variant, operations=_clover_operations, even=True)
+    yield Case("staggered_hop", staggered, variant=variant, operations=_staggered_operations)
+    yield Case("hop_force", force, variant=variant, even=True)
+    yield Case("wilson_hop", many, variant=sides, operations=of_many, even=True)
+
+
+_ALL = (*_cases(), *_fermion_cases("complex128", ""), *_fermion_cases("complex64", "single"))
+CASES = {case.name: case for case in _ALL}
 """Every timed kernel by name; names stay as they are, because time series of measurements refer to them."""
+
+
+def names(ndim: int) -> list[str]:
+    """Cases that lattices of so many dimensions can be timed in."""
+    return [name for name, case in CASES.items() if ndim % 2 == 0 or not case.even]
 
 
 def fields(lattice: Lattice, n: int, batch: int) -> tuple[Array, Array]:
@@ -147,6 +237,8 @@ def operations_per_site(kernel: str, ndim: int, n: int) -> float | None:
     case = CASES[kernel]
     if not case.countable:
         return None
+    if case.operations is not None:
+        return case.operations(ndim, n)
     lattice = Lattice((2,) * ndim)
     with use_backend("reference"):
         arguments = case.arguments(lattice, *fields(lattice, n, 1))
@@ -155,7 +247,7 @@ def operations_per_site(kernel: str, ndim: int, n: int) -> float | None:
             argument.view(counting) if isinstance(argument, np.ndarray) and argument.dtype.kind == "c" else argument
             for argument in arguments
         ]
-        registry[kernel](lattice, *counted)
+        registry[case.kernel](lattice, *counted)
     return float(counting.operations) / lattice.volume
 
 
@@ -220,7 +312,7 @@ def time_kernel(
     with use_backend(backend):
         lattice = Lattice(shape, Lattice(shape).suggest_fold(device(), batch))
         arguments = case.arguments(lattice, *fields(lattice, n, batch))
-        call = registry[kernel]
+        call = registry[case.kernel]
         results = call(lattice, *arguments)
         seconds = best_time(lambda: (call(lattice, *arguments), wait()), budget)
     traffic = sum(array.nbytes for array in _arrays((*arguments, results)))

@@ -29,17 +29,18 @@ def bench(volumes: _Volumes, more_volumes: _Volumes, batch: int, as_json: bool) 
     import numpy as np
 
     from gaugeflow.backend import backend_of
-    from gaugeflow.bench import CASES, machine, time_kernel
+    from gaugeflow.bench import machine, names, time_kernel
 
     shapes = (*volumes, *more_volumes) or _VOLUMES
     backend = backend_of(np.empty(0))
     peaks = machine(backend)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    total = sum(len(names(len(shape))) for shape in shapes)
     with progress_bars() as progress:
         for shape in shapes:
-            for kernel in CASES:
+            for kernel in names(len(shape)):
                 rows.append(time_kernel(kernel, shape, batch, 3, backend, peaks))
-                progress("kernels", len(rows), len(shapes) * len(CASES))
+                progress("kernels", len(rows), total)
     if as_json:
         print_json({"machine": peaks, "kernels": rows})
         return
