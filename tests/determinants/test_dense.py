@@ -300,3 +300,12 @@ def test_script_of_the_page(monkeypatch, capsys):
         float(lines[3].split(word)[1].split()[0].rstrip(",")) for word in ("ratio ", "+- ", "exact ")
     )
     assert abs(found - exact) < 3 * error + 2e-3
+
+
+def test_negative_masses_change_the_sign():
+    """Two even sites of three colours: det T_ee = m^6; one even site of three in one dimension of extent 2: m^3."""
+    for shape, mass in (((2,), -0.7), ((2, 2), -0.7)):
+        lattice = Lattice(shape)
+        operator = Staggered(lattice=lattice, links=_links(lattice, 3, 2), mass=mass)
+        sign, _ = np.linalg.slogdet(matrix(operator))
+        np.testing.assert_allclose(determinants.log_det(operator).phase, sign, atol=1e-12)

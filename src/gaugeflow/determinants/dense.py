@@ -18,7 +18,6 @@ from gaugeflow.lattice import Array
 from gaugeflow.operators.dense import (
     count_components,
     from_columns,
-    site_blocks,
     stack_length,
     to_columns,
     transposed_matrix,
@@ -43,14 +42,6 @@ def reduced(operator: HoppingOperator) -> Small:
     """The matrix that is decomposed: the Schur complement of odd sites where there is one, else D (massless staggered too)."""
     singular = isinstance(operator, Staggered) and operator.mass == 0.0
     return even_odd(operator) if has_parities(operator) and not singular else operator
-
-
-def rest_phase(small: EvenOdd) -> Array:
-    """Phase of det T_ee, ``(batch,)`` complex128: of a clover term with a twisted mass, or of a negative mass."""
-    signs, _ = array_namespace(small.full.bound).linalg.slogdet(site_blocks(small.full, EVEN))
-    xp = array_namespace(signs)
-    lanes = xp.prod(xp.astype(signs, xp.complex128), axis=0)
-    return xp.prod(xp.reshape(lanes, (small.lattice.n_folds, -1)), axis=0)
 
 
 def log_det_by_lu(operator: HoppingOperator) -> LogDet:
@@ -201,7 +192,7 @@ class _Decompositions:
             phase = xp.asarray([part[1] for part in parts], dtype=xp.complex128)
         self.log_abs, self.phase, self.inverse = log_abs, phase, columns
         if isinstance(small, EvenOdd):
-            self.log_abs, self.phase = log_abs + small.log_det_rest(), phase * rest_phase(small)
+            self.log_abs, self.phase = log_abs + small.log_det_rest(), phase * small.phase_rest()
 
 
 def _name(operator: HoppingOperator, configuration: int) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from gaugeflow.determinants.dense import Small, projected, reduced, rest_phase, rest_trace
+from gaugeflow.determinants.dense import Small, projected, reduced, rest_trace
 from gaugeflow.kernels.fermions import rows_of
 from gaugeflow.lattice import Array
 from gaugeflow.operators.even_odd import ODD, EvenOdd, joined, split
@@ -252,7 +252,7 @@ def _rest(first: Small, last: Small, flavours: int) -> tuple[Array, Array] | tup
     if not isinstance(first, EvenOdd) or not isinstance(last, EvenOdd):
         return 0.0, 1.0 + 0.0j
     log_abs = flavours * (last.log_det_rest() - first.log_det_rest())
-    return log_abs, rest_phase(last) / rest_phase(first) if flavours == 1 else 1.0 + 0.0j
+    return log_abs, last.phase_rest() / first.phase_rest() if flavours == 1 else 1.0 + 0.0j
 
 
 def _statistics(log_weights: Array, rest: Array | float, phase: Array | complex) -> StochasticRatio:

@@ -85,6 +85,12 @@ class Staggered(HoppingOperator):
         value = count * math.log(abs(self._nonzero_mass))
         return xp.full((self.lattice.batch(lanes),), value, dtype=xp.float64)
 
+    def diagonal_phase(self, parity: int) -> Array:
+        """Sign of m^(sites N), ``(batch,)``."""
+        _, _, n, _ = self.field_shape(parity)
+        count = count_rows(self.lattice, parity) * self.lattice.n_folds * n
+        return super().diagonal_phase(parity) * (-1.0 if self.mass < 0.0 and count % 2 else 1.0)
+
     def diagonal_log_det_force(self, parity: int) -> Array | None:
         """None: T does not depend on links."""
         return None
