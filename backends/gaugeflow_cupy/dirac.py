@@ -6,7 +6,7 @@ import cupy as xp
 from numba import cuda
 
 from gaugeflow.kernels.dirac import check_blocks, check_hop
-from gaugeflow.kernels.fermions import BOTH, check_fermions, check_pair, other
+from gaugeflow.kernels.fermions import BOTH, check_base, check_fermions, check_pair, other
 from gaugeflow.sites.dirac import spin_components
 from gaugeflow.sites.matrix import mul, scale
 from gaugeflow.sites.matrix import project as project_site
@@ -184,7 +184,7 @@ def _staggered_hop(links, psi, base, out, d, beta, alpha, with_base, places, cod
 def staggered_hop(lattice, links, psi, factors, parity, beta, base, alpha):
     check_fermions(lattice, psi, other(parity), links, "psi", 1)
     if base is not None:
-        check_fermions(lattice, base, parity, links, "base", 1)
+        check_base(lattice, psi, base, parity, links, 1)
     geometry = SpinorGeometry(lattice, psi, parity)
     numbers = (lattice.ndim, float(beta), float(alpha), int(base is not None))
     return _hop(_staggered_hop, geometry, lattice, links, psi, base, factors, *numbers)

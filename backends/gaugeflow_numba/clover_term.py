@@ -6,7 +6,7 @@ import numpy as np
 from numba import prange
 
 from gaugeflow.kernels.clover_term import check_planes
-from gaugeflow.kernels.fermions import BOTH, check_fermions
+from gaugeflow.kernels.fermions import BOTH, check_fermions, check_pair
 from gaugeflow.sites import dirac
 from gaugeflow.sites.clover import inserted_above, inserted_below, leaves
 from gaugeflow.sites.matrix import add, add_scaled, dag, scale, sub
@@ -107,6 +107,7 @@ def clover_tensor(lattice, left, right, weights):
     spin = dirac.spin_components(lattice.ndim)
     check_fermions(lattice, left, BOTH, None, "left", spin)
     check_fermions(lattice, right, BOTH, None, "right", spin)
+    check_pair(left, right, "left and right")
     weights = np.array(check_planes(lattice, weights))
     n, lanes = left.shape[-2:]
     out = empty((len(lattice.planes), lattice.n_blocks, n, n, lanes), left.dtype)

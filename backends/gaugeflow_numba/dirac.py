@@ -5,7 +5,7 @@ from __future__ import annotations
 from numba import prange
 
 from gaugeflow.kernels.dirac import check_blocks, check_hop
-from gaugeflow.kernels.fermions import BOTH, check_fermions, other
+from gaugeflow.kernels.fermions import BOTH, check_base, check_fermions, check_pair, other
 from gaugeflow.sites.dirac import spin_components
 from gaugeflow_numba._jit import parallel
 from gaugeflow_numba.fields import flat
@@ -164,7 +164,7 @@ def _staggered_hop(links, psi, base, out, numbers, fields, places, sizes, g):
 def staggered_hop(lattice, links, psi, factors, parity, beta, base, alpha):
     check_fermions(lattice, psi, other(parity), links, "psi", 1)
     if base is not None:
-        check_fermions(lattice, base, parity, links, "base", 1)
+        check_base(lattice, psi, base, parity, links, 1)
     hops = hops_of(lattice, links, psi, parity, factors)
     out = empty((*psi.shape[:-4], hops.rows, *psi.shape[-3:]), psi.dtype)
     numbers = (float(beta), float(alpha), int(base is not None))
@@ -210,6 +210,7 @@ def staggered_force(lattice, links, left, right, factors, weight):
 def _put_force(lattice, links, left, right, factors, weight, spin):
     check_fermions(lattice, left, BOTH, links, "left", spin)
     check_fermions(lattice, right, BOTH, links, "right", spin)
+    check_pair(left, right, "left and right")
     hops = hops_of(lattice, links, left, BOTH, factors)
     out = empty_like(links)
     fields = left.shape[0] if left.ndim == 5 else 1

@@ -8,7 +8,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
-from gaugeflow.kernels.fermions import BOTH, check_fermions, spinors, stack
+from gaugeflow.kernels.fermions import BOTH, check_fermions, check_pair, spinors, stack
 from gaugeflow.kernels.slots import all_slots, link_at, matrix_at, to_field
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites import dirac as sites
@@ -100,6 +100,7 @@ def clover_tensor(lattice: Lattice, left: Array, right: Array, weights: Sequence
     spin = sites.spin_components(lattice.ndim)
     check_fermions(lattice, left, BOTH, None, "left", spin)
     check_fermions(lattice, right, BOTH, None, "right", spin)
+    check_pair(left, right, "left and right")
     xp = array_namespace(left)
     weights = check_planes(lattice, weights)
     n = left.shape[-2]

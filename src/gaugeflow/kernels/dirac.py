@@ -8,7 +8,17 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
-from gaugeflow.kernels.fermions import BOTH, check_fermions, other, sites_of, spinors, stack, to_fermions
+from gaugeflow.kernels.fermions import (
+    BOTH,
+    check_base,
+    check_fermions,
+    check_pair,
+    other,
+    sites_of,
+    spinors,
+    stack,
+    to_fermions,
+)
 from gaugeflow.kernels.slots import all_slots, link_at, reach, slots_of, to_field
 from gaugeflow.lattice import Array, HopFactors, Lattice
 from gaugeflow.sites import dirac as sites
@@ -133,9 +143,7 @@ def check_hop(lattice: Lattice, links: Array, psi: Array, sign: int, parity: int
     spin = sites.spin_components(lattice.ndim)
     check_fermions(lattice, psi, other(parity), links, "psi", spin)
     if base is not None:
-        check_fermions(lattice, base, parity, links, "base", spin)
-        if len(base.shape) != len(psi.shape) or stack(base).shape[0] != stack(psi).shape[0]:
-            raise ValueError(f"base: expected a stack like psi {tuple(psi.shape)}, got {tuple(base.shape)}")
+        check_base(lattice, psi, base, parity, links, spin)
 
 
 def _slots(lattice: Lattice, links: Array, parity: int) -> Array:
@@ -238,6 +246,7 @@ def hop_force(lattice: Lattice, links: Array, left: Array, right: Array, factors
     spin = sites.spin_components(lattice.ndim)
     check_fermions(lattice, left, BOTH, links, "left", spin)
     check_fermions(lattice, right, BOTH, links, "right", spin)
+    check_pair(left, right, "left and right")
     xp = array_namespace(links)
     d, n = lattice.ndim, links.shape[2]
     rows = spin // 2
@@ -299,7 +308,7 @@ def staggered_hop(
     """
     check_fermions(lattice, psi, other(parity), links, "psi", 1)
     if base is not None:
-        check_fermions(lattice, base, parity, links, "base", 1)
+        check_base(lattice, psi, base, parity, links, 1)
     xp = array_namespace(links)
     n = links.shape[2]
     here = _slots(lattice, links, parity)
@@ -339,6 +348,7 @@ def staggered_force(
     """
     check_fermions(lattice, left, BOTH, links, "left", 1)
     check_fermions(lattice, right, BOTH, links, "right", 1)
+    check_pair(left, right, "left and right")
     xp = array_namespace(links)
     n = links.shape[2]
     here = all_slots(lattice, xp)

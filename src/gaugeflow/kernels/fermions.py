@@ -110,6 +110,13 @@ def to_fermions(lattice: Lattice, spinor: tuple[Array, ...], n: int) -> Array:
 
 
 # ---- linear algebra -------------------------------------------------------------------------------------------------
+def check_base(lattice: Lattice, psi: Array, base: Array, parity: int, links: Array, spin: int) -> None:
+    """Raise unless ``base``, what hops of psi are added to, is a field on these sites, or a stack of the length of psi's."""
+    check_fermions(lattice, base, parity, links, "base", spin)
+    if len(base.shape) != len(psi.shape) or stack(base).shape[0] != stack(psi).shape[0]:
+        raise ValueError(f"base: expected a stack like psi {tuple(psi.shape)}, got {tuple(base.shape)}")
+
+
 def check_pair(x: Array, y: Array, name: str) -> None:
     """Raise unless two fields have one shape and type."""
     if tuple(x.shape) != tuple(y.shape) or x.dtype != y.dtype or type(x) is not type(y):
