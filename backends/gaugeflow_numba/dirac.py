@@ -12,6 +12,7 @@ from gaugeflow_numba.fields import flat
 from gaugeflow_numba.geometry import blocks, first_lane
 from gaugeflow_numba.hops import (
     fetch_next,
+    fetch_numbers,
     hops_of,
     note_hop,
     note_hops,
@@ -99,6 +100,8 @@ def _clover_hop(links, psi, base, out, t, numbers, stack, places, sizes, g):
                 note_hops(note, hops + k * (32 * d), d, u, x, r * there, values, cross, lanes, lane, g)
                 if ahead:
                     fetch_next(hops, d, k, r, own, begin, end, there, u, x, lanes, lane, g)
+                if r == begin:
+                    fetch_numbers(block, half * (half + 1), stride, g)
                 place = (r * own + k) * (entries(g) * stride) + lane * number_bytes(g)
                 put_clover(note, b + place, y + place, block, stride, c, beta, alpha, with_base, g)
 
