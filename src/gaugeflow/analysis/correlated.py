@@ -28,8 +28,8 @@ def difference_independent(o_a: SeriesLike, o_b: SeriesLike) -> Series:
     """<O>_b - <O>_a from two independent ensembles.
 
     The result has the chains of both: those of b contribute (N/N_b) (O - <O>_b), those of a -(N/N_a) (O - <O>_a), with
-    N = N_a + N_b, so that the variances of the two means add up. Its ids count the configurations of each ensemble in
-    units of the spacing there.
+    N = N_a + N_b, so that the variances of the two means add up. Its ids count the Markov time of each ensemble in units of
+    the spacing there; gaps stay gaps.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def difference_independent(o_a: SeriesLike, o_b: SeriesLike) -> Series:
     values = [value - n / a.n * delta for delta in a.fluctuations] + [
         value + n / b.n * delta for delta in b.fluctuations
     ]
-    ids = [i // a.spacing for i in a.ids] + [i // b.spacing for i in b.ids]
+    ids = [i[0] // s.spacing + time for s in (a, b) for i, time in zip(s.ids, s.markov_times, strict=True)]
     return Series(tuple(values), tuple(ids), f"({b.name} - {a.name})")
 
 

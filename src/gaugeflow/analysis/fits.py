@@ -113,7 +113,7 @@ def covariance(data: Series | Sequence[Series], *, s_tau: float = 2.0, tau_exp: 
 
     The correlation matrix is that of the fluctuations on equal configurations, the errors are those of the Gamma method:
     C_ij = error_i error_j sum delta_i delta_j / sqrt(sum delta_i^2 sum delta_j^2). The matrix is positive semi-definite by
-    construction, and right if all autocorrelation functions have the same shape.
+    construction, and right if all autocorrelation functions have the same shape. It holds for chains with gaps, too.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ def _errors_and_correlation(
     errors, blocks = [], []
     for series in ensembles:
         errors += [gamma_method(component, s_tau=s_tau, tau_exp=tau_exp).error for component in series.split()]
-        delta = _columns(np.concatenate(series.fluctuations))
+        delta = _columns(np.concatenate(series.fluctuations) / series.scale)
         norm = np.sqrt(np.sum(delta**2, axis=0))
         delta = delta / np.where(norm > 0, norm, 1.0)
         blocks.append(delta.T @ delta)

@@ -2,8 +2,9 @@
 
 The method and its automatic window are those of U. Wolff, hep-lat/0306017; equation numbers refer to it.
 The tail beyond the window follows S. Schaefer, R. Sommer and F. Virotta, arXiv:1009.5228. Normalisations agree with
-pyerrors (arXiv:2209.14371), except that fluctuations are taken around the mean of *all* chains, as in Wolff's paper,
-and not around the mean of each chain: chains stuck at different values then give a large error instead of a small one.
+pyerrors (arXiv:2209.14371), and so is the treatment of chains with gaps, except that fluctuations are taken around the
+mean of *all* chains, as in Wolff's paper, and not around the mean of each chain: chains stuck at different values then give a
+large error instead of a small one, and short chains one that is not too small.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import numpy as np
 import scipy.fft
 import scipy.special
 
-from gaugeflow.analysis.series import FloatArray, Series, SeriesLike, as_series
+from gaugeflow.analysis.series import FloatArray, IntArray, Series, SeriesLike, as_series
 
 _MINIMUM_LENGTH = 5
+_LONGEST = 1 << 27
+"""Steps of Markov time, present or missing, that arrays are made for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +89,14 @@ def gamma_method(series: SeriesLike, *, s_tau: float = 2.0, tau_exp: float = 0.0
 
     With delta_i the deviation from the mean and N configurations in R chains of lengths N_r,
 
-        Gamma(t) = sum_{r, i} delta_i delta_{i+t} / sum_r (N_r - t),   rho = Gamma / Gamma(0)
+        Gamma(t) = sum_{r, i} delta_i delta_{i+t} / sum_r M_r(t),   rho = Gamma / Gamma(0)
         tau_int  = (1/2 + sum_{t=1..W} rho(t)) (1 + (2W + 1)/N) / (1 + 1/N)
         error^2  = 2 tau_int Gamma(0) (1 + 1/N) / N,
 
-    where the factors with 1/N correct for the subtracted mean (eq. 49). W is the first one with
+    where M_r(t) is the number of pairs of configurations at distance t, N_r - t for a chain without gaps. The unit of t is
+    `Series.spacing`; configurations that are missing are left out of both sums. error^2 then counts N neighbours at every
+    distance, more than there are: with positive autocorrelation, gaps that are short beside tau_int make the error too large.
+    The factors with 1/N correct for the subtracted mean (eq. 49). W is the first one with
     exp(-W/tau) < tau / sqrt(W N), tau = s_tau / ln((2 tau_int + 1) / (2 tau_int - 1)). The errors are
     delta tau_int = 2 tau_int sqrt(|W + 1/2 - tau_int| / N) (eq. 42) and
     delta error = error sqrt((W + 1/2) / N). Partial sums of tau_int below 1/2 count as 1/2.
@@ -115,7 +121,8 @@ def gamma_method(series: SeriesLike, *, s_tau: float = 2.0, tau_exp: float = 0.0
     Raises
     ------
     ValueError
-        The series has several components or a chain that is too short, or a parameter is out of range.
+        The series has several components or a chain that is too short, sums overflow, the spacings of chains have no common
+        unit, or a parameter is out of range.
     """
     series = as_series(series)
     lengths = [len(values) for values in series.values]
@@ -132,7 +139,8 @@ def gamma_method(series: SeriesLike, *, s_tau: float = 2.0, tau_exp: float = 0.0
         raise ValueError(f"expected tau_exp >= 0, got {tau_exp}")
 
     n = series.n
-    gamma = autocovariance(series)
+    scale = float(series.scale)
+    gamma = autocovariance(series, scale)
     if gamma[0] == 0:
         return Estimate(
             value=float(series.mean),
@@ -157,7 +165,11 @@ def gamma_method(series: SeriesLike, *, s_tau: float = 2.0, tau_exp: float = 0.0
         tail, tail_error = 0.0, 0.0
     tau_int = partial[window] * (1 + (2 * window + 1) / n) / (1 + 1 / n) + tail
     tau_int_error = math.hypot(2 * partial[window] * math.sqrt(abs(window + 0.5 - partial[window]) / n), tail_error)
-    error = math.sqrt(2 * tau_int * gamma[0] * (1 + 1 / n) / n)
+    error = scale * math.sqrt(2 * tau_int * gamma[0] * (1 + 1 / n) / n)
+    if not math.isfinite(error):
+        raise ValueError(
+            f"series {series.name!r}: the error overflows, with deviations up to {scale:.3g} from the mean"
+        )
     return Estimate(
         value=float(series.mean),
         error=error,
@@ -173,17 +185,32 @@ def gamma_method(series: SeriesLike, *, s_tau: float = 2.0, tau_exp: float = 0.0
     )
 
 
-def autocovariance(series: Series) -> FloatArray:
-    """Gamma(t) of a scalar series for t below half the longest chain, pooled over the chains, by FFT."""
-    longest = max(len(values) for values in series.values)
+def autocovariance(series: Series, scale: float = 1.0) -> FloatArray:
+    """Gamma(t) of deviations in units of `scale`, for t below half the longest chain, pooled over the chains, by FFT.
+
+    Lags at which there is no pair of configurations have Gamma = 0.
+    """
+    times = series.markov_times
+    spacing = series.spacing
+    longest = max(_duration(ids, spacing) for ids in series.ids)
+    if longest > _LONGEST:
+        raise ValueError(
+            f"series {series.name!r}: {series.n} configurations in {longest} steps of the spacing {spacing}: expected at "
+            f"most {_LONGEST} steps; are the numbers those of configurations?"
+        )
     gamma, pairs = np.zeros(longest // 2), np.zeros(longest // 2)
-    for delta in series.fluctuations:
-        lags = min(len(delta), len(gamma))
-        padded = scipy.fft.next_fast_len(len(delta) + lags, real=True)
-        power = np.abs(scipy.fft.rfft(delta, padded)) ** 2
-        gamma[:lags] += scipy.fft.irfft(power, padded)[:lags]
-        pairs[:lags] += len(delta) - np.arange(lags)
-    return np.asarray(gamma / pairs)
+    for delta, time in zip(series.fluctuations, times, strict=True):
+        slots = int(time[-1]) + 1
+        lags = min(slots, len(gamma))
+        if slots == len(delta):
+            gamma[:lags] += _lagged(delta / scale, lags)
+            pairs[:lags] += slots - np.arange(lags)
+        else:
+            track, present = np.zeros(slots), np.zeros(slots)
+            track[time], present[time] = delta / scale, 1.0
+            gamma[:lags] += _lagged(track, lags)
+            pairs[:lags] += np.rint(_lagged(present, lags))
+    return np.asarray(np.where(pairs > 0, gamma, 0.0) / np.maximum(pairs, 1.0))
 
 
 def derive(
@@ -245,6 +272,21 @@ def format_error(value: float, error: float) -> str:
     return f"{value:.{digits}f}({shown}){suffix}"
 
 
+def _lagged(track: FloatArray, lags: int) -> FloatArray:
+    """sum_i track_i track_{i+t} for t below `lags`."""
+    padded = scipy.fft.next_fast_len(len(track) + lags, real=True)
+    power = np.abs(scipy.fft.rfft(track, padded)) ** 2
+    return np.asarray(scipy.fft.irfft(power, padded)[:lags])
+
+
+def _duration(ids: IntArray, spacing: int) -> int:
+    """Length of a chain in Markov time, as pyerrors counts it: half of the longest one bounds the lags."""
+    steps = np.diff(ids)
+    if len(steps) == 0 or (steps == steps[0]).all():
+        return len(ids) * (int(steps[0]) // spacing if len(steps) else 1)
+    return int(ids[-1] - ids[0] + 1) // spacing
+
+
 def _partial_sums(rho: FloatArray) -> FloatArray:
     sums = np.cumsum(np.concatenate(([0.5], rho[1:])))
     return np.where(sums > 0.5, sums, 0.5 + np.finfo(np.float64).eps)
@@ -278,14 +320,15 @@ def _consistency(series: Series, error: float) -> float:
     if series.chains == 1:
         return 1.0
     lengths = np.array([len(values) for values in series.values])
-    chi_squared = np.sum(lengths * (series.chain_means - series.mean) ** 2) / (error**2 * series.n)
+    chi_squared = np.sum(lengths * ((series.chain_means - series.mean) / error) ** 2) / series.n
     return float(scipy.special.chdtrc(series.chains - 1, chi_squared))
 
 
 def _differences(function: Callable[[FloatArray], Any], series: Series, value: FloatArray) -> FloatArray:
     """Fourth-order central differences of the function at the mean, shape ``value.shape + mean.shape``."""
     mean = series.mean
-    naive_error = np.sqrt(sum(np.sum(delta**2, axis=0) for delta in series.fluctuations)) / series.n
+    scale = series.scale
+    naive_error = scale * np.sqrt(sum(np.sum((delta / scale) ** 2, axis=0) for delta in series.fluctuations)) / series.n
     steps = np.maximum(naive_error / 10, 1e-4 * np.abs(mean))
     slopes = np.zeros(value.shape + mean.shape)
     for j in np.ndindex(mean.shape):

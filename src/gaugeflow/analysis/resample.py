@@ -44,7 +44,8 @@ def jackknife(series: SeriesLike, bin_size: int, function: Callable[[FloatArray]
     series : Series, array or list of arrays
         Scalar or with k components; bins never cross chains.
     bin_size : int
-        Configurations in a bin; a remainder is spread over the bins of its chain.
+        Configurations in a bin; a remainder is spread over the bins of its chain. In Markov time a bin is at least so many
+        times the spacing of the chain, and longer where configurations are missing.
     function : callable, optional
         Maps the mean, ``()`` or ``(k,)``, to a number or array ``(m,)``; the mean itself by default.
 
@@ -60,7 +61,7 @@ def jackknife(series: SeriesLike, bin_size: int, function: Callable[[FloatArray]
     value = _evaluate(function, series.mean[np.newaxis], series)[0]
     b = len(counts)
     centre = samples.mean(axis=0)
-    error = np.sqrt((b - 1) / b * np.sum((samples - centre) ** 2, axis=0))
+    error = np.sqrt(b - 1) * _deviation(samples, centre)
     return Resampled(value, error, (b - 1) * (centre - value), samples)
 
 
@@ -98,7 +99,8 @@ def bootstrap(
     means = (draws @ sums) / (draws @ counts).reshape(-1, *[1] * (sums.ndim - 1))
     results = _evaluate(function, means, series)
     value = _evaluate(function, series.mean[np.newaxis], series)[0]
-    return Resampled(value, results.std(axis=0, ddof=1), results.mean(axis=0) - value, results)
+    centre = results.mean(axis=0)
+    return Resampled(value, _deviation(results, centre) * np.sqrt(samples / (samples - 1)), centre - value, results)
 
 
 def _bins(series: Series, bin_size: int) -> tuple[FloatArray, FloatArray]:
@@ -111,7 +113,19 @@ def _bins(series: Series, bin_size: int) -> tuple[FloatArray, FloatArray]:
     bins = [part for values in series.values for part in np.array_split(values, len(values) // bin_size)]
     if len(bins) < 2:
         raise ValueError(f"series {series.name!r}: expected at least 2 bins, got {len(bins)} of size {bin_size}")
-    return np.stack([part.sum(axis=0) for part in bins]), np.array([len(part) for part in bins], dtype=np.float64)
+    with np.errstate(over="ignore"):
+        sums = np.stack([part.sum(axis=0) for part in bins])
+        overflow = not np.isfinite(np.sum(np.abs(sums), axis=0)).all()
+    if overflow:
+        raise ValueError(f"series {series.name!r}: the sum of its values overflows")
+    return sums, np.array([len(part) for part in bins], dtype=np.float64)
+
+
+def _deviation(samples: FloatArray, centre: FloatArray) -> FloatArray:
+    """Root of the mean squared deviation, with squares in units of the largest deviation."""
+    largest = np.abs(samples - centre).max(axis=0)
+    scale = np.where(largest > 0, largest, 1.0)
+    return np.asarray(scale * np.sqrt(np.mean(((samples - centre) / scale) ** 2, axis=0)))
 
 
 def _evaluate(function: Callable[[FloatArray], Any] | None, means: FloatArray, series: Series) -> FloatArray:

@@ -30,7 +30,9 @@ class Series:
     values : tuple of ndarray, each (n_r,) or (n_r, k)
         One array per chain; ``k`` components are measured together on each configuration.
     ids : tuple of ndarray of int, each (n_r,)
-        Configuration number of each entry, in Markov time. It must increase with the same spacing everywhere.
+        Configuration number of each entry, in Markov time. It must increase; numbers may be missing (*gaps*), and chains may
+        differ in their spacings. Keep the numbers that the configurations have: without them, neighbours across a gap count as
+        close in Markov time, and autocorrelation times are those of another chain.
     name : str
         Name of the observable, used in messages.
 
@@ -39,7 +41,7 @@ class Series:
     TypeError
         Values are not real, or ids are not integers.
     ValueError
-        No chain, an empty chain, inconsistent shapes, a value that is not finite, or ids with a gap.
+        No chain, an empty chain, inconsistent shapes, a value that is not finite, or ids that repeat or fall.
     """
 
     values: tuple[FloatArray, ...]
@@ -73,11 +75,13 @@ class Series:
             i = int(np.argmin(finite))
             raise ValueError(f"{self._label(r)}, index {i} (configuration {ids[i]}): value {values[i]} is not finite")
         steps = np.diff(ids)
-        if np.any(steps != self.spacing) or np.any(steps <= 0):
-            raise ValueError(
-                f"{self._label(r)}: expected increasing ids with spacing {self.spacing}, "
-                f"got spacings {np.unique(steps).tolist()}"
-            )
+        for wrong, what in ((steps == 0, "repeat"), (steps < 0, "fall")):
+            if wrong.any():
+                i = int(np.argmax(wrong))
+                raise ValueError(
+                    f"{self._label(r)}: expected configuration numbers that increase, each once, but they {what} at index "
+                    f"{i + 1}: {ids[i + 1]} after {ids[i]}"
+                )
 
     @classmethod
     def from_chains(cls, chains: Sequence[AnyArray], ids: Sequence[AnyArray] | None = None, name: str = "") -> Series:
@@ -131,26 +135,69 @@ class Series:
 
     @property
     def spacing(self) -> int:
-        """Distance of consecutive configuration ids."""
-        return next((int(ids[1] - ids[0]) for ids in self.ids if len(ids) > 1), 1)
+        """Unit of Markov time: the smallest distance of consecutive configuration numbers in any chain.
+
+        Raises
+        ------
+        ValueError
+            The smallest distance in some chain is no multiple of it.
+        """
+        smallest = [int(np.diff(ids).min()) for ids in self.ids if len(ids) > 1]
+        unit = min(smallest, default=1)
+        if any(distance % unit for distance in smallest):
+            raise ValueError(
+                f"series {self.name!r}: expected chains whose smallest distances of configuration numbers are multiples of "
+                f"the smallest of all, got {smallest}"
+            )
+        return unit
+
+    @property
+    def markov_times(self) -> tuple[IntArray, ...]:
+        """Markov time of each configuration since the first one of its chain, in units of `spacing`, rounded down."""
+        unit = self.spacing
+        return tuple((ids - ids[0]) // unit for ids in self.ids)
 
     @property
     def mean(self) -> FloatArray:
-        """Average over all configurations of all chains, shape ``()`` or ``(k,)``."""
+        """Average over all configurations of all chains, shape ``()`` or ``(k,)``.
+
+        Raises
+        ------
+        ValueError
+            The sum is beyond the largest floating-point number.
+        """
         # Relative to the first entry, so that a constant series has exactly its value as the mean.
         first = self.values[0][0]
-        return np.asarray(first + np.mean(np.concatenate(self.values) - first, axis=0))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = np.asarray(first + np.mean(np.concatenate(self.values) - first, axis=0))
+        if not np.isfinite(mean).all():
+            largest = max(float(np.abs(values).max()) for values in self.values)
+            raise ValueError(f"series {self.name!r}: the sum of values up to {largest:.3g} overflows")
+        return mean
 
     @property
     def chain_means(self) -> FloatArray:
         """Average of each chain, shape ``(chains,)`` or ``(chains, k)``."""
-        return np.stack([values.mean(axis=0) for values in self.values])
+        return np.stack([values[0] + np.mean(values - values[0], axis=0) for values in self.values])
 
     @property
     def fluctuations(self) -> tuple[FloatArray, ...]:
         """Deviations from the mean over *all* chains, one array per chain."""
         mean = self.mean
-        return tuple(values - mean for values in self.values)
+        with np.errstate(over="ignore"):
+            deviations = tuple(values - mean for values in self.values)
+        if not all(np.isfinite(delta).all() for delta in deviations):
+            raise ValueError(f"series {self.name!r}: deviations from the mean {mean} overflow")
+        return deviations
+
+    @property
+    def scale(self) -> FloatArray:
+        """Largest deviation from the mean, 1 where there is none; shape ``()`` or ``(k,)``.
+
+        Squares of deviations are summed in this unit, in which they neither overflow nor vanish.
+        """
+        largest = np.max([np.abs(delta).max(axis=0) for delta in self.fluctuations], axis=0)
+        return np.asarray(np.where(largest > 0, largest, 1.0))
 
     def split(self) -> tuple[Series, ...]:
         """One scalar series per component; a scalar series gives itself."""
@@ -163,18 +210,22 @@ class Series:
 
     def __add__(self, other: Series) -> Series:
         check_same_configurations(self, other)
-        values = tuple(a + b for a, b in zip(self.values, other.values, strict=True))
+        with np.errstate(over="ignore"):  # The result is checked.
+            values = tuple(a + b for a, b in zip(self.values, other.values, strict=True))
         return Series(values, self.ids, f"({self.name} + {other.name})")
 
     def __sub__(self, other: Series) -> Series:
         check_same_configurations(self, other)
-        values = tuple(a - b for a, b in zip(self.values, other.values, strict=True))
+        with np.errstate(over="ignore"):
+            values = tuple(a - b for a, b in zip(self.values, other.values, strict=True))
         return Series(values, self.ids, f"({self.name} - {other.name})")
 
     def __mul__(self, factor: float) -> Series:
         if not isinstance(factor, int | float):
             return NotImplemented
-        return replace(self, values=tuple(factor * v for v in self.values), name=f"{factor:g} * {self.name}")
+        with np.errstate(over="ignore"):
+            values = tuple(factor * v for v in self.values)
+        return replace(self, values=values, name=f"{factor:g} * {self.name}")
 
     __rmul__ = __mul__
 
@@ -206,10 +257,12 @@ def check_same_configurations(*series: Series) -> None:
 def align(*series: Series) -> tuple[Series, ...]:
     """Restrict series of one ensemble to the configurations that all of them have.
 
+    What is missing in one is a gap in all: numbers stay what they are.
+
     Raises
     ------
     ValueError
-        The numbers of chains differ, or the common configurations of a chain are none or unequally spaced.
+        The numbers of chains differ, or a chain has no configuration that all series have.
     """
     if len({s.chains for s in series}) != 1:
         raise ValueError(f"cannot align series with different numbers of chains: {[s.chains for s in series]}")
@@ -218,6 +271,9 @@ def align(*series: Series) -> tuple[Series, ...]:
         ids = series[0].ids[r]
         for other in series[1:]:
             ids = np.intersect1d(ids, other.ids[r])
+        if ids.size == 0:
+            held = ", ".join(f"{s.name!r} {_summary(s.ids[r])}" for s in series)
+            raise ValueError(f"cannot align chain {r}: no configuration is in all series, which have {held}")
         common.append(ids)
     return tuple(
         Series(tuple(v[np.isin(i, c)] for v, i, c in zip(s.values, s.ids, common, strict=True)), tuple(common), s.name)

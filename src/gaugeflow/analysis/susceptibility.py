@@ -38,7 +38,9 @@ def susceptibility(density: SeriesLike, volume: float, *, mean: float | None = N
     if not volume > 0.0:
         raise ValueError(f"volume: expected a positive number, got {volume}")
     centre = series.mean if mean is None else mean
-    return replace(series, values=tuple(volume * (m - centre) ** 2 for m in series.values), name=f"chi({series.name})")
+    with np.errstate(over="ignore"):  # The result is checked.
+        values = tuple(volume * (m - centre) ** 2 for m in series.values)
+    return replace(series, values=values, name=f"chi({series.name})")
 
 
 def topological_susceptibility(charge: SeriesLike, volume: float) -> Series:

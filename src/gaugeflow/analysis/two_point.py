@@ -20,9 +20,14 @@ def by_chain(values: AnyArray, chain: AnyArray, id: AnyArray, name: str = "") ->
     values : array (n,) or (n, k)
         Real, one row for each configuration.
     chain, id : array of int (n,)
-        Chain of each configuration, and its number in it.
+        Chain of each configuration, and its number in it; numbers may be missing.
     name : str
         Name of the observable.
+
+    Raises
+    ------
+    ValueError
+        A configuration occurs twice.
     """
     chains = [np.flatnonzero(chain == c) for c in np.unique(chain)]
     chains = [rows[np.argsort(id[rows], kind="stable")] for rows in chains]

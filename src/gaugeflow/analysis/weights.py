@@ -103,8 +103,9 @@ def variance_per_site(log_weight: SeriesLike, volume: int) -> VariancePerSite:
     log_weight = as_series(log_weight, "log_weight")
     from_ess = derive(lambda x: -np.log(x) / volume, _ess_series(log_weight), lambda x: -1 / (volume * x))
     # To first order the squared deviations from the sample mean are the linearised series of the variance.
-    squares = Series(tuple(d**2 / volume for d in log_weight.fluctuations), log_weight.ids)
-    return VariancePerSite(gamma_method(from_ess), gamma_method(squares))
+    with np.errstate(over="ignore"):  # The result is checked.
+        squares = tuple(d**2 / volume for d in log_weight.fluctuations)
+    return VariancePerSite(gamma_method(from_ess), gamma_method(Series(squares, log_weight.ids, "Var(log w) / V")))
 
 
 def reweighted(series: SeriesLike, log_weight: SeriesLike) -> Series:
@@ -129,9 +130,10 @@ def reweighted(series: SeriesLike, log_weight: SeriesLike) -> Series:
     weights = [w.reshape(-1, *[1] * len(series.shape)) for w in _relative_weights(log_weight)]
     # The weights have mean one, so the mean of w O is the reweighted mean; O is shifted to keep a constant exact.
     first = series.values[0][0]
-    products = tuple(w * (o - first) for w, o in zip(weights, series.values, strict=True))
-    mean = first + np.mean(np.concatenate(products), axis=0)
-    values = tuple(mean + w * (o - mean) for w, o in zip(weights, series.values, strict=True))
+    with np.errstate(over="ignore", invalid="ignore"):  # The result is checked.
+        products = tuple(w * (o - first) for w, o in zip(weights, series.values, strict=True))
+        mean = first + np.mean(np.concatenate(products), axis=0)
+        values = tuple(mean + w * (o - mean) for w, o in zip(weights, series.values, strict=True))
     return Series(values, series.ids, series.name)
 
 
