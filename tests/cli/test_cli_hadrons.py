@@ -158,6 +158,15 @@ def test_files_of_one_configuration(gaugeflow, tmp_path, monkeypatch):
     assert nucleon["correlator"][1] == pytest.approx((values[6, 0, 1] - values[7, 0, 3]) / 2, rel=1e-12)
 
 
+def test_numbers_and_chains_of_files(ensemble, tmp_path):
+    names = [f"r{r}-c{i}.h5" for i in (10, 20, 40, 50, 60) for r in (1, 2)]
+    for links, name in zip(ensemble, names, strict=False):
+        io.write(name, io.Config(links))
+    places = command.find_places([*names, "e.h5"])
+    assert [(p.chain, p.id) for p in places[:4]] == [(0, 10), (1, 10), (0, 20), (1, 20)]
+    assert [(p.chain, p.id) for p in places[9:12]] == [(1, 60), (2, 0), (3, 0)]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gaugeflow import ensembles, random
+from gaugeflow.analysis import derivative_one_sided, gamma_method
 from gaugeflow.cli import assembly
 from gaugeflow.cli.source import find_source
 from gaugeflow.io import Config, read_table, write
@@ -105,6 +106,31 @@ def test_numbers_in_names_count_as_numbers(runfile, tmp_path):
     store(tmp_path, (100, 80, 9))
     found = find_source(read_runfile(runfile(files="c.*.h5")))
     assert [file.name for file in found.files] == ["c.9.h5", "c.80.h5", "c.100.h5"]
+    assert found.id.tolist() == [9, 80, 100]
+    assert found.chain.tolist() == [0, 0, 0]
+
+
+def test_derive_from_files_with_gaps(runfile, command, tmp_path):
+    """Numbers are those of the files, so that what is missing is known to the analysis; a later file fits in."""
+    numbers = [*range(0, 200, 10), *range(240, 300, 10)]
+    store(tmp_path, numbers)
+    path = runfile(files="c.*.h5")
+    command("train", path)
+    tau = command("derive", path)["derivatives"][0]["tau_int"]
+    columns, _ = read_table(tmp_path / "out/measurements.h5")
+    assert columns["id"].tolist() == numbers
+    data = ensembles.Measurements()
+    data.add(
+        columns["id"], columns["chain"], {name: columns[name] for name in ("plaquette", "plainbeta+0.1|log_weight")}
+    )
+    series = derivative_one_sided(
+        *(data.series(n) for n in ("plaquette", "plaquette", "plainbeta+0.1|log_weight")), 0.1
+    )
+    assert series.spacing == 10
+    assert gamma_method(series).tau_int == pytest.approx(tau, rel=1e-12)
+    store(tmp_path, (310,))
+    command("derive", path)
+    assert read_table(tmp_path / "out/measurements.h5")[0]["id"].tolist() == [*numbers, 310]
 
 
 def test_measurements_of_other_files_are_refused(runfile, command, tmp_path):
@@ -116,7 +142,7 @@ def test_measurements_of_other_files_are_refused(runfile, command, tmp_path):
     store(tmp_path, (40,))
     assert command("derive", path)["n_configurations"] == 25
     store(tmp_path, (1,))
-    assert "measurements of another ensemble: chain 0, number 0 of " in command("derive", path, status=2)
+    assert "measurements of another ensemble: chain 0, number 1 of " in command("derive", path, status=2)
     (tmp_path / "c.1.h5").unlink()
     (tmp_path / "c.40.h5").unlink()
     assert "holds 25 configurations, the source 24" in command("derive", path, status=2)

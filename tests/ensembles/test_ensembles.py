@@ -7,7 +7,14 @@ from scipy.special import iv
 from gaugeflow import io, kernels, random
 from gaugeflow.actions import WilsonAction
 from gaugeflow.analysis import derivative_one_sided, gamma_method, reweighted_mean
-from gaugeflow.ensembles import CorrelatedEnsemble, FileEnsemble, Measurements, MemoryEnsemble, measure_images
+from gaugeflow.ensembles import (
+    CorrelatedEnsemble,
+    FileEnsemble,
+    Measurements,
+    MemoryEnsemble,
+    measure_images,
+    numbers_in_names,
+)
 from gaugeflow.flows import ResidualSweep
 from gaugeflow.lattice import Lattice
 from gaugeflow.samplers import HeatBath, configurations
@@ -65,6 +72,11 @@ def test_files(tmp_path):
         io.write(paths[-1], io.Config(links))
     ensemble = FileEnsemble.open(paths, fold=(2, 2, 1, 1))
     assert len(ensemble) == 3
+    (gap,) = FileEnsemble.open([paths[0], paths[2]]).batches(2)
+    np.testing.assert_array_equal(gap.ids, [0, 2])
+    (given,) = FileEnsemble(lattice, tuple(paths), ids=(4, 8, 9)).batches(3)
+    np.testing.assert_array_equal(given.ids, [4, 8, 9])
+    np.testing.assert_array_equal(given.chain, [0, 0, 0])
     first, second = ensemble.batches(2)
     np.testing.assert_array_equal(second.ids, [2])
     expected = random.haar_links(random.Rng(0), Lattice((4, 4, 2, 2), (2, 2, 1, 1)), 3)
@@ -75,6 +87,24 @@ def test_files(tmp_path):
         list(FileEnsemble.open([*paths, other]).batches(4))
     with pytest.raises(ValueError, match="at least one file"):
         FileEnsemble.open([])
+
+
+@pytest.mark.parametrize(
+    ("names", "ids", "chains"),
+    [
+        (["b6.02/c.9.h5", "b6.02/c.80.h5", "b6.02/c.100.h5"], (9, 80, 100), (0, 0, 0)),
+        ([f"run-{r}-{i:06d}.h5" for r in (3, 4) for i in range(5)], (0, 1, 2, 3, 4) * 2, (0,) * 5 + (1,) * 5),
+        ([f"{s}.{i}" for i in range(10, 70, 10) for s in "ab"], tuple(np.repeat(range(10, 70, 10), 2)), (0, 1) * 6),
+        ([f"c{i}_r{r}" for i in range(10, 70, 10) for r in (1, 2)], tuple(np.repeat(range(10, 70, 10), 2)), (0, 1) * 6),
+        (["2024-05-30", "2024-05-31", "2024-06-01"], (0, 1, 2), (0, 0, 0)),  # no chain of five
+        (["c.1", "c.01", "c.2"], (0, 1, 2), (0, 0, 0)),
+        (["first", "c.7"], (0, 1), (0, 0)),
+        (["c.12"], (0,), (0,)),
+        ([], (), ()),
+    ],
+)
+def test_numbers_in_names(names, ids, chains):
+    assert numbers_in_names(names) == (ids, chains)
 
 
 def random_links(shape):

@@ -153,7 +153,11 @@ def _in_pieces(
         if attributes.get("parameters") != described["parameters"]:
             raise ValueError(f"{path} belongs to other parameters or flows: remove it to measure again")
         _require_beginning(path, columns.pop("checksum"), given)
-        data.add(columns.pop("id"), columns.pop("chain"), columns)
+        columns = {name: column for name, column in columns.items() if name not in ("id", "chain")}
+        here = slice(
+            len(next(iter(columns.values())))
+        )  # numbers follow from all files: more of them can tell chains apart
+        data.add(given.id[here], given.chain[here], columns)
     while (done := len(data)) < len(given):
         rows = range(done, min(done + _CHUNK * batch, len(given)))
 

@@ -199,14 +199,17 @@ class Place(NamedTuple):
 
 
 def find_places(files: Sequence[str]) -> list[Place]:
-    """All configurations: files of one are a chain in the given order, every ensemble brings chains of its own."""
+    """All configurations: files of one have the numbers and chains of their names, every ensemble brings chains of its own."""
     from gaugeflow.cli.source import fingerprint
+    from gaugeflow.ensembles import numbers_in_names
     from gaugeflow.io import EnsembleFile
 
     places: list[Place] = []
-    single, next_chain, count = -1, 0, 0
+    stored = {file for file in files if EnsembleFile.recognises(file)}
+    singles = iter(zip(*numbers_in_names([file for file in files if file not in stored]), strict=True))
+    next_chain, of_singles = 0, dict[int, int]()
     for file in files:
-        if EnsembleFile.recognises(file):
+        if file in stored:
             with EnsembleFile.open(file) as ensemble:
                 chains, ids, sums = ensemble.chain.tolist(), ensemble.id.tolist(), ensemble.checksum.tolist()
             offset = next_chain - min(chains, default=0)
@@ -215,10 +218,10 @@ def find_places(files: Sequence[str]) -> list[Place]:
             ]
             next_chain = max([next_chain, *(c + offset + 1 for c in chains)])
             continue
-        if single < 0:
-            single, next_chain = next_chain, next_chain + 1
-        places.append(Place(file, -1, single, count, fingerprint(Path(file))))
-        count += 1
+        number, chain = next(singles)
+        if chain not in of_singles:
+            of_singles[chain], next_chain = next_chain, next_chain + 1
+        places.append(Place(file, -1, of_singles[chain], number, fingerprint(Path(file))))
     return places
 
 

@@ -98,16 +98,20 @@ def find_source(run: RunFile) -> Source:
 def find_files(run: RunFile, pattern: str, key: str) -> Source:
     """Configurations in the files that match a pattern: one in each, or one ensemble file.
 
+    Numbers and chains of single files are those that their names state, gaps included.
+
     Raises
     ------
     ValueError
         If nothing matches, or an ensemble belongs to another lattice or group.
     """
+    from gaugeflow.ensembles import numbers_in_names
+
     files = _matching(run, pattern, key)
     if len(files) == 1 and EnsembleFile.recognises(files[0]):
         return _from_ensemble(run, files[0])
-    numbers = np.arange(len(files))
-    return Source(run, numbers, np.zeros_like(numbers), _fingerprints(files), tuple(files))
+    ids, chains = (np.asarray(column, dtype=np.int64) for column in numbers_in_names(files))
+    return Source(run, ids, chains, _fingerprints(files), tuple(files))
 
 
 def written_file(run: RunFile, chain: int, number: int) -> Path:

@@ -2,7 +2,7 @@
 
 from gaugeflow.ensembles.correlated import CorrelatedEnsemble, Measurements, Pair, measure_images
 from gaugeflow.ensembles.linear import along_flow
-from gaugeflow.ensembles.stored import FileEnsemble, MemoryEnsemble
+from gaugeflow.ensembles.stored import FileEnsemble, MemoryEnsemble, numbers_in_names
 
 __all__ = [
     "CorrelatedEnsemble",
@@ -12,4 +12,5 @@ __all__ = [
     "Pair",
     "along_flow",
     "measure_images",
+    "numbers_in_names",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,41 @@ from gaugeflow import io
 from gaugeflow.devices import to_device
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.typing import Batch
+
+
+_FEWEST = 5
+"""Configurations of a chain that an error needs."""
+
+
+def numbers_in_names(paths: Sequence[str | Path]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Configuration numbers and chains of files, as their names state them.
+
+    The number is the last one in the path that is not the same in all paths; what differs besides tells chains apart:
+    ``r1/c.100``, ``r1/c.120``, ``r2/c.100`` are two chains. Numbers that are missing are gaps. Where that leaves several
+    chains and one of them with fewer than five files, an earlier number is tried; where no number does, or names differ in how
+    many numbers they have, the files are one chain and their numbers 0, 1, ... in the order given.
+
+    Returns
+    -------
+    ids, chains : tuple of int
+        For each file. Chains are counted in the order of their first file.
+    """
+    parts = [re.split(r"([0-9]+)", str(path)) for path in paths]
+    in_order = tuple(range(len(parts))), (0,) * len(parts)
+    if len({len(part) for part in parts}) != 1:
+        return in_order
+    for column in reversed(range(1, len(parts[0]), 2)):
+        ids = tuple(int(part[column]) for part in parts)
+        if len(set(ids)) == 1:
+            continue
+        labels = [(*part[:column], *part[column + 1 :]) for part in parts]
+        order = list(dict.fromkeys(labels))
+        chains = tuple(order.index(label) for label in labels)
+        if len(order) > 1 and min(map(chains.count, range(len(order)))) < _FEWEST:
+            continue
+        if len(set(zip(ids, chains, strict=True))) == len(ids):  # c.1 and c.01 are two files with one number
+            return ids, chains
+    return in_order
 
 
 @dataclass(frozen=True)
@@ -83,7 +119,8 @@ class FileEnsemble:
     paths
         Files in Markov-chain order.
     ids, chains
-        Number of each configuration in its chain, and the chain (default: one chain, 0, 1, ...).
+        Number of each configuration in its chain, and the chain; both as the names state them by default, see
+        :func:`numbers_in_names`, with one chain if ids are given alone.
     n_colours
         N that all files must have (default: whatever they have).
     """
@@ -130,8 +167,11 @@ class FileEnsemble:
         """
         if size < 1:
             raise ValueError(f"batches: expected a positive size, got {size}")
-        ids = np.asarray(self.ids if len(self.ids) else np.arange(len(self.paths)))
-        chains = np.asarray(self.chains if len(self.chains) else np.zeros(len(self.paths), dtype=np.int64))
+        named, labelled = numbers_in_names(self.paths)
+        ids = np.asarray(self.ids if len(self.ids) else named, dtype=np.int64)
+        chains = np.asarray(
+            self.chains if len(self.chains) else (0 * ids if len(self.ids) else labelled), dtype=np.int64
+        )
         for start in range(0, len(self.paths), size):
             chosen = self.paths[start : start + size]
             configs = [io.read(path, n_colours=self.n_colours) for path in chosen]
