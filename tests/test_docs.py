@@ -48,6 +48,17 @@ def test_ensemble_and_flow_scales(script, tmp_path):
     assert found == {"plaquette.png", "autocorrelation.png", "t2_e.png", "charge.png"}
 
 
+def test_coverage(script):
+    """Few sets of chains: eight short ones are covered by fluctuations around the mean of all, and better than by each."""
+    rows = [
+        line for line in script("coverage.py", "--repeat", 160).splitlines() if line.startswith(("| 8 x", "| 30 %"))
+    ]
+    every, each = numbers(rows[0])[:2]
+    assert 0.55 < every < 0.85
+    assert each < every - 0.05
+    assert numbers(rows[2])[0] > 1.05
+
+
 def test_trex_of_u1(script, tmp_path):
     """8^2 at beta = 2, 2.5, 3: <Q^2> is exact, and flows raise swap rates."""
     out = script("trex_u1.py", "--extent", 8, "--betas", 2.0, 2.5, 3.0, "--steps", 150, "--burn-in", 50)

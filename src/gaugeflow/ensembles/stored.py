@@ -16,7 +16,6 @@ from gaugeflow.devices import to_device
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.typing import Batch
 
-
 _FEWEST = 5
 """Configurations of a chain that an error needs."""
 
