@@ -2,8 +2,8 @@
 
     python docs/scripts/coverage.py
 
-Chains are autoregressive, rho(t) = a^t, with mean zero.  *All* is this package's convention, fluctuations around the mean of all
-chains; *each* is that of pyerrors, around the mean of each chain, to which gamma_method comes down once chain means are
+Chains are autoregressive, rho(t) = a^t, with mean zero.  *All* is this package's convention, fluctuations around the mean of
+all chains; *each* is that of pyerrors, around the mean of each chain, to which gamma_method comes down once chain means are
 subtracted (tests/analysis/test_analysis_pyerrors.py).  Expected is 0.68.
 """
 

@@ -5,6 +5,7 @@ import pytest
 from scipy.special import iv
 
 from gaugeflow import ensembles
+from gaugeflow.analysis import format_error
 
 RUN = """
 [lattice]
@@ -207,6 +208,12 @@ def test_independent_ensemble(gaugeflow, tmp_path):
         assert abs(rows[name]["value"] - exact) < 4 * rows[name]["error"]
     assert rows["independent"]["error"] > rows["flow"]["error"]
     assert gaugeflow("derive", path, *options)["derivatives"] == list(rows.values())  # read, not measured again
+    text = gaugeflow("derive", path, *options[1:])
+    for row in rows.values():
+        assert format_error(row["value"], row["error"]) in text
+        assert f"{row['value']:.8g}" not in text
+    assert "d<O>/dbeta" in text
+    assert "effective: number of configurations" in text
 
 
 def charge_squared(beta, volume):

@@ -7,7 +7,7 @@ import pytest
 
 from cases import fields
 from gaugeflow import hadrons, io
-from gaugeflow.analysis import correlator, fit_mass, folded
+from gaugeflow.analysis import correlator, fit_mass, folded, format_error
 from gaugeflow.cli import hadrons as command
 from gaugeflow.lattice import Lattice
 from gaugeflow.operators import Clover, Wilson
@@ -76,7 +76,7 @@ def test_masses_and_figure(gaugeflow, ensemble, tmp_path):
         assert [point["t"] for point in rows["pion", n_squared]["effective_mass"]] == [0, 1, 2, 3]
     assert rows["pion", 1]["fit"]["mass"] > rows["pion", 0]["fit"]["mass"] + 0.1
     text = gaugeflow("measure", "e.h5", *QUARK, "--momenta", 1, "--fit", 1, 4, "--out", "here")
-    assert f"{rows['pion', 0]['fit']['mass']:.10g}" in text
+    assert format_error(rows["pion", 0]["fit"]["mass"], rows["pion", 0]["fit"]["error"]) in text
     assert "wrote here/hadrons.h5" in text
 
 

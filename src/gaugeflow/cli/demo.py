@@ -48,7 +48,7 @@ def demo(name: str, list_: bool, out: Path | None, seed: int, json_file: Path | 
 def print_report(report: Report, json_file: Path) -> None:
     """Tables, notes and names of files to stdout; the numbers to a JSON file."""
     for table in report.tables:
-        print_table(table.title, table.columns, table.rows)
+        print_table(table.title, table.columns, table.rows, table.notes)
     for note in report.notes:
         click.echo(note)
     write_json(json_file, report.json)

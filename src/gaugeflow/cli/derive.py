@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gaugeflow.ensembles import Measurements
     from gaugeflow.lattice import Lattice
     from gaugeflow.runfile import RunFile
+    from gaugeflow.systems import Table
     from gaugeflow.typing import Ensemble
 
 MEASUREMENTS, RESULT, FIGURE, WEIGHTS = "measurements.h5", "derivatives.json", "derivatives.png", "log_weights.png"
@@ -56,17 +57,37 @@ def derive(runfile: Path, as_json: bool) -> None:
     if as_json:
         print_json(results)
         return
-    for title in ("weights", "derivatives"):
-        columns = [key.replace("_", " ") for key in results[title][0]]
-        print_table(title, columns, [tuple(_shown(*item) for item in row.items()) for row in results[title]])
+    for table in _tables(results):
+        print_table(table.title, table.columns, table.rows, table.notes)
     for name in (RESULT, FIGURE, WEIGHTS, MEASUREMENTS):
         click.echo(f"wrote {run.folder / name}")
 
 
-def _shown(key: str, value: Any) -> Any:
-    from gaugeflow.systems.correlated import effective
+def _tables(results: Mapping[str, Any]) -> tuple[Table, Table]:
+    """What is printed: the numbers of the JSON file, rounded to the digits that their errors leave."""
+    from gaugeflow.analysis import format_error
+    from gaugeflow.systems.correlated import NOTES, effective
+    from gaugeflow.systems.report import ESS, Table
 
-    return effective(value) if key == "n_effective" else value
+    weights = tuple((row["target"], row["map"], format_error(row["ess"], row["error"])) for row in results["weights"])
+    parameter = results["derivatives"][0]["parameter"]
+    derivatives = tuple(
+        (
+            row["observable"],
+            f"{row['step']:g}",
+            row["estimator"],
+            format_error(row["value"], row["error"]),
+            f"{row['tau_int']:.2f}",
+            effective(row["n_effective"]),
+        )
+        for row in results["derivatives"]
+    )
+    columns = ("observable", f"step in {parameter}", "estimator", f"d<O>/d{parameter}", "tau_int", "effective")
+    title = f"Derivatives of the mean of O with respect to {parameter}, {results['n_configurations']} configurations"
+    return (
+        Table("Log-weights", ("target", "map", "ESS"), weights, (ESS,)),
+        Table(title, columns, derivatives, NOTES),
+    )
 
 
 def _measure(run: RunFile, progress: Progress) -> Measurements:

@@ -145,19 +145,34 @@ def _loops(columns: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[st
 
 def print_report(result: Mapping[str, Any]) -> None:
     """Tables for people."""
+    from gaugeflow.analysis import format_error
+
+    def shown(value: float | None, error: float | None) -> str | None:
+        if value is None:
+            return None
+        return f"{value:.6g}" if error is None else format_error(value, error)
+
     rows = []
     for row in result["hadrons"]:
         fit = row["fit"]
         quality = None if fit["mass"] is None else f"{fit['chi_squared']:.3g}/{fit['dof']}"
-        rows.append(
-            (row["channel"], row["n_squared"], fit["mass"], fit["error"], f"{fit['first']}-{fit['last']}", quality)
-        )
+        times = f"{fit['first']}-{fit['last']}"
+        rows.append((row["channel"], row["n_squared"], shown(fit["mass"], fit["error"]), times, quality))
     title = f"{result['configurations']} configurations, {'x'.join(map(str, result['shape']))}"
-    print_table(title, ("channel", "n^2", "a E", "error", "times", "chi^2/dof"), rows)
+    notes = (
+        "n^2: squared momentum in units of (2 pi / L)^2; a E: energy in lattice units, the mass at n^2 = 0, with the error of "
+        "the last two digits; times: range of the fit, in lattice units",
+        *sorted({f"no fit: {row['fit']['reason']}" for row in result["hadrons"] if "reason" in row["fit"]}),
+    )
+    print_table(title, ("channel", "n^2", "a E", "times", "chi^2/dof"), rows, notes)
     if result["loops"]:
         loops = [
-            (name.replace("_", " "), entry["value"], entry["error"], entry["noise_of_one"])
+            (name.replace("_", " "), shown(entry["value"], entry["error"]), shown(entry["noise_of_one"], None))
             for name, entry in result["loops"].items()
             if name != "noises"
         ]
-        print_table("loops", ("quantity", "value", "error", "noise of one configuration"), loops)
+        note = (
+            "per flavour, in lattice units; noise: the part of the fluctuations of one configuration that the "
+            f"{result['loops']['noises']} noise vectors make"
+        )
+        print_table("loops", ("quantity", "value", "noise of one configuration"), loops, (note,))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +14,8 @@ from typing import Any
 
 import click
 
-_PLAIN_WIDTH = 240
-"""Columns of a table that no terminal limits."""
+_PROSE = 100
+"""Longest lines of titles and notes."""
 
 
 Progress = Callable[[str, int, int], None]
@@ -34,30 +37,73 @@ def as_stored(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a table to stdout: numbers to the right with ten digits, None as a dash."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[str] = ()
+) -> None:
+    """Write a table to stdout: numbers to the right with ten digits, None as a dash; notes follow below.
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for k, column in enumerate(columns):
-        numeric = all(isinstance(row[k], (int, float, type(None))) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_PLAIN_WIDTH)
-    console.print(table)
+    A terminal that is too narrow gets headings of several lines, and if it is still too narrow, one block for each row.
+    Files get the whole table, without colours, lines of blanks or anything that is not text.
+    """
+    width = _width()
+    cells = [[_cell(value) for value in row] for row in rows]
+    right = [bool(rows) and all(_is_number(row[k]) for row in rows) for k in range(len(columns))]
+    lines = _grid([[column] for column in columns], cells, right)
+    if width is not None and max(map(len, lines)) > width:
+        lines = _grid([column.split() for column in columns], cells, right)
+    if width is not None and max(map(len, lines)) > width:
+        lines = _records(columns, cells)
+    click.echo()
+    for line in textwrap.wrap(title, width or _PROSE) or [""]:
+        click.secho(line, bold=True)
+    click.echo()
+    for line in lines:
+        click.echo(line)
+    click.echo()
+    for note in notes:
+        click.echo(textwrap.fill(note, min(width or _PROSE, _PROSE), initial_indent="  ", subsequent_indent="    "))
+
+
+def _width() -> int | None:
+    """Columns of the terminal; None where stdout is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _grid(headings: Sequence[Sequence[str]], cells: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
+    """Lines of a table; every heading is a list of lines, the last one next to the rule."""
+    height = max(map(len, headings))
+    head = [[*[""] * (height - len(h)), *h] for h in headings]
+    widths = [max(map(len, [*head[k], *(row[k] for row in cells)])) for k in range(len(headings))]
+
+    def line(parts: Sequence[str]) -> str:
+        aligned = (
+            part.rjust(width) if to_right else part.ljust(width)
+            for part, width, to_right in zip(parts, widths, right, strict=True)
+        )
+        return ("  " + "   ".join(aligned)).rstrip()
+
+    rule = "  " + "-" * (sum(widths) + 3 * (len(widths) - 1))
+    return [*(line([h[i] for h in head]) for i in range(height)), rule, *map(line, cells)]
+
+
+def _records(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+    """One block for each row, a line for each column."""
+    widest = max(map(len, columns))
+    blocks = ["\n".join(f"  {c.ljust(widest)}  {cell}" for c, cell in zip(columns, row, strict=True)) for row in cells]
+    return "\n\n".join(blocks).split("\n")
+
+
+def _is_number(value: object) -> bool:
+    """Whether a cell is a number, a number with its error, or empty."""
+    if value is None or isinstance(value, (int, float)):
+        return True
+    return isinstance(value, str) and re.fullmatch(r"|[-+]?[0-9][-+0-9.()e]*( !)?", value) is not None
 
 
 def _cell(value: object) -> str:
-    from rich.markup import escape
-
     if value is None:
         return "-"
-    return f"{value:.10g}" if isinstance(value, float) else escape(str(value))
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 @contextmanager

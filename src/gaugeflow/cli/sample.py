@@ -37,6 +37,7 @@ def sample(runfile: Path, as_json: bool) -> None:
     continues when the same command is given again, to the same numbers; a longer one extends it. Two runs in one
     folder refuse each other.
     """
+    from gaugeflow.analysis import format_error
     from gaugeflow.runfile import SamplerSection, read_runfile
     from gaugeflow.samplers import Checkpoint
 
@@ -50,8 +51,14 @@ def sample(runfile: Path, as_json: bool) -> None:
         print_json(result)
         return
     rows = [(key.replace("_", " "), str(value)) for key, value in result.items() if not isinstance(value, dict)]
-    for name in ("plaquette", "exp_minus_delta_h"):
-        rows += [(f"{name} {key}".replace("_", " "), f"{x:.8g}") for key, x in result.get(name, {}).items() if x]
+    for name, label in (("plaquette", "plaquette"), ("exp_minus_delta_h", "exp(-delta H), expected 1")):
+        found = {key: x for key, x in result.get(name, {}).items() if x}
+        if "error" in found:
+            rows.append((label, format_error(found["mean"], found["error"])))
+        elif "mean" in found:
+            rows.append((label, f"{found['mean']:.8g}"))
+        if "tau_int" in found:
+            rows.append((f"tau_int of {label}", f"{found['tau_int']:.2f} distances of two configurations"))
     print_table("ensemble", ("what", "value"), rows)
 
 

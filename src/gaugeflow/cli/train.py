@@ -51,8 +51,11 @@ def train(runfile: Path, as_json: bool) -> None:
         print_json(results)
         return
 
+    from gaugeflow.analysis import format_error
+    from gaugeflow.systems.report import ESS
+
     def with_error(result: dict[str, Any], key: str) -> str:
-        return f"{result[key]:.4f} +- {result[f'{key}_error']:.4f}"
+        return format_error(result[key], result[f"{key}_error"])
 
     rows = [
         (
@@ -66,7 +69,11 @@ def train(runfile: Path, as_json: bool) -> None:
         )
         for r in results
     ]
-    print_table("flows; ESS of the configurations held out, which also choose the best step of adam", _COLUMNS, rows)
+    notes = (
+        ESS,
+        "held out: configurations that the fit did not see, of which the ESS is; they also choose the best step of adam",
+    )
+    print_table("flows", _COLUMNS, rows, notes)
 
 
 def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from gaugeflow.analysis import (
 )
 from gaugeflow.ensembles import Measurements
 from gaugeflow.lattice import Lattice
-from gaugeflow.systems.report import Table
+from gaugeflow.systems.report import BRACKETS, ESS, TAU_INT, VARIANCE, Table
 
 
 @dataclass
@@ -160,8 +160,8 @@ def weights_table(results: list[dict[str, Any]]) -> Table:
                     format_error(variance / r["dbeta"] ** 2, error / r["dbeta"] ** 2),
                 )
             )
-    columns = ("beta", "map", "ESS", "variance/site", "variance/site/dbeta^2")
-    return Table("Log-weights", columns, tuple(rows))
+    columns = ("beta", "map", "ESS", "variance / site", "variance / site / dbeta^2")
+    return Table("Log-weights", columns, tuple(rows), (ESS, VARIANCE, BRACKETS))
 
 
 def derivatives_table(results: list[dict[str, Any]]) -> Table:
@@ -183,21 +183,28 @@ def derivatives_table(results: list[dict[str, Any]]) -> Table:
     ]
     columns = (
         "observable",
-        "step",
+        "step in beta",
         "estimator",
-        "d/dbeta",
+        "d<O>/dbeta",
         "tau_int",
         "effective",
-        "per configuration",
-        "per second",
-        "with training",
+        "gain per configuration",
+        "gain per second",
+        "gain with training",
     )
-    return Table(DERIVATIVES, columns, tuple(rows))
+    return Table("Derivatives of the mean of O with respect to beta", columns, tuple(rows), (*NOTES, GAIN_NOTE))
 
 
-DERIVATIVES = (
-    "Derivatives (last three: ratios of variances, independent ensembles are 1; an estimate from fewer than "
-    f"{FEW:g} effective configurations, marked !, is biased and its error too small)"
+NOTES = (
+    BRACKETS,
+    TAU_INT,
+    f"effective: number of configurations that the weights leave, ESS times all; an estimate from fewer than {FEW:g}, "
+    "marked !, is biased towards the source, and its error is too small; empty without weights",
+)
+"""What the columns of derivatives mean."""
+GAIN_NOTE = (
+    "gain: variance of the difference of independent ensembles divided by that of the estimator, above 1 where the estimator "
+    "wins; for equal numbers of configurations, for equal seconds without training, and for the seconds spent, with training"
 )
 
 

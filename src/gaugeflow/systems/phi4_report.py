@@ -10,7 +10,9 @@ import numpy as np
 
 from gaugeflow.analysis import format_error
 from gaugeflow.plots import panels
-from gaugeflow.systems.report import Table
+from gaugeflow.systems.report import BRACKETS, ESS, VARIANCE, Table
+
+_PULL = "pull: difference of flow and HMC in units of its error"
 
 
 def _text(number: Mapping[str, float] | None) -> str:
@@ -65,18 +67,30 @@ def tables(result: Mapping[str, Any]) -> tuple[Table, ...]:
             f"flows from free fields to phi^4 ({result['parameters']} parameters)",
             ("lattice", "m^2, lambda", "lambda with 1/2's", "ESS", "ESS from HMC", "variance / site", "acceptance"),
             quality,
+            (
+                ESS,
+                "ESS from HMC: the same number from configurations of the target; far below it, a mode is missing",
+                VARIANCE,
+            ),
         ),
-        Table("means", ("lattice", "observable", "flow", "HMC", "pull"), means),
+        Table(
+            "means",
+            ("lattice", "observable", "flow", "HMC", "pull"),
+            means,
+            (BRACKETS, _PULL),
+        ),
         Table(
             "integrated autocorrelation times, in proposals, sweeps and trajectories",
             ("lattice", "algorithm", "observable", "tau_int", "seconds per independent configuration"),
             times,
+            (BRACKETS,),
         ),
         Table(
             f"broken phase, {broken['extent']}^2, m^2 = {broken['mass_squared']:g}, lambda = {broken['coupling']:g}: "
             "M is positive for one half",
             ("sampler", "share of M > 0", "|M|", "E", "acceptance", "ESS", "ESS from HMC"),
             modes,
+            (BRACKETS,),
         ),
     )
 

@@ -28,7 +28,7 @@ from gaugeflow.random import Rng
 from gaugeflow.samplers import HeatBath, IndependenceMetropolis
 from gaugeflow.samplers import run as run_chain
 from gaugeflow.systems import figures
-from gaugeflow.systems.report import Progress, Report, Table, silent
+from gaugeflow.systems.report import BRACKETS, ESS, PULL, VARIANCE, Progress, Report, Table, silent
 from gaugeflow.systems.spectral_training import fit
 from gaugeflow.systems.trivialising import exact_plaquette
 from gaugeflow.typing import Params
@@ -279,7 +279,17 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, Table]:
     """Quality of the flow beside the published one, and plaquettes beside exact values."""
     quality = Table(
         "Spectral flow from Haar links, independence Metropolis",
-        ("target", "lattice", "parameters", "ESS", "published", "variance/site", "acceptance", "tau_int", "heat bath"),
+        (
+            "target",
+            "lattice",
+            "parameters",
+            "ESS",
+            "published",
+            "variance / site",
+            "acceptance",
+            "tau_int",
+            "heat bath",
+        ),
         tuple(
             (
                 row["target"],
@@ -294,9 +304,10 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, Table]:
             )
             for row in rows
         ),
+        (ESS, VARIANCE, "tau_int: integrated autocorrelation time in proposals of the flow and in heat-bath sweeps"),
     )
     values = Table(
-        "Plaquettes (pulls in sigmas)",
+        "Plaquettes",
         ("target", "flow", "pull", "heat bath", "pull", "exact"),
         tuple(
             (
@@ -309,5 +320,6 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> tuple[Table, Table]:
             )
             for row in rows
         ),
+        (BRACKETS, PULL),
     )
     return quality, values

@@ -379,6 +379,7 @@ def tables(result: dict[str, Any]) -> tuple[Table, ...]:
                 (row["observable"], format_error(row["tau_ratio"], row["tau_ratio_error"]), f"{row['cost_ratio']:.3g}")
                 for row in result["gains"]
             ),
+            ("above 1 in the first column and below 1 in the second, exchange is better",),
         ),
     )
 

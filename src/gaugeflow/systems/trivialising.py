@@ -30,7 +30,7 @@ from gaugeflow.random import Rng
 from gaugeflow.samplers import HeatBath, configurations, metropolis_chain
 from gaugeflow.systems import exact_u1, figures
 from gaugeflow.systems.loop_density import torus
-from gaugeflow.systems.report import Progress, Report, Table, silent
+from gaugeflow.systems.report import BRACKETS, ESS, PULL, VARIANCE, Progress, Report, Table, silent
 from gaugeflow.training import fit_linear, gauss_newton, select_fields
 from gaugeflow.typing import Params
 
@@ -373,14 +373,21 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         "parameters",
         "ESS",
         "published",
-        "variance/site",
+        "variance / site",
         "acceptance",
         "plaquette",
         "exact",
         "pull",
         "step error of log w",
     )
-    return Table("Trivialising flow from Haar-distributed links", columns, cells)
+    notes = (
+        ESS,
+        VARIANCE,
+        BRACKETS,
+        PULL,
+        "step error of log w: standard deviation of what the finite integration step changes",
+    )
+    return Table("Trivialising flow from Haar-distributed links", columns, cells, notes)
 
 
 def _notes(settings: Settings) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from gaugeflow.samplers import HMC, IndependenceMetropolis, Level
 from gaugeflow.samplers import run as run_chain
 from gaugeflow.systems import exact_u1, figures
 from gaugeflow.systems.decimation import pairs
-from gaugeflow.systems.report import Progress, Report, Table, silent
+from gaugeflow.systems.report import BRACKETS, ESS, PULL, VARIANCE, Progress, Report, Table, silent
 from gaugeflow.typing import Params
 
 SHIPPED = files("gaugeflow.systems") / "data" / "u1.h5"
@@ -255,7 +255,7 @@ def tables(results: Sequence[Mapping[str, Any]]) -> tuple[Table, Table]:
     """Quality of the flow with autocorrelation times, and observables beside exact values."""
     quality = Table(
         "Flow from Haar links, independence Metropolis",
-        ("L", "beta", "ESS", "variance/site", "acceptance", "tau_int Q", "tau_int Q^2", "HMC tau_int Q", "HMC Q^2"),
+        ("L", "beta", "ESS", "variance / site", "acceptance", "tau_int Q", "tau_int Q^2", "HMC tau_int Q", "HMC Q^2"),
         tuple(
             (
                 r["lattice"][0],
@@ -270,9 +270,10 @@ def tables(results: Sequence[Mapping[str, Any]]) -> tuple[Table, Table]:
             )
             for r in results
         ),
+        (ESS, VARIANCE, "tau_int: integrated autocorrelation time in proposals of the flow and in trajectories of HMC"),
     )
     values = Table(
-        "Observables (pulls in sigmas)",
+        "Observables",
         ("L", "beta", "plaquette", "exact", "pull", "Q^2", "exact", "pull", "HMC Q^2", "pull"),
         tuple(
             (
@@ -289,5 +290,6 @@ def tables(results: Sequence[Mapping[str, Any]]) -> tuple[Table, Table]:
             )
             for r in results
         ),
+        (BRACKETS, PULL),
     )
     return quality, values
