@@ -9,7 +9,7 @@ import pytest
 from gaugeflow import plots
 from gaugeflow.analysis import Series, effective_mass, fit, gamma_method
 
-BLUE, ORANGE, RED = (31, 119, 180), (255, 127, 14), (214, 39, 40)
+BLUE, RED, GREEN = (0, 114, 178), (213, 94, 0), (0, 158, 115)
 
 
 def pixels(path, colour):
@@ -54,7 +54,7 @@ def test_history(tmp_path, chains):
 def test_autocorrelation(tmp_path, chains):
     path = plots.autocorrelation(tmp_path / "a.png", gamma_method(chains))
     assert pixels(path, BLUE) > 100
-    assert pixels(path, ORANGE) > 100
+    assert pixels(path, RED) > 100
     long = plots.autocorrelation(tmp_path / "b.png", gamma_method(chains), lags=10_000)  # As many as there are.
     assert pixels(long, BLUE) > 100
 
@@ -62,13 +62,13 @@ def test_autocorrelation(tmp_path, chains):
 def test_effective_mass(tmp_path, mass):
     bare = plots.effective_mass(tmp_path / "bare.png", mass)
     fitted = plots.effective_mass(tmp_path / "fitted.png", mass, mass.plateau(5, 10))
-    assert pixels(bare, ORANGE) == 0 < 50 < pixels(fitted, ORANGE)
+    assert pixels(bare, RED) == 0 < 50 < pixels(fitted, RED)
     assert pixels(bare, BLUE) > 100
 
 
 def test_continuum(tmp_path, extrapolation):
     path = plots.continuum(tmp_path / "c.png", extrapolation, ylabel="$r_0$")
-    for colour in (BLUE, ORANGE, RED):
+    for colour in (BLUE, RED, GREEN):
         assert pixels(path, colour) > 50
 
 

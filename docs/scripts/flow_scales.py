@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from gaugeflow import io, plots
-from gaugeflow.analysis import Series, derive, gamma_method, topological_susceptibility
+from gaugeflow.analysis import by_chain, derive, gamma_method, topological_susceptibility
 from gaugeflow.lattice import Lattice
 from gaugeflow.observables import AdaptiveStep, flow_history, flow_time_where, w_0
 
@@ -31,7 +31,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
 
     times = tuple(np.arange(given.spacing, given.time + 0.5 * given.spacing, given.spacing).tolist())
-    energies, charges, chains = [], [], []
+    energies, charges, chains, numbers = [], [], [], []
     with io.EnsembleFile.open(given.ensemble) as file:
         lattice = Lattice(file.shape)
         for part in file.batches(8):
@@ -40,11 +40,10 @@ def main() -> None:
             energies.append(history.t2_e)
             charges.append(history.q[-1])
             chains.append(part.chain)
-    chain = np.concatenate(chains)
+            numbers.append(part.id)
+    chain, number = np.concatenate(chains), np.concatenate(numbers)
     energy, charge = np.concatenate(energies, axis=-1), np.concatenate(charges)
-    by_chain = [chain == c for c in np.unique(chain)]
-
-    t2_e = Series.from_chains([energy[:, chosen].T for chosen in by_chain], name="t2_e")
+    t2_e = by_chain(energy.T, chain, number, "t2_e")
     for name, scale in (
         (f"t_{given.level:g}", lambda mean: flow_time_where(mean, times, given.level)),
         ("w_0", lambda mean: w_0(mean, times, given.level)),
@@ -53,18 +52,21 @@ def main() -> None:
             print(name, gamma_method(derive(scale, t2_e)))
         except ValueError as error:
             print(f"{name}: {error}")
-    q = Series.from_chains([charge[chosen] for chosen in by_chain], name="Q")
+    q = by_chain(charge, chain, number, "Q")
     print("Q", gamma_method(q), "  chi_top", gamma_method(topological_susceptibility(q, lattice.volume)))
 
     figure, ((axis,),) = plots.panels()
     parts = [gamma_method(part) for part in t2_e.split()]
-    axis.errorbar(times, [p.value for p in parts], yerr=[p.error for p in parts], fmt=".-", ms=3, lw=0.8)
-    axis.axhline(given.level, color="0.5", lw=0.8)
+    axis.errorbar(
+        times, [p.value for p in parts], yerr=[p.error for p in parts], fmt=".-", ms=3, lw=0.8, color=plots.colour(0)
+    )
+    axis.axhline(given.level, color="0.5", lw=0.8, label=f"level {given.level:g}")
     axis.set(
         xlabel="$t/a^2$", ylabel=r"$t^2 \langle E\rangle$", title=f"{given.flow} flow, {len(charge)} configurations"
     )
-    figure.savefig(given.out / "t2_e.png", dpi=150)
-    plots.history(given.out / "charge.png", q, label="Q")
+    axis.legend()
+    plots.save(figure, given.out / "t2_e.png")
+    plots.history(given.out / "charge.png", q, label="topological charge $Q$")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from gaugeflow.analysis import Estimate, gamma_method, round_trip_times
 from gaugeflow.flows import Chain, Convolution, ResidualSweep
 from gaugeflow.lattice import Box, Lattice
 from gaugeflow.observables import LinkObservable, plaquette
-from gaugeflow.plots import panels
+from gaugeflow.plots import POINTS, colour, line, marker, panels, save
 from gaugeflow.random import Rng
 from gaugeflow.samplers import Exchange, HeatBath, OnReplicas, Replica, ReplicaExchange, configurations, run
 from gaugeflow.training import fit_linear
@@ -117,11 +117,12 @@ def main() -> None:
 
     figure, ((axis,),) = panels()
     middle = [0.5 * sum(pair) for pair in pairwise(given.strengths)]
-    for name, found in rates.items():
-        axis.errorbar(middle, [r.value for r in found], yerr=[r.error for r in found], fmt="o-", capsize=2, label=name)
+    for k, (name, found) in enumerate(rates.items()):
+        style = {"fmt": marker(k) + line(k), "color": colour(k), "label": name}
+        axis.errorbar(middle, [r.value for r in found], yerr=[r.error for r in found], **style, **POINTS)
     axis.set(xlabel="strength of the links in the defect", ylabel="swap rate", ylim=(0, 1))
     axis.legend()
-    figure.savefig(given.out / "swaps.png", dpi=150)
+    save(figure, given.out / "swaps.png")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """Plots of analyses, as PNG files: history of a chain, autocorrelation, effective mass, continuum extrapolation.
 
-They need no display and leave matplotlib's global state alone.
+They need no display and leave matplotlib's global state alone. Colours are those of M. Okabe and K. Ito, which colour-blind
+readers can tell apart; curves differ in markers or line styles besides, so that they can be told apart in grey.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,14 @@ from gaugeflow.analysis import EffectiveMass, Estimate, Fit, Series, format_erro
 
 _FEWEST = 5
 """Configurations of a chain that the Gamma method needs."""
-_POINTS: dict[str, Any] = {"fmt": "o", "ms": 4, "capsize": 2, "lw": 1}
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":")
+POINTS: dict[str, Any] = {"ms": 4, "capsize": 2, "lw": 1}
+"""Options of error bars."""
 _BAND: dict[str, Any] = {"alpha": 0.3, "lw": 0}
+_DOTS_PER_INCH = 200
+_copies: ContextVar[tuple[str, ...]] = ContextVar("formats of copies", default=())
 
 
 def panels(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
@@ -27,6 +36,80 @@ def panels(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
     figure = Figure(figsize=(5.5 * columns, 4.0 if rows == 1 else 2.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def colour(k: int) -> str:
+    """Colour of the k-th curve."""
+    return COLOURS[k % len(COLOURS)]
+
+
+def marker(k: int) -> str:
+    """Marker of the k-th set of points."""
+    return MARKERS[k % len(MARKERS)]
+
+
+def line(k: int) -> str:
+    """Line style of the k-th curve."""
+    return LINES[k % len(LINES)]
+
+
+@contextmanager
+def copies(*formats: str) -> Iterator[None]:
+    """Within the block, every figure is also written in these formats, ``"pdf"`` or ``"svg"``, beside its file."""
+    unknown = set(formats) - {"pdf", "svg"}
+    if unknown:
+        raise ValueError(f"expected formats pdf or svg, got {sorted(unknown)}")
+    token = _copies.set(formats)
+    try:
+        yield
+    finally:
+        _copies.reset(token)
+
+
+def save(figure: Any, path: Path | str) -> Path:
+    """Write a figure, and the `copies` that are asked for; gives the path."""
+    for file in written(path):
+        # A time stamp would make equal figures differ.
+        metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(file.suffix)
+        figure.savefig(file, dpi=_DOTS_PER_INCH, metadata=metadata)
+    return Path(path)
+
+
+def written(path: Path | str) -> tuple[Path, ...]:
+    """Files that `save` writes for a path."""
+    return (Path(path), *(Path(path).with_suffix(f".{form}") for form in _copies.get()))
+
+
+def integer_ticks(axis: Any, values: Any) -> None:
+    """Ticks at integers only, where all values of an axis (``figure.axes[k].yaxis``) are integers."""
+    if _integers(values):
+        from matplotlib.ticker import MaxNLocator
+
+        axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def bin_edges(samples: Sequence[Any], most: int = 200) -> Any:
+    """Common bin edges of several histograms: as fine as the narrowest distribution needs.
+
+    Integers get a bin each, centred at them. The width is otherwise that of Freedman and Diaconis for the narrowest sample, or
+    the range of all divided by `most`.
+    """
+    arrays = [np.asarray(values, dtype=np.float64).ravel() for values in samples]
+    every = np.concatenate(arrays)
+    low, high = float(every.min()), float(every.max())
+    if _integers(every) and high - low < most:
+        return np.arange(low - 0.5, high + 1.0)
+    if high == low:
+        return np.array([low - 0.5, low + 0.5])
+    widths = [2 * float(np.subtract(*np.percentile(a, [75, 25]))) / len(a) ** (1 / 3) for a in arrays]
+    width = min((w for w in widths if w > 0), default=high - low)
+    count = int(np.clip(np.ceil((high - low) / width), 5, most))
+    return np.linspace(low, high, count + 1)
+
+
+def _integers(values: Any) -> bool:
+    array = np.asarray(values, dtype=np.float64)
+    return bool((np.abs(array - np.rint(array)) < 1e-6).all())
 
 
 def history(path: Path | str, series: Series, label: str = "") -> Path:
@@ -50,20 +133,30 @@ def history(path: Path | str, series: Series, label: str = "") -> Path:
     """
     estimate = gamma_method(series)
     figure, axes = panels(1, 2, sharey=True, gridspec_kw={"width_ratios": [4, 1]})
-    line, side = axes[0]
+    track, side = axes[0]
     width = 0.5 if series.n > 500 * series.chains else 1.0
     for r, (ids, values) in enumerate(zip(series.ids, series.values, strict=True)):
-        line.plot(ids, values, lw=width, color=f"C{r % 10}", alpha=0.8, label=f"chain {r}")
-    bins = int(np.clip(np.sqrt(series.n), 5, 40))
-    side.hist(np.concatenate(series.values), bins=bins, orientation="horizontal", density=True, color="0.6")
-    for axis in (line, side):
+        style: dict[str, Any] = {"color": colour(r), "alpha": 0.8, "label": f"chain {r}"}
+        track.plot(*_broken_at_gaps(ids, values), lw=width, marker="." if len(ids) < 100 else "", ms=3, **style)
+    every = np.concatenate(series.values)
+    bins = bin_edges([every]) if _integers(every) else int(np.clip(np.sqrt(series.n), 5, 40))
+    side.hist(every, bins=bins, orientation="horizontal", density=True, color="0.6")
+    integer_ticks(track.yaxis, every)
+    for axis in (track, side):
         axis.axhspan(estimate.value - estimate.error, estimate.value + estimate.error, color="k", zorder=3, **_BAND)
         axis.axhline(estimate.value, color="k", lw=1, zorder=3)
-    line.set(xlabel="configuration", ylabel=label or series.name, title=f"mean {estimate}")
+    track.set(xlabel="configuration number", ylabel=label or series.name, title=f"mean {estimate}")
     side.set(xlabel="density")
-    if 1 < series.chains <= 10:
-        line.legend(fontsize=7, ncols=2)
-    return _save(figure, path)
+    if 1 < series.chains <= len(COLOURS):
+        track.legend(fontsize=7, ncols=2)
+    return save(figure, path)
+
+
+def _broken_at_gaps(ids: Any, values: Any) -> tuple[Any, Any]:
+    """A line that is not drawn where configurations are missing."""
+    steps = np.diff(ids)
+    gaps = np.flatnonzero(steps > steps.min(initial=np.iinfo(np.int64).max)) + 1
+    return np.insert(ids.astype(np.float64), gaps, np.nan), np.insert(values, gaps, np.nan)
 
 
 def autocorrelation(path: Path | str, estimate: Estimate, lags: int | None = None) -> Path:
@@ -93,17 +186,17 @@ def autocorrelation(path: Path | str, estimate: Estimate, lags: int | None = Non
         (above, estimate.rho[:shown], estimate.rho_error(shown)),
         (below, estimate.running_tau_int[:shown], estimate.running_tau_int_error[:shown]),
     ):
-        axis.fill_between(lag, value - error, value + error, color="C0", **_BAND)
-        axis.plot(lag, value, color="C0", lw=1, marker="o" if shown <= 60 else "", ms=3)
+        axis.fill_between(lag, value - error, value + error, color=colour(0), **_BAND)
+        axis.plot(lag, value, color=colour(0), lw=1, marker="o" if shown <= 60 else "", ms=3)
     above.axhline(0, color="k", lw=0.8)
-    above.set(ylabel=r"$\rho(t)$", title=estimate.name)
+    above.set(ylabel=r"autocorrelation $\rho(t)$", title=estimate.name)
     result = rf"$\tau_\mathrm{{int}}$ = {format_error(estimate.tau_int, estimate.tau_int_error)}"
-    below.axhline(estimate.tau_int, color="C1", lw=1, label=result)
-    below.set(xlabel="lag $t$, window $W$", ylabel=r"$\tau_\mathrm{int}(W)$")
+    below.axhline(estimate.tau_int, color=colour(1), lw=1, label=result)
+    below.set(xlabel="lag $t$, window $W$ (distances of two configurations)", ylabel=r"$\tau_\mathrm{int}(W)$")
     for axis in (above, below):
         axis.axvline(estimate.window, color="k", ls="--", lw=1, label=f"window {estimate.window}")
     below.legend(loc="lower right")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def effective_mass(path: Path | str, mass: EffectiveMass, plateau: Fit | None = None) -> Path:
@@ -124,20 +217,20 @@ def effective_mass(path: Path | str, mass: EffectiveMass, plateau: Fit | None = 
     value, error = np.array([e.value for e in estimates]), np.array([e.error for e in estimates])
     figure, axes = panels()
     axis = axes[0, 0]
-    axis.errorbar(mass.times, value, yerr=error, **_POINTS)
+    axis.errorbar(mass.times, value, yerr=error, fmt="o", color=colour(0), **POINTS)
     shown = error < 0.2 * np.abs(value)
     if plateau is not None:
         (m,) = plateau.parameters
         ends = [plateau.x[0] - 0.3, plateau.x[-1] + 0.3]
         label = f"$m$ = {m}, $\\chi^2$/dof = {plateau.chi_squared:.3g}/{plateau.dof}"
-        axis.fill_between(ends, m.value - m.error, m.value + m.error, color="C1", **_BAND)
-        axis.plot(ends, [m.value, m.value], color="C1", lw=1, label=label)
+        axis.fill_between(ends, m.value - m.error, m.value + m.error, color=colour(1), **_BAND)
+        axis.plot(ends, [m.value, m.value], color=colour(1), lw=1, label=label)
         axis.legend()
     if shown.any():
         low, high = np.min((value - error)[shown]), np.max((value + error)[shown])
         axis.set_ylim(low - 0.1 * (high - low), high + 0.2 * (high - low))
-    axis.set(xlabel="$t / a$", ylabel=r"$a\, m_\mathrm{eff}(t)$")
-    return _save(figure, path)
+    axis.set(xlabel="time $t / a$", ylabel=r"effective mass $a\, m_\mathrm{eff}(t)$")
+    return save(figure, path)
 
 
 def effective_masses(
@@ -158,7 +251,7 @@ def effective_masses(
     axis = axes[0, 0]
     shown = []
     for k, (name, mass) in enumerate(masses.items()):
-        colour, value, error = f"C{k % 10}", mass.series.mean, None
+        shade, value, error = colour(k), mass.series.mean, None
         if min(map(len, mass.series.values)) >= _FEWEST:
             error = np.array([gamma_method(component).error for component in mass.series.split()])
         shift = 0.08 * (k - (len(masses) - 1) / 2)
@@ -166,9 +259,9 @@ def effective_masses(
         if fits and name in fits:
             m = fits[name].parameters[0]
             ends = [fits[name].x[0] - 0.3, fits[name].x[-1] + 0.3]
-            axis.fill_between(ends, m.value - m.error, m.value + m.error, color=colour, **_BAND)
+            axis.fill_between(ends, m.value - m.error, m.value + m.error, color=shade, **_BAND)
             label = f"{name}: {m}"
-        axis.errorbar(mass.times + shift, value, yerr=error, color=colour, label=label, **_POINTS)
+        axis.errorbar(mass.times + shift, value, yerr=error, color=shade, fmt=marker(k), label=label, **POINTS)
         good = np.full(value.shape, True) if error is None else error < 0.2 * np.abs(value)
         shown += [*(value - (0 if error is None else error))[good], *(value + (0 if error is None else error))[good]]
     if shown:
@@ -177,8 +270,8 @@ def effective_masses(
         axis.set_ylim(low - 0.1 * room, high + 0.2 * room)
     if masses:
         axis.legend(fontsize=8)
-    axis.set(xlabel="$t / a$", ylabel=r"$a\, m_\mathrm{eff}(t)$")
-    return _save(figure, path)
+    axis.set(xlabel="time $t / a$", ylabel=r"effective mass $a\, m_\mathrm{eff}(t)$")
+    return save(figure, path)
 
 
 def continuum(path: Path | str, fit: Fit, xlabel: str = "$a^2$", ylabel: str = "") -> Path:
@@ -210,17 +303,12 @@ def continuum(path: Path | str, fit: Fit, xlabel: str = "$a^2$", ylabel: str = "
         raise ValueError(f"the model is not finite everywhere between x = {low:g} and {high:g}")
     figure, axes = panels()
     axis = axes[0, 0]
-    axis.fill_between(grid, value - error, value + error, color="C1", **_BAND)
-    axis.plot(grid, value, color="C1", lw=1, label=f"fit, $\\chi^2$/dof = {fit.chi_squared:.3g}/{fit.dof}")
-    axis.errorbar(x, fit.y, yerr=fit.y_error, color="C0", label="data", **_POINTS)
+    axis.fill_between(grid, value - error, value + error, color=colour(1), **_BAND)
+    axis.plot(grid, value, color=colour(1), lw=1, label=f"fit, $\\chi^2$/dof = {fit.chi_squared:.3g}/{fit.dof}")
+    axis.errorbar(x, fit.y, yerr=fit.y_error, color=colour(0), fmt="o", label="data", **POINTS)
     label = f"limit {format_error(limit, limit_error)}"
-    axis.errorbar([0.0], [limit], yerr=[limit_error], color="C3", label=label, **(_POINTS | {"fmt": "s"}))
+    axis.errorbar([0.0], [limit], yerr=[limit_error], color=colour(2), fmt="s", label=label, **POINTS)
     axis.axvline(0, color="k", lw=0.8, ls=":")
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.legend()
-    return _save(figure, path)
-
-
-def _save(figure: Any, path: Path | str) -> Path:
-    figure.savefig(path, dpi=150)
-    return Path(path)
+    return save(figure, path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import continues, print_table, progress_bars, write_json
+from gaugeflow.cli.output import continues, figure_option, print_table, progress_bars, tell_written, write_json
 
 if TYPE_CHECKING:
     from gaugeflow.systems import Report
@@ -23,6 +23,7 @@ REPORT = "report.json"
 @click.option("--seed", type=click.IntRange(min=0), default=2401, show_default=True, help="Seed of all random numbers.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help=f"Results (default: {REPORT} in --out).")
 @click.option("--quick", is_flag=True, help="A small lattice and short chains, for a first look.")
+@figure_option
 @compute_options
 def demo(name: str, list_: bool, out: Path | None, seed: int, json_file: Path | None, quick: bool) -> None:
     """Run the system NAME: generate, train, flow, measure and report.
@@ -53,4 +54,4 @@ def print_report(report: Report, json_file: Path) -> None:
         click.echo(note)
     write_json(json_file, report.json)
     for path in (json_file, *report.figures):
-        click.echo(f"wrote {path}")
+        tell_written(path)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import as_stored, continues, print_json, print_table, progress_bars, write_json
+from gaugeflow.cli.output import (
+    as_stored,
+    continues,
+    figure_option,
+    print_json,
+    print_table,
+    progress_bars,
+    tell_written,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -31,6 +40,7 @@ _CHUNK = 16
 @click.command()
 @click.argument("runfile", metavar="RUN.toml", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@figure_option
 @compute_options
 def derive(runfile: Path, as_json: bool) -> None:
     """Differentiate the observables of RUN.toml with the flows that ``train`` made.
@@ -51,16 +61,18 @@ def derive(runfile: Path, as_json: bool) -> None:
         data, independent = _measure(run, progress), _independent(run, progress)
     results = _derivatives(run, data, independent)
     write_json(run.folder / RESULT, results)
-    titles = {target.name: f"{target.parameter} {target.value:g}" for target in targets(run)}
+    titles = {
+        target.name: rf"target ${figures.SYMBOLS[target.parameter]}$ = {target.value:g}" for target in targets(run)
+    }
     figures.log_weights(run.folder / WEIGHTS, data.columns(), titles)
-    figures.derivatives(run.folder / FIGURE, _points(results["derivatives"]))
+    figures.derivatives(run.folder / FIGURE, results["derivatives"])
     if as_json:
         print_json(results)
         return
     for table in _tables(results):
         print_table(table.title, table.columns, table.rows, table.notes)
     for name in (RESULT, FIGURE, WEIGHTS, MEASUREMENTS):
-        click.echo(f"wrote {run.folder / name}")
+        tell_written(run.folder / name)
 
 
 def _tables(results: Mapping[str, Any]) -> tuple[Table, Table]:
@@ -228,15 +240,6 @@ def _sections(run: RunFile, *names: str) -> Any:
     from dataclasses import asdict
 
     return as_stored({name: asdict(getattr(run, name)) for name in names})
-
-
-def _points(derivatives: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For the figure, where steps are distances on a logarithmic axis."""
-    signs = {True: "", False: ", backward"}
-    return [
-        {**row, "step": abs(row["step"]), "estimator": f"{row['estimator']}{signs[row['step'] > 0]}"}
-        for row in derivatives
-    ]
 
 
 def _derivatives(run: RunFile, data: Measurements, independent: Mapping[Target, Measurements]) -> dict[str, Any]:

@@ -11,7 +11,15 @@ import click
 from gaugeflow.cli.hadrons import NAMES, hadron_options
 from gaugeflow.cli.input import file_options, read_configuration
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import continues, print_json, print_table, progress_bars, write_json
+from gaugeflow.cli.output import (
+    continues,
+    figure_option,
+    print_json,
+    print_table,
+    progress_bars,
+    tell_written,
+    write_json,
+)
 
 _AVERAGES = ("plaquette", "plaquette_spatial", "plaquette_temporal", "link_trace")
 _FLOW = ("t", "e_clover_spatial", "e_clover_temporal", "t2_e", "q")
@@ -24,6 +32,7 @@ _FLOW = ("t", "e_clover_spatial", "e_clover_temporal", "t2_e", "q")
 @click.option("--flow", type=click.Choice(["wilson", "symanzik"]), default="wilson", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @hadron_options
+@figure_option
 @file_options
 @compute_options
 def measure(
@@ -76,7 +85,7 @@ def _require_hadrons(hadrons: bool) -> None:
     from click.core import ParameterSource
 
     context = click.get_current_context()
-    others = ("flow_time", "step", "flow") if hadrons else NAMES
+    others = ("flow_time", "step", "flow") if hadrons else (*NAMES, "figures")
     for name in others:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = f"--{name.replace('_', '-')}"
@@ -99,7 +108,7 @@ def _hadrons(files: tuple[str, ...], options: dict[str, Any], given: Any, as_jso
         return
     print_report(result)
     for name in (TABLE, RESULT, FIGURE):
-        click.echo(f"wrote {folder / name}")
+        tell_written(folder / name)
 
 
 def _configurations(

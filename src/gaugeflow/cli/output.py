@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -104,6 +105,36 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def figure_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``--figures``, which writes its figures as vector graphics, too."""
+
+    @click.option(
+        "--figures",
+        type=click.Choice(["png", "pdf"]),
+        default="png",
+        show_default=True,
+        help="Format of figures; with pdf, vector graphics are written beside the PNG files.",
+    )
+    @functools.wraps(command)
+    def drawing(*args: Any, figures: str, **options: Any) -> Any:
+        if figures == "png":
+            return command(*args, **options)
+        from gaugeflow.plots import copies
+
+        with copies(figures):
+            return command(*args, **options)
+
+    return drawing
+
+
+def tell_written(path: Path) -> None:
+    """Name a file that a command wrote, and the copies of a figure."""
+    from gaugeflow.plots import written
+
+    for file in written(path) if path.suffix == ".png" else (path,):
+        click.echo(f"wrote {file}")
 
 
 @contextmanager

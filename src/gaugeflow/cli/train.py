@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import continues, print_json, print_table, progress_bars
+from gaugeflow.cli.output import continues, figure_option, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from gaugeflow.actions import WilsonAction
@@ -30,6 +30,7 @@ _COLUMNS = ("target", "method", "held out", "plain ESS", "ESS", "seconds", "para
 @click.command()
 @click.argument("runfile", metavar="RUN.toml", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@figure_option
 @compute_options
 def train(runfile: Path, as_json: bool) -> None:
     """Train a flow for every target of RUN.toml.

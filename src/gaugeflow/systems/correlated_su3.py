@@ -117,11 +117,16 @@ def run(
     io.write_table(out / "measurements.h5", data.columns(), attributes=described)
     results = [analyse(data, independent[step], lattice, chosen.beta, step, clock) for step in chosen.steps]
     pictures = (
-        figures.log_weights(out / "log_weights.png", data.columns(), {f"{s:+g}": f"step {s:g}" for s in chosen.steps}),
+        figures.log_weights(out / "log_weights.png", data.columns(), _titles(chosen)),
         figures.training(out / "training.png", trained.history),
         figures.derivatives(out / "derivatives.png", [row for r in results for row in r["derivatives"]]),
     )
     return Report((weights_table(results), derivatives_table(results), cost_table(clock.totals())), results, pictures)
+
+
+def _titles(settings: Settings) -> dict[str, str]:
+    """Titles of the panels of log-weights."""
+    return {f"{step:+g}": rf"$\beta$ = {settings.beta:g} to {settings.beta + step:g}" for step in settings.steps}
 
 
 def prepare(settings: Settings, progress: Progress) -> None:

@@ -8,11 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from gaugeflow.plots import panels
+from gaugeflow.analysis import FEW, format_error
+from gaugeflow.plots import POINTS, bin_edges, colour, integer_ticks, line, marker, panels, save
+
+SYMBOLS = {
+    "plaquette": "P",
+    "plaquette_spatial": r"P_\mathrm{s}",
+    "plaquette_temporal": r"P_\mathrm{t}",
+    "t2_e": "t^2 E",
+    "q_squared": "Q^2",
+    "beta": r"\beta",
+    "anisotropy": r"\lambda",
+}
+"""Of observables and couplings, as TeX without dollars."""
+NAMES = {
+    "plaquette": "plaquette",
+    "plaquette_spatial": "spatial plaquette",
+    "plaquette_temporal": "temporal plaquette",
+    "t2_e": "energy of the gradient flow",
+    "q_squared": "topological charge squared",
+}
 
 
 def log_weights(path: Path, columns: Mapping[str, Any], targets: Mapping[str, str]) -> Path:
-    """Histograms of the log-weights with and without flow, one panel for each target.
+    """Histograms of the log-weights with and without flow, one panel for each target, with the same bins for both.
 
     Parameters
     ----------
@@ -25,47 +44,114 @@ def log_weights(path: Path, columns: Mapping[str, Any], targets: Mapping[str, st
     """
     figure, axes = panels(1, len(targets))
     for axis, (target, title) in zip(axes[0], targets.items(), strict=True):
-        for kind, label in (("plain", "plain reweighting"), ("flow", "flow")):
-            weight = columns[f"{kind}{target}|log_weight"]
-            axis.hist(weight - np.mean(weight), bins=30, histtype="step", density=True, label=label)
-        axis.set(title=title, xlabel=r"$\log w - \langle\log w\rangle$", ylabel="density")
-        axis.legend()
-    figure.savefig(path, dpi=150)
-    return path
+        labels = {"plain": "plain reweighting", "flow": "flow"}
+        _histograms(axis, {label: columns[f"{kind}{target}|log_weight"] for kind, label in labels.items()})
+        axis.set(title=title)
+    return save(figure, path)
+
+
+def weights(path: Path, samples: Mapping[str, Any]) -> Path:
+    """Histograms of log-weights, with the same bins for all."""
+    figure, axes = panels()
+    _histograms(axes[0, 0], samples)
+    return save(figure, path)
+
+
+def _histograms(axis: Any, samples: Mapping[str, Any]) -> None:
+    centred = {name: np.ravel(weight) - np.mean(weight) for name, weight in samples.items()}
+    edges = bin_edges(list(centred.values()))
+    for k, (name, weight) in enumerate(centred.items()):
+        label = rf"{name}, $\sigma$ = {weight.std():.3g}"
+        axis.hist(weight, bins=edges, histtype="step", density=True, color=colour(k), ls=line(k), lw=1.2, label=label)
+    axis.set(xlabel=r"log-weight $\log w - \langle\log w\rangle$", ylabel="probability density")
+    axis.legend(fontsize=8)
 
 
 def training(path: Path, history: Any) -> Path:
-    """Held-out ESS against training step."""
+    """Effective sample size of the configurations held out against the training step, and the best one."""
     figure, axes = panels()
-    axes[0, 0].errorbar(history.step, history.ess, yerr=history.ess_error, marker="o", capsize=2)
-    axes[0, 0].set(xlabel="training step", ylabel="held-out ESS")
-    figure.savefig(path, dpi=150)
-    return path
+    axis = axes[0, 0]
+    axis.errorbar(history.step, history.ess, yerr=history.ess_error, fmt="o-", color=colour(0), **POINTS)
+    best = int(np.argmax(history.ess))
+    label = f"kept: {format_error(history.ess[best], history.ess_error[best])} at step {history.step[best]}"
+    axis.plot(history.step[best], history.ess[best], "o", ms=11, mfc="none", color=colour(1), label=label)
+    axis.set(xlabel="training step", ylabel="ESS of configurations held out")
+    axis.legend(fontsize=8)
+    return save(figure, path)
 
 
 def derivatives(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
-    """Derivatives with errors by method against the step, one panel for each observable."""
+    """Derivatives with errors, one panel for each observable, one line for each estimator and a mark for each step.
+
+    Estimates from fewer than :data:`gaugeflow.analysis.FEW` effective configurations, which are biased and whose errors are too
+    small, are open, grey, and do not decide about the range. The band is the estimate with the smallest error among the others.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    rows
+        ``observable, estimator, step, value, error, n_effective``, and ``parameter`` if it is not beta.
+    """
     points = list(rows)
     names = list(dict.fromkeys(p["observable"] for p in points))
     labels = list(dict.fromkeys(p["estimator"] for p in points))
-    figure, axes = panels(1, len(names))
+    steps = sorted({p["step"] for p in points})
+    figure, axes = panels(1, len(names), sharey=True)
+    figure.set_figheight(1.6 + 0.2 * len(labels) * max(2, len(steps)))
     for axis, name in zip(axes[0], names, strict=True):
-        for i, label in enumerate(labels):
-            chosen = [p for p in points if p["observable"] == name and p["estimator"] == label]
-            x = np.array([p["step"] for p in chosen]) * (1.0 + 0.06 * (i - 0.5 * len(labels)))
+        of_name = [p for p in points if p["observable"] == name]
+        good = [p for p in of_name if not _few(p)]
+        if good:
+            best = min(good, key=lambda p: p["error"])
+            low, high = best["value"] - best["error"], best["value"] + best["error"]
+            label = f"smallest error: {format_error(best['value'], best['error'])}"
+            axis.axvspan(low, high, color="0.85", lw=0, label=label)
+            axis.set_xlim(*_range(of_name, good))
+        for k, step in enumerate(steps):
+            shift = 0.6 * ((k + 0.5) / len(steps) - 0.5)
+            for few in (False, True):
+                chosen = [p for p in of_name if p["step"] == step and _few(p) == few]
+                axis.errorbar(
+                    [p["value"] for p in chosen],
+                    [labels.index(p["estimator"]) + shift for p in chosen],
+                    xerr=[p["error"] for p in chosen],
+                    fmt=marker(k),
+                    color="0.6" if few else colour(k),
+                    mfc="none" if few else colour(k),
+                    **POINTS,
+                )
+        parameter = SYMBOLS.get(of_name[0].get("parameter", "beta"), "")
+        symbol = SYMBOLS.get(name, rf"\mathrm{{{name}}}")
+        axis.set(title=NAMES.get(name, name), ylim=(len(labels) - 0.5, -0.5))
+        axis.set_xlabel(rf"$\mathrm{{d}}\langle {symbol} \rangle / \mathrm{{d}}{parameter}$")
+        axis.set_yticks(range(len(labels)), labels)
+        axis.grid(axis="x", lw=0.4, color="0.9")
+        axis.set_axisbelow(True)
+        for k, step in enumerate(steps):
             axis.errorbar(
-                x,
-                [p["value"] for p in chosen],
-                yerr=[p["error"] for p in chosen],
-                fmt="o",
-                ms=4,
-                capsize=2,
-                label=label,
+                [], [], xerr=[], fmt=marker(k), color=colour(k), label=rf"$\Delta{parameter}$ = {step:+g}", **POINTS
             )
-        axis.set(title=name, xlabel="step", ylabel="derivative", xscale="log")
-    axes[0, 0].legend(fontsize=7)
-    figure.savefig(path, dpi=150)
-    return path
+        if any(map(_few, of_name)):
+            label = f"fewer than {FEW:g} effective configurations"
+            axis.errorbar([], [], xerr=[], fmt="o", color="0.6", mfc="none", label=label, **POINTS)
+        axis.legend(
+            fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.3 / len(labels)), ncols=2, frameon=False
+        )
+    return save(figure, path)
+
+
+def _few(point: Mapping[str, Any]) -> bool:
+    return point.get("n_effective") is not None and point["n_effective"] < FEW
+
+
+def _range(points: Sequence[Mapping[str, Any]], good: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Ends of an axis: good estimates with their errors, and as many of the others as do not stretch it to the double."""
+    low, high = min(p["value"] - p["error"] for p in good), max(p["value"] + p["error"] for p in good)
+    width = high - low
+    values = [p["value"] for p in points if low - 0.5 * width < p["value"] < high + 0.5 * width]
+    low, high = min(low, *values), max(high, *values)
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
 def replicas(path: Path, betas: Sequence[float], charge: Any, local: Any, walker: Any, steps: int) -> Path:
@@ -91,24 +177,31 @@ def replicas(path: Path, betas: Sequence[float], charge: Any, local: Any, walker
     time = steps * np.arange(1, len(charge) + 1)
     last = len(betas) - 1
     shown = range(last + 1) if last < 4 else (0, last // 2, last)  # more lines hide each other
-    for i in shown:
-        axes[0].plot(time, charge[:, i, 0], lw=1, label=f"{betas[i]:g}")
-    axes[0].set(title="exchange", ylabel="Q")
+    for k, i in enumerate(shown):
+        axes[0].plot(time, charge[:, i, 0], line(k), lw=1, color=colour(k), label=f"{betas[i]:g}")
+    axes[0].set(title="replica exchange", ylabel="topological charge $Q$")
     axes[0].legend(title=r"$\beta$", fontsize=8)
-    axes[1].plot(time, charge[:, -1, 0], lw=1, label="exchange")
-    axes[1].plot(time, local[:, 0], lw=1, label="local")
-    axes[1].set(title=rf"$\beta$ = {betas[-1]:g}", ylabel="Q")
+    axes[1].plot(time, charge[:, -1, 0], line(0), lw=1, color=colour(0), label="replica exchange")
+    axes[1].plot(time, local[:, 0], line(1), lw=1, color=colour(1), label="local updates")
+    axes[1].set(title=rf"$\beta$ = {betas[-1]:g}", ylabel="topological charge $Q$")
     axes[1].legend(fontsize=8)
+    for axis, values in ((axes[0], charge[:, list(shown), 0]), (axes[1], (charge[:, -1, 0], local[:, 0]))):
+        integer_ticks(axis.yaxis, values)
     place = np.argsort(walker[:, :, 0], axis=1)
-    for i in shown:
-        axes[2].step(time, place[:, i] + 0.06 * (i / max(last, 1) - 0.5), where="mid", lw=1, label=f"{betas[i]:g}")
-    axes[2].set(title="walkers", ylabel=r"at $\beta$", yticks=range(last + 1), ylim=(-0.4, 1.25 * last + 0.4))
+    for k, i in enumerate(shown):
+        track = place[:, i] + 0.06 * (i / max(last, 1) - 0.5)
+        axes[2].step(time, track, where="mid", lw=1, ls=line(k), color=colour(k), label=f"{betas[i]:g}")
+    axes[2].set(
+        title="way of the walkers",
+        ylabel=r"$\beta$",
+        yticks=range(last + 1),
+        ylim=(-0.4, 1.25 * last + 0.4),
+    )
     axes[2].set_yticklabels([f"{beta:g}" for beta in betas])
     axes[2].legend(title="started at", fontsize=7, title_fontsize=7, ncols=len(shown), loc="upper center")
     for axis in axes:
-        axis.set_xlabel("local steps")
-    figure.savefig(path, dpi=150)
-    return path
+        axis.set_xlabel("local updates of the lattice")
+    return save(figure, path)
 
 
 def sample_sizes(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -116,26 +209,15 @@ def sample_sizes(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     figure, axes = panels()
     axis = axes[0, 0]
     place = np.arange(len(rows))
-    axis.bar(place, [row["ess"] for row in rows], yerr=[row["ess_error"] for row in rows], capsize=3, label="this flow")
+    errors = [row["ess_error"] for row in rows]
+    axis.bar(place, [row["ess"] for row in rows], yerr=errors, capsize=3, color=colour(5), label="this flow")
     known = [i for i, row in enumerate(rows) if row["ess_published"] is not None]
     if known:
         axis.plot(known, [rows[i]["ess_published"] for i in known], "k_", ms=24, mew=2, label="published")
-    axis.set(ylabel="ESS", ylim=(0.0, 1.05))
+    axis.set(ylabel="effective sample size per configuration", ylim=(0.0, 1.05))
     axis.set_xticks(place, [row["target"] for row in rows], rotation=30, ha="right")
     axis.legend(loc="lower left")
-    figure.savefig(path, dpi=150)
-    return path
-
-
-def weights(path: Path, samples: Mapping[str, Any]) -> Path:
-    """Histograms of log-weights."""
-    figure, axes = panels()
-    for name, weight in samples.items():
-        axes[0, 0].hist(weight - np.mean(weight), bins=40, histtype="step", density=True, label=name)
-    axes[0, 0].set(xlabel=r"$\log w - \langle\log w\rangle$", ylabel="density")
-    axes[0, 0].legend(fontsize=7)
-    figure.savefig(path, dpi=150)
-    return path
+    return save(figure, path)
 
 
 def qualities(path: Path, results: Sequence[Mapping[str, Any]]) -> Path:
@@ -144,7 +226,7 @@ def qualities(path: Path, results: Sequence[Mapping[str, Any]]) -> Path:
     for i, extent in enumerate(dict.fromkeys(r["lattice"][0] for r in results)):
         rows = [r for r in results if r["lattice"][0] == extent]
         beta = [r["beta"] for r in rows]
-        style: dict[str, Any] = {"marker": "o", "ms": 4, "color": f"C{i}"}
+        style: dict[str, Any] = {"marker": marker(i), "ms": 4, "color": colour(i)}
         axes[0, 0].errorbar(
             beta,
             [r["ess"] for r in rows],
@@ -153,23 +235,23 @@ def qualities(path: Path, results: Sequence[Mapping[str, Any]]) -> Path:
             label=f"L = {extent}",
             **style,
         )
-        for kind, line, label in (("flow", "-", "flow"), ("hmc", "--", "HMC")):
+        for kind, dashes, label in (("flow", "-", "flow"), ("hmc", "--", "HMC")):
             tau = [np.nan if r[kind]["Q"]["tau_int"] is None else r[kind]["Q"]["tau_int"] for r in rows]
-            axes[0, 1].plot(beta, tau, line, label=f"{label}, L = {extent}", **style)
-    axes[0, 0].set(xlabel=r"$\beta$", ylabel="ESS", ylim=(0.0, 1.05))
-    axes[0, 1].set(xlabel=r"$\beta$", ylabel=r"$\tau_\mathrm{int}(Q)$", yscale="log")
+            axes[0, 1].plot(beta, tau, dashes, label=f"{label}, L = {extent}", **style)
+    axes[0, 0].set(xlabel=r"$\beta$", ylabel="effective sample size per configuration", ylim=(0.0, 1.05))
+    unit = "proposals or trajectories"
+    axes[0, 1].set(xlabel=r"$\beta$", ylabel=rf"$\tau_\mathrm{{int}}(Q)$ ({unit})", yscale="log")
     for axis in axes[0]:
         axis.legend(fontsize=8)
-    figure.savefig(path, dpi=150)
-    return path
+    return save(figure, path)
 
 
 def charges(path: Path, histories: Mapping[str, Any], title: str) -> Path:
     """Histories of the topological charge of one chain by each algorithm."""
     figure, axes = panels(1, len(histories), sharey=True)
-    for axis, (name, values) in zip(axes[0], histories.items(), strict=True):
-        axis.plot(np.arange(1, len(values) + 1), values, lw=0.8)
+    for k, (axis, (name, values)) in enumerate(zip(axes[0], histories.items(), strict=True)):
+        axis.plot(np.arange(1, len(values) + 1), values, lw=0.8, color=colour(k))
         axis.set(title=f"{name}, {title}", xlabel="proposal" if name == "flow" else "trajectory")
-    axes[0, 0].set(ylabel="Q")
-    figure.savefig(path, dpi=150)
-    return path
+    axes[0, 0].set(ylabel="topological charge $Q$")
+    integer_ticks(axes[0, 0].yaxis, np.concatenate([np.ravel(values) for values in histories.values()]))
+    return save(figure, path)

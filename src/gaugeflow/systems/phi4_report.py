@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from gaugeflow.analysis import format_error
-from gaugeflow.plots import panels
+from gaugeflow.plots import POINTS, colour, line, marker, panels, save
 from gaugeflow.systems.report import BRACKETS, ESS, VARIANCE, Table
 
+_SYMBOLS = {"M": "magnetisation $M$", "abs_M": "$|M|$", "E": "energy $E$", "chi_2": r"susceptibility $\chi_2$"}
 _PULL = "pull: difference of flow and HMC in units of its error"
 
 
@@ -115,28 +116,33 @@ def slowing_down(path: Path, volumes: Sequence[Mapping[str, Any]], rows: Sequenc
     labels = list(dict.fromkeys(row["algorithm"] for row in rows))
     figure, axes = panels(1, len(names) + 1)
     for axis, name in zip(axes[0], names, strict=False):
-        for label in labels:
+        for k, label in enumerate(labels):
             chosen = [row for row in rows if row["observable"] == name and row["algorithm"] == label]
             axis.errorbar(
                 [row["extent"] for row in chosen],
                 [row["tau_int"] for row in chosen],
                 yerr=[row["tau_int_error"] for row in chosen],
-                marker="o",
-                ms=4,
-                capsize=2,
+                fmt=marker(k) + line(k),
+                color=colour(k),
                 label=label,
+                **POINTS,
             )
-        axis.set(title=name, xlabel="L", ylabel=r"$\tau_{int}$", yscale="log")
+        axis.set(title=_SYMBOLS.get(name, name), xlabel="extent $L / a$", yscale="log")
+    axes[0, 0].set_ylabel(r"$\tau_\mathrm{int}$ (proposals, sweeps or trajectories)")
     axes[0, 0].legend(fontsize=8)
     extents = [row["extent"] for row in volumes]
-    for key, label in (("ess", "ESS"), ("ess_from_hmc", "ESS from HMC")):
+    for k, (key, label) in enumerate((("ess", "ESS"), ("ess_from_hmc", "ESS from configurations of HMC"))):
         values, errors = ([row[key][part] for row in volumes] for part in ("value", "error"))
-        axes[0, -1].errorbar(extents, values, yerr=errors, marker="o", ms=4, capsize=2, label=label)
-    axes[0, -1].plot(extents, [row["acceptance"] for row in volumes], "s-", ms=4, label="acceptance")
-    axes[0, -1].set(title="flow", xlabel="L", ylim=(0.0, 1.0))
+        style = {"fmt": marker(k) + line(k), "color": colour(k), "label": label}
+        axes[0, -1].errorbar(extents, values, yerr=errors, **style, **POINTS)
+    acceptance = [row["acceptance"] for row in volumes]
+    axes[0, -1].plot(extents, acceptance, marker(2) + line(2), color=colour(2), ms=4, label="acceptance")
+    axes[0, -1].set(title="quality of the flow", xlabel="extent $L / a$", ylabel="ESS, acceptance", ylim=(0.0, 1.0))
+    for axis in axes[0]:
+        axis.set_xticks(extents)
+        axis.minorticks_off()
     axes[0, -1].legend(fontsize=8)
-    figure.savefig(path, dpi=150)
-    return path
+    return save(figure, path)
 
 
 def modes(path: Path, columns: Mapping[str, Any]) -> Path:
@@ -144,12 +150,12 @@ def modes(path: Path, columns: Mapping[str, Any]) -> Path:
     figure, axes = panels()
     chosen = {key.split("|")[1]: values[:, 0].ravel() for key, values in columns.items() if _is_mode(key)}
     edge = max(float(np.abs(values).max()) for values in chosen.values())
-    for label, values in chosen.items():
-        axes[0, 0].hist(values, bins=60, range=(-edge, edge), histtype="step", density=True, label=label)
-    axes[0, 0].set(xlabel="M", ylabel="density")
+    for k, (label, values) in enumerate(chosen.items()):
+        style: dict[str, Any] = {"color": colour(k), "ls": line(k), "label": label}
+        axes[0, 0].hist(values, bins=60, range=(-edge, edge), histtype="step", density=True, **style)
+    axes[0, 0].set(xlabel="magnetisation $M$ of a configuration", ylabel="probability density")
     axes[0, 0].legend(fontsize=8)
-    figure.savefig(path, dpi=150)
-    return path
+    return save(figure, path)
 
 
 def _is_mode(key: str) -> bool:
