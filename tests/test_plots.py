@@ -84,6 +84,46 @@ def test_refusals(tmp_path, chains):
     assert not path.exists()
 
 
+def test_gaps_interrupt_lines(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append(figure))
+    ids = np.array([0, 2, 4, 10, 12, 14])
+    plots.history(tmp_path / "gap.png", Series.from_chains([np.array([0.0, 1, 0, 1, 2, 1])], [ids], "Q"))
+    (track, side) = drawn[0].axes
+    np.testing.assert_array_equal(track.lines[0].get_xdata(), [0, 2, 4, np.nan, 10, 12, 14])
+    np.testing.assert_array_equal(track.get_yticks(), np.rint(track.get_yticks()))
+    edges = sorted({y for patch in side.patches for y in (patch.get_y(), patch.get_y() + patch.get_height())})
+    assert {-0.5, 0.5, 1.5, 2.5} <= set(edges)
+
+
+def test_common_bins():
+    rng = np.random.default_rng(75)
+    wide, narrow = 10 * rng.normal(size=1000), rng.normal(size=1000)
+    edges = plots.bin_edges([wide, narrow])
+    assert edges[0] == wide.min()
+    assert edges[-1] == wide.max()
+    assert np.diff(edges)[0] < 0.4 < np.diff(plots.bin_edges([wide]))[0]
+    np.testing.assert_array_equal(plots.bin_edges([np.array([2, -1]), np.array([0.0])]), [-1.5, -0.5, 0.5, 1.5, 2.5])
+    np.testing.assert_array_equal(plots.bin_edges([np.full(9, 0.3)]), [-0.2, 0.8])
+
+
+def test_vector_copies(tmp_path, extrapolation):
+    """PDF beside PNG within the block and not after it: lines, no bitmaps, equal bytes for equal figures."""
+    with plots.copies("pdf", "svg"):
+        path = plots.continuum(tmp_path / "c.png", extrapolation)
+        assert plots.written(path) == tuple(tmp_path / f"c.{form}" for form in ("png", "pdf", "svg"))
+        plots.continuum(tmp_path / "d.png", extrapolation)
+    plots.continuum(tmp_path / "e.png", extrapolation)
+    pdf = (tmp_path / "c.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert b"/Subtype /Image" not in pdf
+    assert pdf == (tmp_path / "d.pdf").read_bytes()
+    assert "<svg" in (tmp_path / "c.svg").read_text()
+    assert not (tmp_path / "e.pdf").exists()
+    with pytest.raises(ValueError, match=r"expected formats pdf or svg, got \['jpg'\]"), plots.copies("jpg"):
+        pass
+
+
 def test_matplotlib_is_loaded_by_drawing_only(tmp_path):
     code = (
         "import sys\n"

@@ -33,7 +33,9 @@ def panels(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.5 * columns, 4.0 if rows == 1 else 2.6 * rows), layout="constrained")
+    # Panels side by side are smaller: in print they share the width of a page, and letters must stay readable.
+    width, height = (5.5, 4.0) if columns == 1 else (4.0 * columns, 3.4)
+    figure = Figure(figsize=(width, height if rows == 1 else 2.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
@@ -260,6 +262,7 @@ def effective_masses(
             m = fits[name].parameters[0]
             ends = [fits[name].x[0] - 0.3, fits[name].x[-1] + 0.3]
             axis.fill_between(ends, m.value - m.error, m.value + m.error, color=shade, **_BAND)
+            axis.plot(ends, [m.value, m.value], color=shade, lw=0.8)
             label = f"{name}: {m}"
         axis.errorbar(mass.times + shift, value, yerr=error, color=shade, fmt=marker(k), label=label, **POINTS)
         good = np.full(value.shape, True) if error is None else error < 0.2 * np.abs(value)

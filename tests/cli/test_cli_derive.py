@@ -208,7 +208,11 @@ def test_independent_ensemble(gaugeflow, tmp_path):
         assert abs(rows[name]["value"] - exact) < 4 * rows[name]["error"]
     assert rows["independent"]["error"] > rows["flow"]["error"]
     assert gaugeflow("derive", path, *options)["derivatives"] == list(rows.values())  # read, not measured again
-    text = gaugeflow("derive", path, *options[1:])
+    assert not list((tmp_path / "out").glob("*.pdf"))
+    text = gaugeflow("derive", path, *options[1:], "--figures", "pdf")
+    for name in ("derivatives", "log_weights"):
+        assert (tmp_path / "out" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert f"{name}.pdf" in text
     for row in rows.values():
         assert format_error(row["value"], row["error"]) in text
         assert f"{row['value']:.8g}" not in text

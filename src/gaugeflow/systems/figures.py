@@ -42,8 +42,10 @@ def log_weights(path: Path, columns: Mapping[str, Any], targets: Mapping[str, st
     targets
         Titles of the panels by target.
     """
-    figure, axes = panels(1, len(targets))
-    for axis, (target, title) in zip(axes[0], targets.items(), strict=True):
+    figure, axes = panels(-(-len(targets) // 3), min(len(targets), 3))
+    for axis in axes.ravel()[len(targets) :]:
+        axis.set_visible(False)
+    for axis, (target, title) in zip(axes.ravel(), targets.items(), strict=False):
         labels = {"plain": "plain reweighting", "flow": "flow"}
         _histograms(axis, {label: columns[f"{kind}{target}|log_weight"] for kind, label in labels.items()})
         axis.set(title=title)
@@ -63,6 +65,7 @@ def _histograms(axis: Any, samples: Mapping[str, Any]) -> None:
     for k, (name, weight) in enumerate(centred.items()):
         label = rf"{name}, $\sigma$ = {weight.std():.3g}"
         axis.hist(weight, bins=edges, histtype="step", density=True, color=colour(k), ls=line(k), lw=1.2, label=label)
+    axis.set_ylim(0.0, 1.35 * axis.get_ylim()[1])  # room for the legend
     axis.set(xlabel=r"log-weight $\log w - \langle\log w\rangle$", ylabel="probability density")
     axis.legend(fontsize=8)
 
@@ -84,7 +87,9 @@ def derivatives(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     """Derivatives with errors, one panel for each observable, one line for each estimator and a mark for each step.
 
     Estimates from fewer than :data:`gaugeflow.analysis.FEW` effective configurations, which are biased and whose errors are too
-    small, are open, grey, and do not decide about the range. The band is the estimate with the smallest error among the others.
+    small, are open and grey and do not decide about the range; a triangle at the edge points to those beyond it. The band to
+    compare with is the best of the others: the one with the smallest error among central differences and linearised flows,
+    which have no bias of first order in the step, where there are any.
 
     Parameters
     ----------
@@ -100,14 +105,16 @@ def derivatives(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     figure, axes = panels(1, len(names), sharey=True)
     figure.set_figheight(1.6 + 0.2 * len(labels) * max(2, len(steps)))
     for axis, name in zip(axes[0], names, strict=True):
+        ends = (-np.inf, np.inf)
         of_name = [p for p in points if p["observable"] == name]
         good = [p for p in of_name if not _few(p)]
         if good:
-            best = min(good, key=lambda p: p["error"])
+            best = _best(good)
             low, high = best["value"] - best["error"], best["value"] + best["error"]
-            label = f"smallest error: {format_error(best['value'], best['error'])}"
+            label = f"{best['estimator']}: {format_error(best['value'], best['error'])}"
             axis.axvspan(low, high, color="0.85", lw=0, label=label)
-            axis.set_xlim(*_range(of_name, good))
+            ends = _range(of_name, good)
+            axis.set_xlim(*ends)
         for k, step in enumerate(steps):
             shift = 0.6 * ((k + 0.5) / len(steps) - 0.5)
             for few in (False, True):
@@ -121,6 +128,10 @@ def derivatives(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
                     mfc="none" if few else colour(k),
                     **POINTS,
                 )
+                for p in chosen:
+                    if not ends[0] <= p["value"] <= ends[1]:
+                        edge, symbol = (ends[0], "<") if p["value"] < ends[0] else (ends[1], ">")
+                        axis.plot(edge, labels.index(p["estimator"]) + shift, symbol, color="0.6", ms=6, clip_on=False)
         parameter = SYMBOLS.get(of_name[0].get("parameter", "beta"), "")
         symbol = SYMBOLS.get(name, rf"\mathrm{{{name}}}")
         axis.set(title=NAMES.get(name, name), ylim=(len(labels) - 0.5, -0.5))
@@ -128,21 +139,27 @@ def derivatives(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
         axis.set_yticks(range(len(labels)), labels)
         axis.grid(axis="x", lw=0.4, color="0.9")
         axis.set_axisbelow(True)
-        for k, step in enumerate(steps):
-            axis.errorbar(
-                [], [], xerr=[], fmt=marker(k), color=colour(k), label=rf"$\Delta{parameter}$ = {step:+g}", **POINTS
-            )
-        if any(map(_few, of_name)):
-            label = f"fewer than {FEW:g} effective configurations"
-            axis.errorbar([], [], xerr=[], fmt="o", color="0.6", mfc="none", label=label, **POINTS)
-        axis.legend(
-            fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.3 / len(labels)), ncols=2, frameon=False
-        )
+        if good:
+            axis.legend(fontsize=7)
+    handles = [
+        axes[0, 0].errorbar([], [], xerr=[], fmt=marker(k), color=colour(k), label=f"step {step:+g}", **POINTS)
+        for k, step in enumerate(steps)
+    ]
+    if any(map(_few, points)):
+        label = f"fewer than {FEW:g} effective configurations"
+        handles.append(axes[0, 0].errorbar([], [], xerr=[], fmt="o", color="0.6", mfc="none", label=label, **POINTS))
+    figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=3, frameon=False)
     return save(figure, path)
 
 
 def _few(point: Mapping[str, Any]) -> bool:
     return point.get("n_effective") is not None and point["n_effective"] < FEW
+
+
+def _best(points: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The estimate with the smallest error among those without a bias of first order in the step, or among all."""
+    exact = [p for p in points if "central" in p["estimator"] or "linear" in p["estimator"]]
+    return min(exact or points, key=lambda p: p["error"])
 
 
 def _range(points: Sequence[Mapping[str, Any]], good: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
@@ -236,8 +253,10 @@ def qualities(path: Path, results: Sequence[Mapping[str, Any]]) -> Path:
             **style,
         )
         for kind, dashes, label in (("flow", "-", "flow"), ("hmc", "--", "HMC")):
-            tau = [np.nan if r[kind]["Q"]["tau_int"] is None else r[kind]["Q"]["tau_int"] for r in rows]
-            axes[0, 1].plot(beta, tau, dashes, label=f"{label}, L = {extent}", **style)
+            moving = [r for r in rows if r[kind]["Q"]["tau_int"] is not None]  # frozen chains have none
+            tau, error = ([r[kind]["Q"][key] for r in moving] for key in ("tau_int", "tau_int_error"))
+            shown = {"ls": dashes, "label": f"{label}, L = {extent}", "capsize": 2, **style}
+            axes[0, 1].errorbar([r["beta"] for r in moving], tau, yerr=error, **shown)
     axes[0, 0].set(xlabel=r"$\beta$", ylabel="effective sample size per configuration", ylim=(0.0, 1.05))
     unit = "proposals or trajectories"
     axes[0, 1].set(xlabel=r"$\beta$", ylabel=rf"$\tau_\mathrm{{int}}(Q)$ ({unit})", yscale="log")

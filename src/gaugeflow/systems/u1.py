@@ -229,7 +229,13 @@ def _measured(records: Mapping[str, Array], exact: Mapping[str, float]) -> dict[
     found: dict[str, Any] = {}
     for name, lanes in values.items():
         if np.ptp(lanes) == 0.0:  # frozen in all chains: no error can be told
-            found[name] = {"value": float(lanes.flat[0]), "error": None, "tau_int": None, "pull": None}
+            found[name] = {
+                "value": float(lanes.flat[0]),
+                "error": None,
+                "tau_int": None,
+                "tau_int_error": None,
+                "pull": None,
+            }
             continue
         estimate: Estimate = gamma_method(Series.from_lanes(lanes, name=name))
         pull = (estimate.value - exact.get(name, 0.0)) / estimate.error
@@ -237,6 +243,7 @@ def _measured(records: Mapping[str, Array], exact: Mapping[str, float]) -> dict[
             "value": estimate.value,
             "error": estimate.error,
             "tau_int": estimate.tau_int,
+            "tau_int_error": estimate.tau_int_error,
             "pull": pull,
         }
     return found
