@@ -18,6 +18,7 @@ RANK = {
     "typing": 0,
     "runfile": 1,
     "errors": 0,
+    "filesystem": 1,
     "backend": 1,
     "lattice": 1,
     "tree": 1,
@@ -45,7 +46,7 @@ RANK = {
 APART = {
     "analysis": set(),
     "plots": {"analysis"},
-    "io": {"typing", "errors", "lattice"},
+    "io": {"typing", "errors", "filesystem", "lattice"},
     "observables": {"typing", "errors", "lattice", "backend", "sites", "kernels", "groups"},
     "hadrons": {
         "typing",

@@ -14,12 +14,8 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvid
 from numba.extending import overload, register_jitable
 
 import gaugeflow
+from gaugeflow.filesystem import FileLock
 from gaugeflow_numba.apart import compile_apart, compiles_apart
-
-try:
-    import fcntl
-except ImportError:  # not on this system
-    fcntl = None
 
 OPTIONS = {"error_model": "numpy", "boundscheck": False, "fastmath": {"contract", "reassoc", "nsz"}}
 EXACT = {"error_model": "numpy", "boundscheck": False}
@@ -119,11 +115,10 @@ class _Cache(FunctionCache):
 
 @contextlib.contextmanager
 def _alone(path):
-    """Hold a file's lock where files can be locked: of many processes that need a kernel, one compiles it."""
+    """Hold a file's lock: of many processes that need a kernel, one compiles it.  Where that fails, all of them do."""
     with contextlib.ExitStack() as stack:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(stack.enter_context(path.open("ab")), fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):
+            stack.enter_context(FileLock(path, wait=True))
         yield
 
 

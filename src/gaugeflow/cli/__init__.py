@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import click
 
 from gaugeflow import __version__
 from gaugeflow.cli import bench, convert, demo, derive, info, measure, sample, train
-from gaugeflow.errors import ConvergenceError, GaugeflowError
+from gaugeflow.cli.output import error_line, where_results_go
+from gaugeflow.errors import ConvergenceError, GaugeflowError, GaugeflowWarning
 
 NUMERICAL_FAILURE, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -19,7 +23,8 @@ class _Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with _printed_warnings():
+                return super().invoke(ctx)
         except (ConvergenceError, ArithmeticError) as error:
             _fail(ctx, error, NUMERICAL_FAILURE)
         except (GaugeflowError, ValueError, TypeError, OSError) as error:
@@ -29,14 +34,29 @@ class _Program(click.Group):
             sys.exit(INTERRUPTED)
 
 
+@contextmanager
+def _printed_warnings() -> Iterator[None]:
+    """Print each warning of the library as one line on stderr; others stay what they are."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+        warnings.filterwarnings("always", category=GaugeflowWarning)
+
+        def print_line(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
+            if issubclass(category, GaugeflowWarning):
+                click.echo(f"gaugeflow: warning: {message}", err=True)
+            else:
+                show(message, category, *where, **more)  # type: ignore[arg-type]
+
+        warnings.showwarning = print_line
+        yield
+
+
 def _fail(ctx: click.Context, error: Exception, status: int) -> NoReturn:
     """Print the error and exit; with ``--debug``, let it through."""
     if ctx.params["debug"]:
         raise error
-    text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        text = f"{error.filename}: {error.strerror}"
-    click.echo(f"gaugeflow: {text}", err=True)
+    folder = where_results_go(ctx) if isinstance(error, OSError) else ""
+    click.echo(f"gaugeflow: {error_line(error, folder)}", err=True)
     sys.exit(status)
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import continues, figure_option, print_table, progress_bars, tell_written, write_json
+from gaugeflow.cli.output import (
+    continues,
+    figure_option,
+    print_table,
+    progress_bars,
+    results_in,
+    tell_written,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from gaugeflow.systems import Report
@@ -40,7 +48,7 @@ def demo(name: str, list_: bool, out: Path | None, seed: int, json_file: Path | 
     if name not in known:
         raise ValueError(f"unknown system {name!r}: expected one of {', '.join(known)}")
     folder = out or Path(f"gaugeflow-{name}")
-    folder.mkdir(parents=True, exist_ok=True)
+    results_in(folder)
     with progress_bars() as progress, continues(folder):
         report = known[name].run(out=folder, seed=seed, quick=quick, progress=progress)
     print_report(report, json_file or folder / REPORT)

@@ -15,6 +15,7 @@ from gaugeflow.cli.output import (
     print_json,
     print_table,
     progress_bars,
+    results_in,
     tell_written,
     write_json,
 )
@@ -56,7 +57,7 @@ def derive(runfile: Path, as_json: bool) -> None:
 
     run = read_runfile(runfile)
     refuse_quarks(run)
-    run.folder.mkdir(parents=True, exist_ok=True)
+    results_in(run.folder)
     with progress_bars() as progress, continues(run.folder):
         data, independent = _measure(run, progress), _independent(run, progress)
     results = _derivatives(run, data, independent)

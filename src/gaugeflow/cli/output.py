@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 
+from gaugeflow.filesystem import named
+
 _PROSE = 100
 """Longest lines of titles and notes."""
 
@@ -30,7 +32,41 @@ def print_json(value: Any) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON to a file."""
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    with named(path):
+        path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+_FOLDER = "gaugeflow.folder"
+
+
+def results_in(folder: Path) -> None:
+    """Make the folder of a command's results, and name it in errors of the operating system that name no file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta[_FOLDER] = str(folder)
+
+
+def where_results_go(context: click.Context) -> str:
+    """The folder of `results_in`; empty where there is none."""
+    return str(context.meta.get(_FOLDER, ""))
+
+
+def error_line(error: BaseException, file: str = "") -> str:
+    """What an error says in one line; errors of the operating system begin with the file that they are about.
+
+    Parameters
+    ----------
+    error
+        The error.
+    file
+        File that was worked on, for errors that name none.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        path = file if error.filename is None else error.filename
+        return f"{path}: {error.strerror}" if path else text
+    return text if not file or file in text else f"{file}: {text}"
 
 
 def as_stored(value: Any) -> Any:

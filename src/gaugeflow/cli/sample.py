@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import as_stored, print_json, print_table
+from gaugeflow.cli.output import as_stored, print_json, print_table, results_in
 
 if TYPE_CHECKING:
     from gaugeflow.runfile import RunFile, SamplerSection
@@ -44,7 +44,7 @@ def sample(runfile: Path, as_json: bool) -> None:
     run = read_runfile(runfile)
     settings = run.require(SamplerSection)
     _require_form(run)
-    run.folder.mkdir(parents=True, exist_ok=True)
+    results_in(run.folder)
     with Checkpoint(run.folder / CHECKPOINT) as checkpoint:
         result = _sample(run, settings, checkpoint)
     if as_json:

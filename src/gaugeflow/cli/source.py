@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gaugeflow.devices import to_device
+from gaugeflow.filesystem import named
 from gaugeflow.io.ensemble import EnsembleFile
 from gaugeflow.lattice import Lattice
 from gaugeflow.runfile import RunFile
@@ -171,7 +172,7 @@ def _fingerprints(files: Sequence[Path]) -> npt.NDArray[np.int64]:
 
 def fingerprint(file: Path) -> int:
     """Checksum of the size, the beginning and the end of a file, by which configurations differ anywhere."""
-    with open(file, "rb") as handle:
+    with named(file), open(file, "rb") as handle:
         size = handle.seek(0, 2)
         handle.seek(0)
         total = zlib.crc32(handle.read(_FINGERPRINT_BYTES), size & 0xFFFFFFFF)

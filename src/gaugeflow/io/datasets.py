@@ -7,11 +7,12 @@ and strings of fixed length; attributes as one JSON text; no compression; a crc3
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import h5py
@@ -19,10 +20,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gaugeflow.errors import FormatError
+from gaugeflow.filesystem import FileLock, HeldError, named, open_without_locks
 from gaugeflow.io.files import SparseImage, StrPath, atomic_path, mismatch, require_equal
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 LAYOUT = ("v108", "v108")
+_APPENDING = "another process has it open for appending"
 _NUMBERS = frozenset(np.dtype(code).name for code in "?bhilBHILfdFD")
 
 
@@ -55,9 +58,25 @@ def opened(path: StrPath, kind: str, mode: str = "r") -> Iterator[h5py.File]:
     """Open a file of the given kind; whatever HDF5 raises in the block becomes a `FormatError`."""
     with open(path, "rb") as handle:
         require_equal(path, "signature", SIGNATURE, handle.read(len(SIGNATURE)))
-    with errors_named(path), h5py.File(path, mode, libver=LAYOUT) as file:
+    with ExitStack() as stack:
+        stack.enter_context(errors_named(path))
+        file = stack.enter_context(_open(path, mode, stack))
         require_equal(path, "format", kind, _read_text(path, file, "format"))
         yield file
+
+
+def _open(path: StrPath, mode: str, stack: ExitStack) -> h5py.File:
+    """Open a file; without locks of the file system, one that is written to gets a lock of its own, which ``stack`` ends."""
+
+    def opener(locking: str | bool) -> h5py.File:
+        if locking is False and mode != "r":
+            try:
+                stack.enter_context(FileLock(f"{os.fspath(path)}.lock"))
+            except HeldError as error:
+                raise BlockingIOError(errno.EAGAIN, f"{_APPENDING}: {error.owner}", os.fspath(path)) from None
+        return h5py.File(path, mode, libver=LAYOUT, locking=locking)
+
+    return open_without_locks(path, opener)
 
 
 def is_kind(path: StrPath, kind: str) -> bool:
@@ -65,7 +84,8 @@ def is_kind(path: StrPath, kind: str) -> bool:
     with open(path, "rb") as handle:
         if handle.read(len(SIGNATURE)) != SIGNATURE:
             return False
-    with errors_named(path), h5py.File(path, "r") as file:
+    with errors_named(path), ExitStack() as stack:
+        file = stack.enter_context(_open(path, "r", stack))
         return _is_stored(file, "format", h5py.Dataset) and _read_text(path, file, "format") == kind
 
 
@@ -73,7 +93,8 @@ def is_kind(path: StrPath, kind: str) -> bool:
 def errors_named(path: StrPath) -> Iterator[None]:
     """Convert the many exceptions that h5py raises for a damaged file to `FormatError`."""
     try:
-        yield
+        with named(path, _APPENDING):
+            yield
     except (FormatError, BlockingIOError, PermissionError):
         raise
     except (

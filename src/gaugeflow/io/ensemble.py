@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gaugeflow.filesystem import named
 from gaugeflow.io.config import ComplexArray, require_storable, verify_links
 from gaugeflow.io.datasets import (
     LAYOUT,
@@ -304,7 +305,7 @@ class EnsembleFile:
         with atomic_path(self._path) as temporary:
             with new_file(temporary, _KIND, self.attributes) as file:
                 _allocate(file, capacity, self._links.shape[1:], self._links.dtype)
-            with h5py.File(temporary, "r+", libver=LAYOUT) as file:
+            with h5py.File(temporary, "r+", libver=LAYOUT, locking=False) as file:  # nobody else knows it
                 _reserve(self._path, file, 0, self._size)
                 block = max(1, _COPY_BYTES // self._item_bytes)
                 for start in range(0, self._size, block):
@@ -317,8 +318,9 @@ class EnsembleFile:
         self._open()
 
     def _sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.id.get_vfd_handle())
+        with named(self._path):
+            self._file.flush()
+            os.fsync(self._file.id.get_vfd_handle())
 
 
 _HALF = 0xFFFFFFFF

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaugeflow.errors import FormatError
+from gaugeflow.filesystem import sync_folder
 
 StrPath = str | os.PathLike[str]
 
@@ -28,6 +29,18 @@ def mismatch(path: StrPath, field: str, expected: object, found: object) -> Form
     if len(quoted) > _LONGEST_QUOTE:
         quoted = quoted[:_LONGEST_QUOTE] + "..."
     return FormatError(f"{os.fspath(path)}: {field}: expected {expected}, found {quoted}")
+
+
+def readable(start: bytes) -> str:
+    """The first bytes of a file for a message: as text where they are text, and otherwise as hexadecimal numbers."""
+    text = start[: _LONGEST_QUOTE // 2].decode("ascii", errors="replace")
+    if (
+        text
+        and all(letter.isprintable() or letter in "\t\r\n" for letter in text)
+        and "\N{REPLACEMENT CHARACTER}" not in text
+    ):
+        return f"the text {text!r}"
+    return f"the bytes {start[: _LONGEST_QUOTE // 4].hex(' ')}" if start else "nothing: the file is empty"
 
 
 def parse_integer(path: StrPath, field: str, text: str, *, least: int = 0) -> int:
@@ -178,8 +191,4 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
         raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(target.parent)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any
 from array_api_compat import array_namespace, is_array_api_obj, to_device
 
 from gaugeflow.errors import FormatError, GaugeflowError
+from gaugeflow.filesystem import FileLock, HeldError, open_without_locks, sync_folder
 
 Tree = Any
 """Arrays and numbers in named tuples, dataclasses, mappings, tuples and lists."""
@@ -61,49 +59,33 @@ def rebuild(template: Tree, read: Callable[[str, Any], Any], name: str = "") -> 
 class Checkpoint:
     """A checkpoint file, locked while the object is used as a context.
 
-    The lock is the kernel's (``flock``) on ``<path>.lock``: it ends with the process, however that ends, so that the
-    lock of a killed run is stale at once.  The lock file names the owner for the message.
+    The lock is a :class:`gaugeflow.filesystem.FileLock` on ``<path>.lock``, which names the owner for the message: where the
+    file system has locks, that of a killed run is stale at once.
 
     Parameters
     ----------
     path
-        The file.  ``<path>.tmp`` and ``<path>.lock`` beside it are used as well.
+        The file.  ``<path>.tmp`` and ``<path>.lock`` beside it are used as well, and ``<path>.lock.owner`` where the file
+        system has no locks.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._lock_path = self.path.with_name(self.path.name + ".lock")
-        self._lock = -1
+        self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
 
     def __enter__(self) -> Checkpoint:
         """Take the lock; ``GaugeflowError`` if another run holds it."""
-        while self._lock < 0:
-            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                current = os.stat(self._lock_path).st_ino == os.fstat(lock).st_ino
-            except BlockingIOError:
-                owner = os.pread(lock, 200, 0).decode(errors="replace").strip() or "unknown"
-                os.close(lock)
-                raise GaugeflowError(f"checkpoint {self.path} is in use by another run: {owner}") from None
-            except FileNotFoundError:
-                current = False
-            if current:
-                self._lock = lock
-            else:  # the previous owner removed the file between open and flock
-                os.close(lock)
-        with suppress(OSError):  # a full disk
-            os.ftruncate(self._lock, 0)
-            os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        try:
+            self._lock.__enter__()
+        except HeldError as error:
+            raise GaugeflowError(f"checkpoint {self.path} is in use by another run: {error.owner}") from None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the lock back."""
-        self._lock_path.unlink(missing_ok=True)
-        os.close(self._lock)
-        self._lock = -1
+        self._lock.__exit__(kind, error, trace)
 
     def save(self, run: Mapping[str, Any], step: int, trees: Mapping[str, Tree]) -> None:
         """Replace the file: written to ``<path>.tmp``, synchronised, renamed; a crash leaves the old or the new one.
@@ -114,9 +96,12 @@ class Checkpoint:
         ------
         OSError
             If the file cannot be written, for instance because the disk is full; the old one stays.
+        GaugeflowError
+            If another run took this one for dead, see :meth:`gaugeflow.filesystem.FileLock.require_own`.
         """
         import h5py
 
+        self._lock.require_own()
         image = BytesIO()
         with h5py.File(image, "w") as file:
             file.attrs["run"] = json.dumps(run)
@@ -135,11 +120,7 @@ class Checkpoint:
             if error.errno is None:
                 raise
             raise OSError(error.errno, os.strerror(error.errno), str(self.path)) from error
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self.path.parent)
 
     def load(self, run: Mapping[str, Any], state: Tree, records: str) -> tuple[int, Tree, dict[str, Any]]:
         """Step, state and all arrays of the group ``records`` of the file.
@@ -154,7 +135,7 @@ class Checkpoint:
         import h5py
 
         try:
-            with h5py.File(self.path, "r") as file:
+            with open_without_locks(self.path, lambda locking: h5py.File(self.path, "r", locking=locking)) as file:
                 found = json.loads(file.attrs["run"])
                 for name, value in run.items():
                     if found.get(name) != value:
