@@ -26,8 +26,12 @@ class _Backend:
     def accepts(self, array):
         return type(array).__module__.partition(".")[0] == "numpy"
 
-    @cache  # noqa: B019  (one instance for the life of the process)
     def lookup(self, kernel):
+        importlib.import_module("gaugeflow_numba.forks").require_threads()
+        return self._find(kernel)
+
+    @cache  # noqa: B019  (one instance for the life of the process)
+    def _find(self, kernel):
         for module in self._modules:
             found = getattr(importlib.import_module(f"gaugeflow_numba.{module}"), kernel, None)
             if found is not None:
