@@ -1,12 +1,14 @@
 """``gaugeflow measure`` and ``convert`` against what other programs say about their own files."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 
 from gaugeflow import random
-from gaugeflow.io import Config, EnsembleFile, read, write
+from gaugeflow.io import Config, EnsembleFile, lime, read, write
 from gaugeflow.lattice import Lattice
 
 KEYS = [
@@ -164,14 +166,60 @@ def test_ensemble_file(gaugeflow, tmp_path):
     assert "expected extents (4, 4) and N = 3, got (4, 4) and 2" in text
 
 
-def test_results_before_a_bad_file_are_kept(gaugeflow, file_3d, tmp_path):
-    (tmp_path / "bad.h5").write_bytes(file_3d.read_bytes()[:-200])
-    arguments = ("measure", file_3d, tmp_path / "bad.h5", "--backend", "reference")
-    assert f"gaugeflow: {tmp_path / 'bad.h5'}: " in gaugeflow(*arguments, "--json", status=2)
-    (result,) = json.loads(gaugeflow.stdout)
-    assert result["file"] == str(file_3d)
+def test_bad_files_are_left_out_and_listed(gaugeflow, file_3d, tmp_path):
+    """The others are measured; with --stop, or to show a traceback, the first failure ends it and what was measured stays."""
+    bad, last = tmp_path / "bad.h5", tmp_path / "last.h5"
+    bad.write_bytes(file_3d.read_bytes()[:-200])
+    last.write_bytes(file_3d.read_bytes())
+    arguments = ("measure", file_3d, bad, tmp_path, last, tmp_path / "none", "--backend", "reference")
+    lines = gaugeflow(*arguments, "--json", status=2).splitlines()
+    assert lines[0] == "gaugeflow: 3 of 5 files failed:"
+    assert lines[1].startswith(f"gaugeflow: {bad}: ")
+    assert lines[2:] == [
+        f"gaugeflow: {tmp_path}: Is a directory",
+        f"gaugeflow: {tmp_path / 'none'}: No such file or directory",
+    ]
+    first, second = json.loads(gaugeflow.stdout)
+    assert (first["file"], second["file"]) == (str(file_3d), str(last))
     gaugeflow(*arguments, status=2)
-    assert f"{result['plaquette']:.10g}" in gaugeflow.stdout
+    assert gaugeflow.stdout.count(f"{first['plaquette']:.10g}") == 2
+    text = gaugeflow(*arguments, "--json", "--stop", status=2)
+    assert text.count("\n") == 1
+    assert text.startswith(f"gaugeflow: {bad}: ")
+    assert json.loads(gaugeflow.stdout) == [first]
+    assert "--stop does not go with --hadrons" in gaugeflow("measure", bad, "--stop", "--hadrons", status=2)
+
+
+def test_errors_while_reading_name_the_file(gaugeflow, file_3d, monkeypatch):
+    """What the operating system says without a name, as of a disk that fails."""
+
+    def fail(*arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("gaugeflow.io.nersc.read_array", fail)
+    write(file_3d.with_name("x.nersc"), Config(np.broadcast_to(np.eye(3, dtype=complex), (4, 2, 2, 2, 2, 3, 3))))
+    text = gaugeflow("measure", file_3d.with_name("x.nersc"), status=2)
+    assert text == f"gaugeflow: {file_3d.with_name('x.nersc')}: {os.strerror(errno.EIO)}\n"
+    text = gaugeflow("convert", file_3d.with_name("x.nersc"), file_3d.with_name("y.h5"), status=2)
+    assert text == f"gaugeflow: {file_3d.with_name('x.nersc')}: {os.strerror(errno.EIO)}\n"
+
+
+def test_files_without_a_header(gaugeflow, file_3d, tmp_path):
+    """Messages and warnings speak of options; what is inferred is said."""
+    links = read(file_3d).links
+    with open(tmp_path / "bare.ildg", "wb") as handle:
+        data = np.ascontiguousarray(np.moveaxis(links[::-1], 0, 3), ">c16")
+        lime.write_message(handle, [("ildg-binary-data", data)])
+    text = gaugeflow("measure", tmp_path / "bare.ildg", status=2)
+    assert "expected a record that states them, or --shape TxZxYxX, found neither" in text
+    (result,) = gaugeflow("measure", tmp_path / "bare.ildg", "--shape", "8x4x4", "--backend", "reference", "--json")
+    assert result["n_colours"] == 3
+    assert gaugeflow.stderr.startswith(
+        f"gaugeflow: warning: {tmp_path / 'bare.ildg'} does not state the number of colours"
+    )
+    gaugeflow("measure", tmp_path / "bare.ildg", "--shape", "8x4x4", "--colours", 3, "--backend", "reference")
+    assert gaugeflow.stderr == ""
+    assert "pass --format NAME, one of" in gaugeflow("convert", file_3d, tmp_path / "x.jpeg", status=2)
 
 
 def test_info(gaugeflow):

@@ -15,6 +15,7 @@ from gaugeflow.ensembles import (
     measure_images,
     numbers_in_names,
 )
+from gaugeflow.errors import FormatError
 from gaugeflow.flows import ResidualSweep
 from gaugeflow.lattice import Lattice
 from gaugeflow.samplers import HeatBath, configurations
@@ -83,7 +84,7 @@ def test_files(tmp_path):
     np.testing.assert_allclose(first.fields[..., ::2], expected, atol=1e-14)
     other = tmp_path / "other.nersc"
     io.write(other, io.Config(random_links((2, 2, 2, 2))))
-    with pytest.raises(ValueError, match=r"other.nersc: expected a lattice \(4, 4, 2, 2\), got \(2, 2, 2, 2\)"):
+    with pytest.raises(FormatError, match=r"other.nersc: lattice shape: expected \(4, 4, 2, 2\), found \(2, 2, 2, 2\)"):
         list(FileEnsemble.open([*paths, other]).batches(4))
     with pytest.raises(ValueError, match="at least one file"):
         FileEnsemble.open([])

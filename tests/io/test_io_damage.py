@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 import tracemalloc
+import warnings
 
 import h5py
 import numpy as np
 import pytest
 
-from gaugeflow.errors import FormatError
+from gaugeflow.errors import FormatError, FormatWarning
 from gaugeflow.io import (
     Config,
     EnsembleFile,
@@ -153,7 +154,7 @@ HEADER_EDITS = [
     ("ildg", rb"<typesize>144", b"<typesize>145", "ildg-binary-data length"),
     ("ildg", rb"<volfmt>0", b"<volfmt>1", "scidac-private-file-xml <volfmt>"),
     ("ildg", rb"<suma>\w", b"<suma>x", "scidac-checksum <suma>"),
-    ("ildg", rb"<sumb>\w{8}", b"<sumb>00000000", "scidac-checksum <sumb>"),
+    ("ildg", rb"<sumb>\w{8}", b"<sumb>00000000", "<sumb>: expected .{8} 00000000, found"),
     ("ildg", rb"ildg-binary-data", b"ildg-binary-dato", "binary record"),
     ("ildg", rb"scidac-record-xml", b"ildg-binary-data\0", "number of records ildg-binary-data"),
     ("ildg", rb"\x45\x67\x89\xab\x00\x01(?=.{10}ildg-format)", b"\x45\x67\x89\xac\x00\x01", "record 4 magic number"),
@@ -161,8 +162,8 @@ HEADER_EDITS = [
     ("milc", rb"^.{4}\x02", b"\x87N\0\0\x03", "data length in bytes"),
     ("milc", rb"^.{4}\x02...", b"\x87N\0\0\xff\xff\xff\xff", "lattice shape"),
     ("milc", rb"(?<=^.{84})\0", b"\x01", "site order"),
-    ("milc", rb"(?<=^.{88})....", b"\x01\x02\x03\x04", "sum29: expected 04030201"),
-    ("milc", rb"(?<=^.{92})....", b"\x01\x02\x03\x04", "sum31: expected 04030201"),
+    ("milc", rb"(?<=^.{88})....", b"\x01\x02\x03\x04", "sum29 and sum31: expected 04030201 .{8}, found"),
+    ("milc", rb"(?<=^.{92})....", b"\x01\x02\x03\x04", "sum29 and sum31: expected .{8} 04030201, found"),
 ]
 
 
@@ -424,7 +425,11 @@ def run_fuzz(path, target, cases, seed, name):
         path.write_bytes(mutate(rng, content))
         started = time.process_time()
         try:
-            found = reader(path)
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore", FormatWarning
+                )  # a damaged tag may leave out what the length says as well
+                found = reader(path)
         except FormatError:
             refused += 1
         else:

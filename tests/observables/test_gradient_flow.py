@@ -11,7 +11,7 @@ from gaugeflow import check, kernels, observables
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.lattice import Lattice, suggest_fold
 from gaugeflow.observables import AdaptiveStep, advance, flow_history, flow_through
-from gaugeflow.observables.gradient_flow import _embedded
+from gaugeflow.observables.gradient_flow import _embedded, _gradient_of
 
 SHAPE = (4, 4, 2, 2)
 LATTICE, FOLDED = Lattice(SHAPE), Lattice(SHAPE, (2, 2, 1, 1))
@@ -32,7 +32,7 @@ def test_step_and_companion_orders():
     x = advance(LATTICE, links(LATTICE, 3, 8), 0.1)
     errors, differences = [], []
     for h in (0.04, 0.02):
-        new, difference = _embedded(LATTICE, x, np.full(8, h), 0.0)
+        new, difference = _embedded(LATTICE, x, np.full(8, h), _gradient_of(LATTICE, "wilson"))
         np.testing.assert_allclose(new, observables.flow_step(LATTICE, x, h), atol=1e-14)
         errors.append(abs(new - advance(LATTICE, x, h, step=h / 16)).max())
         differences.append(difference)
@@ -46,8 +46,8 @@ def test_tolerance_sets_the_steps(monkeypatch):
     x, taken = np.repeat(ordered(LATTICE, 3, 1), 8, axis=-1), []
     plain = observables.gradient_flow._embedded
 
-    def counted(lattice, links, size, c1):
-        new, error = plain(lattice, links, size, c1)
+    def counted(lattice, links, size, gradient):
+        new, error = plain(lattice, links, size, gradient)
         taken.append((float(size[0]), float(error[0])))
         return new, error
 
@@ -232,8 +232,8 @@ def test_adaptive_symanzik_flow_of_milc(milc_sample, monkeypatch):
     t, steps, errors, e_t, e_s = _table(ADAPTIVE)
     taken, plain = [], observables.gradient_flow._embedded
 
-    def recorded(lattice, links, size, c1):
-        new, error = plain(lattice, links, size, c1)
+    def recorded(lattice, links, size, gradient):
+        new, error = plain(lattice, links, size, gradient)
         taken.append((float(size[0]), float(error[0]), new))
         return new, error
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gaugeflow.cli.input import file_options, read_configuration
+from gaugeflow.cli.input import SPELLING, file_options, read_configuration
 
 if TYPE_CHECKING:
     from gaugeflow.io import Config, Format
@@ -33,14 +33,17 @@ def convert(
     .milc, .openqcd, .oqcd, .h5 or .hdf5.
     """
     from gaugeflow.io import Config, find_format, write
+    from gaugeflow.io.arguments import spelled
 
-    chosen = find_format(target, format_)
+    with spelled(SPELLING):
+        chosen = find_format(target, format_)
     config, verified = read_configuration(source, shape, colours, force)
     bits = int(precision) if precision else _precision(config, chosen)
     metadata = config.metadata
     if not verified:  # what programs logged about the field, its plaquette among it, may be what failed
         metadata = {key: value for key, value in metadata.items() if key != "xlf_info"}
-    write(target, Config(config.links, metadata), format=chosen.name, precision=bits, verify=verified)
+    with spelled(SPELLING):
+        write(target, Config(config.links, metadata), format=chosen.name, precision=bits, verify=verified)
     extents = "x".join(map(str, config.shape))
     click.echo(f"{source} ({metadata.get('format')}, {extents}, N = {config.n_colours}) -> {target}")
 

@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from gaugeflow.cli.input import read_configuration
-from gaugeflow.cli.output import Progress, as_stored
+from gaugeflow.cli.output import Progress, as_stored, results_in
 
 if TYPE_CHECKING:
     from gaugeflow.hadrons import Correlators, Gaussian, Propagator, Source
@@ -228,9 +228,15 @@ def find_places(files: Sequence[str]) -> list[Place]:
 def load(place: Place, shape: tuple[int, ...] | None, colours: int | None, force: bool) -> Any:
     """Links of a configuration ``(d, *shape, N, N)``."""
     from gaugeflow.io import EnsembleFile
+    from gaugeflow.io.config import is_open_in_time
 
     if place.row < 0:
-        return read_configuration(place.file, shape, colours, force)[0].links
+        config = read_configuration(place.file, shape, colours, force)[0]
+        if is_open_in_time(config.links):
+            raise ValueError(
+                f"{place.file}: --hadrons expects a periodic lattice, got one with open boundaries in time"
+            )
+        return config.links
     with EnsembleFile.open(place.file) as ensemble:
         return ensemble.read(place.row, place.row + 1).links[0]
 
@@ -258,7 +264,7 @@ def measure_hadrons(
     setup = make_setup(options, tuple(first.shape[1:-2]), int(first.shape[-1]))
     fit_range(options["fit"], setup.shape[0])
     folder: Path = options["out"]
-    folder.mkdir(parents=True, exist_ok=True)
+    results_in(folder)
     path = folder / TABLE
     columns, attributes = _begin(path, setup, places)
     size = max(1, min(SITES // math.prod(setup.shape), LARGEST_BATCH))

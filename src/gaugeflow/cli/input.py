@@ -21,6 +21,15 @@ _OPTIONS = (
 )
 
 
+SPELLING = {
+    "shape": "--shape TxZxYxX",
+    "n_colours": "--colours N",
+    "format": "--format NAME",
+    "precision": "--precision BITS",
+}
+"""What messages about files call the arguments of reading and writing."""
+
+
 def file_options(command: _Command) -> _Command:
     """Give a command the options ``--shape``, ``--colours`` and ``--force``, arguments of `read_configuration`."""
     for option in reversed(_OPTIONS):
@@ -46,12 +55,15 @@ def read_configuration(
     """
     from gaugeflow.errors import FormatError
     from gaugeflow.io import read
+    from gaugeflow.io.arguments import spelled
 
     try:
-        return read(path, shape=shape, n_colours=colours), True
+        with spelled(SPELLING):
+            return read(path, shape=shape, n_colours=colours), True
     except FormatError as error:
         if not force:
             raise
-        config = read(path, shape=shape, n_colours=colours, verify=False)
+        with spelled(SPELLING):
+            config = read(path, shape=shape, n_colours=colours, verify=False)
         click.echo(f"gaugeflow: warning: {error}; going on, as --force says", err=True)
         return config, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from gaugeflow.cli.input import file_options, read_configuration
 from gaugeflow.cli.machine import compute_options
 from gaugeflow.cli.output import (
     continues,
+    error_line,
     figure_option,
     print_json,
     print_table,
@@ -20,8 +22,10 @@ from gaugeflow.cli.output import (
     tell_written,
     write_json,
 )
+from gaugeflow.errors import GaugeflowError
 
 _AVERAGES = ("plaquette", "plaquette_spatial", "plaquette_temporal", "link_trace")
+_SOME_FAILED = 2
 _FLOW = ("t", "e_clover_spatial", "e_clover_temporal", "t2_e", "q")
 
 
@@ -30,6 +34,7 @@ _FLOW = ("t", "e_clover_spatial", "e_clover_temporal", "t2_e", "q")
 @click.option("--flow-time", type=float, default=0.0, help="Follow the gradient flow up to this time (a^2).")
 @click.option("--step", type=float, default=0.02, show_default=True, help="Step of integrator and table (a^2).")
 @click.option("--flow", type=click.Choice(["wilson", "symanzik"]), default="wilson", show_default=True)
+@click.option("--stop", is_flag=True, help="Stop at the first file that fails.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @hadron_options
 @figure_option
@@ -40,6 +45,7 @@ def measure(
     flow_time: float,
     step: float,
     flow: str,
+    stop: bool,
     as_json: bool,
     shape: tuple[int, ...] | None,
     colours: int | None,
@@ -53,6 +59,10 @@ def measure(
     is measured. Loops are normalised by N, direction t being temporal. With --flow-time, E (clover, spatial and temporal
     planes), t^2 E and the charge Q follow at every step of a third-order Runge-Kutta integration.
 
+    A file that fails is left out: the rest is measured, failures are listed at the end, and the exit status is 2.
+    Lattices with open boundaries in time (openQCD) are measured as openQCD does: spatial plaquettes of the end slices count
+    half, E is the mean over interior slices, and --json has every slice.
+
     With --hadrons, two-point functions of mesons and the nucleon are measured instead, and disconnected loops with
     --loops. Correlators, masses and the effective-mass figure go to the folder --out; interrupted, the same command
     goes on.
@@ -65,19 +75,32 @@ def measure(
     from gaugeflow.observables import measure as measure_links
 
     times = _times(flow_time, step)
+    stop = stop or click.get_current_context().find_root().params["debug"]
     results: list[dict[str, Any]] = []
+    failures: list[str] = []
     try:
         with progress_bars() as progress:
             for count, file in enumerate(files, start=1):
-                for links, place in _configurations(file, shape, colours, force):
-                    result = measure_links(file, to_device(links), flow_times=times, step=step, flow=flow)
-                    results.append({**result, **place})
+                try:
+                    for links, place in _configurations(file, shape, colours, force):
+                        result = measure_links(file, to_device(links), flow_times=times, step=step, flow=flow)
+                        results.append({**result, **place})
+                except (GaugeflowError, ValueError, OSError) as error:
+                    if stop:
+                        raise
+                    failures.append(error_line(error, file))
                 progress("files", count, len(files))
-    finally:  # what was measured before a file that fails, or an interrupt, is not lost
+    finally:  # what was measured before a file that stops the command, or an interrupt, is not lost
         if as_json:
             print_json(results)
         elif results:
             _print(results, flow)
+    if failures:
+        if len(files) > 1:
+            click.echo(f"gaugeflow: {len(failures)} of {len(files)} files failed:", err=True)
+        for failure in failures:
+            click.echo(f"gaugeflow: {failure}", err=True)
+        sys.exit(_SOME_FAILED)
 
 
 def _require_hadrons(hadrons: bool) -> None:
@@ -85,7 +108,7 @@ def _require_hadrons(hadrons: bool) -> None:
     from click.core import ParameterSource
 
     context = click.get_current_context()
-    others = ("flow_time", "step", "flow") if hadrons else (*NAMES, "figures")
+    others = ("flow_time", "step", "flow", "stop") if hadrons else (*NAMES, "figures")
     for name in others:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = f"--{name.replace('_', '-')}"
@@ -149,7 +172,7 @@ def _print(results: list[dict[str, Any]], flow: str) -> None:
             "x".join(map(str, result["shape"])),
             result["n_colours"],
             *(result[name] for name in _AVERAGES),
-            *result["polyakov_loop"],
+            *(result["polyakov_loop"] or (None, None)),
         )
         for result in results
     ]
@@ -164,4 +187,4 @@ def _print(results: list[dict[str, Any]], flow: str) -> None:
 def _label(result: dict[str, Any]) -> str:
     """File, and for an ensemble chain and number."""
     where = f", chain {result['chain']}, number {result['id']}" if "id" in result else ""
-    return f"{result['file']}{where}"
+    return f"{result['file']}{where}{' (open in time)' if result.get('boundary') == 'open' else ''}"

@@ -160,9 +160,9 @@ class FileEnsemble:
         Raises
         ------
         FormatError
-            If a file is damaged, or has another number of colours.
+            If a file is damaged, or has another lattice or number of colours.
         ValueError
-            If a file has another lattice.
+            If a file has open boundaries in time.
         """
         if size < 1:
             raise ValueError(f"batches: expected a positive size, got {size}")
@@ -173,10 +173,10 @@ class FileEnsemble:
         )
         for start in range(0, len(self.paths), size):
             chosen = self.paths[start : start + size]
-            configs = [io.read(path, n_colours=self.n_colours) for path in chosen]
+            configs = [io.read(path, shape=self.lattice.shape, n_colours=self.n_colours) for path in chosen]
             for path, config in zip(chosen, configs, strict=True):
-                if config.shape != self.lattice.shape:
-                    raise ValueError(f"{path}: expected a lattice {self.lattice.shape}, got {config.shape}")
+                if config.metadata.get("boundary") == "open":
+                    raise ValueError(f"{path}: expected a periodic lattice, got one with open boundaries in time")
             fields = to_device(self.lattice.pack(np.stack([config.links for config in configs]), 1))
             here = slice(start, start + len(chosen))
             yield Batch(fields, np.zeros(len(chosen)), ids[here], chains[here])

@@ -9,13 +9,16 @@ format    suffix              holds                           verified beside gr
 nersc     .nersc              4D SU(N), 32 or 64 bits         checksum, averages     ``rows`` (N, N-1), ``byte_order``
 ildg      .ildg, .lime        4D SU(N) or U(1), 32, 64 bits   checksum, plaquette
 scidac    .scidac             SU(N) or U(1), any dimension    checksum
-milc      .milc               4D SU(3), 32 bits               two checksums          ``byte_order``
+milc      .milc               4D SU(3), 32 bits               two checksums (v5)     ``byte_order``
 openqcd   .openqcd, .oqcd     4D SU(3), even, 64 bits         plaquette
 hdf5      .h5, .hdf5          SU(N) or U(1), any dimension    checksum, averages
+hirep     read only           4D SU(N), 64 bits               plaquette
+bridge    read only           SU(N) or U(1), text             nothing
 ========  ==================  ==============================  =====================  ================================
 
-ILDG and SciDAC files need not have the checksum, nor anything but the binary record: then extents and number of colours
-are arguments of `read`. Other packages add formats: see `Format`.
+ILDG and SciDAC files need not have the checksum, nor anything but the binary record: then the extents are an argument of
+`read`, as they are for the text of ``bridge`` (Bridge++, Julia). What else is missing follows from the length of the data,
+with a `FormatWarning`. A field from anywhere else is ``Config(links)``. Other packages add formats: see `Format`.
 
 `EnsembleFile` holds many configurations and grows safely; `write_table` stores measurements, `write_params` the
 parameters of a flow, `write_propagator` a quark propagator, all with `provenance`. A bad file raises

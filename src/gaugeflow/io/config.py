@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ TOLERANCE = 1e-5
 FILE_KEYS = frozenset({"format", "precision", "byte_order", "rows", "checksum", "plaquette", "link_trace"})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Config:
     """A gauge configuration and what its file said about it.
 
@@ -34,7 +35,9 @@ class Config:
         What the file said. Common keys: ``format`` (name), ``precision`` (32 or 64), ``byte_order``, ``checksum``
         (hexadecimal, as the format defines it), ``plaquette`` and ``link_trace`` (normalised by N),
         ``sequence_number``, ``ensemble_id``, ``ensemble_label``, ``creator``, ``creation_date``, ``lfn``, ``xlf_info``,
-        ``file_xml``, ``record_xml``.
+        ``file_xml``, ``record_xml``; ``boundary`` is ``"open"`` where the lattice ends in time.
+    name : path
+        Where it comes from: the file that `read` was given.
 
     Raises
     ------
@@ -46,6 +49,16 @@ class Config:
 
     links: ComplexArray
     metadata: dict[str, object] = field(default_factory=dict)
+    name: StrPath = ""
+
+    def __repr__(self) -> str:
+        """Name, extents and N, and the format that it was read from; never the array."""
+        said = [f"shape={self.shape}", f"n_colours={self.n_colours}"]
+        if self.name:
+            said.insert(0, repr(os.fspath(self.name)))
+        if "format" in self.metadata:
+            said.append(f"format={self.metadata['format']!r}")
+        return f"Config({', '.join(said)})"
 
     def __post_init__(self) -> None:
         if not np.iscomplexobj(self.links):
@@ -120,10 +133,25 @@ def find_non_finite(links: ComplexArray) -> Defect | None:
     return None
 
 
-def find_outside_group(links: ComplexArray, tolerance: float = TOLERANCE) -> Defect | None:
-    """Return the first link that is not unitary, or for N > 1 not of determinant one, within ``tolerance``."""
+def is_open_in_time(links: ComplexArray) -> bool:
+    """Whether the links of direction 0 that would lead from the last time slice to the first are all zero.
+
+    That is how openQCD stores open boundary conditions, and how loops around the end add nothing to a sum.
+    """
+    return not links[0, -1].any()
+
+
+def find_outside_group(
+    links: ComplexArray, tolerance: float = TOLERANCE, *, open_in_time: bool = False
+) -> Defect | None:
+    """Return the first link that is not unitary, or for N > 1 not of determinant one, within ``tolerance``.
+
+    Where the lattice is ``open_in_time``, links from the last time slice to the first are not looked at.
+    """
     n = links.shape[-1]
     for block in np.ndindex(links.shape[:2]):
+        if open_in_time and block == (0, links.shape[1] - 1):
+            continue
         matrix = links[block]
         with np.errstate(all="ignore"):
             deviation = np.abs(matrix @ matrix.conj().swapaxes(-1, -2) - np.eye(n)).max(axis=(-2, -1))
@@ -135,7 +163,9 @@ def find_outside_group(links: ComplexArray, tolerance: float = TOLERANCE) -> Def
     return None
 
 
-def verify_links(path: StrPath, links: ComplexArray, stated: Iterable[Stated], verify: bool) -> None:
+def verify_links(
+    path: StrPath, links: ComplexArray, stated: Iterable[Stated], verify: bool, *, open_in_time: bool = False
+) -> None:
     """Check a field that was read against the group and against the averages that its file states.
 
     Parameters
@@ -147,6 +177,8 @@ def verify_links(path: StrPath, links: ComplexArray, stated: Iterable[Stated], v
         Averages that must agree with what the links give, within 1e-5 unless they say otherwise.
     verify : bool
         When false, only NaN and infinity are errors.
+    open_in_time : bool
+        Whether the links around the end of time are none, see `is_open_in_time`.
 
     Raises
     ------
@@ -155,7 +187,7 @@ def verify_links(path: StrPath, links: ComplexArray, stated: Iterable[Stated], v
     """
     defect = find_non_finite(links)
     if defect is None and verify:
-        defect = find_outside_group(links)
+        defect = find_outside_group(links, open_in_time=open_in_time)
     if defect is not None:
         raise mismatch(path, *defect)
     if verify:
@@ -165,15 +197,25 @@ def verify_links(path: StrPath, links: ComplexArray, stated: Iterable[Stated], v
                 raise mismatch(path, name, f"{computed:.10g} (computed from the links)", value)
 
 
-def require_storable(links: ComplexArray, verify: bool = True) -> None:
+def require_storable(links: ComplexArray, verify: bool = True, *, open_in_time: bool = False) -> None:
     """Refuse to write a field that no reader would accept; without ``verify``, only NaN and infinity.
+
+    ``open_in_time`` says that the format holds lattices that end in time.
 
     Raises
     ------
     ValueError
         If a link is not finite or not in the group.
     """
-    defect = find_non_finite(links) or (find_outside_group(links) if verify else None)
+    defect = find_non_finite(links)
+    if defect is None and verify:
+        is_open = is_open_in_time(links)
+        if is_open and not open_in_time:
+            raise ValueError(
+                "links cannot be written: expected a periodic lattice, got one with open boundaries in time, which only the "
+                "format openqcd holds"
+            )
+        defect = find_outside_group(links, open_in_time=is_open)
     if defect is not None:
         raise ValueError(f"links cannot be written: {defect.field}: expected {defect.expected}, got {defect.found}")
 

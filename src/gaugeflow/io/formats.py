@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from gaugeflow.errors import FormatError
+from gaugeflow.filesystem import named
+from gaugeflow.io.arguments import argument
 from gaugeflow.io.config import Config, require_storable
-from gaugeflow.io.files import StrPath, file_size, mismatch
+from gaugeflow.io.files import StrPath, file_size, readable
 
 _GROUP = "gaugeflow.formats"
 _BUILT_IN = {
@@ -17,6 +20,8 @@ _BUILT_IN = {
     "scidac": "gaugeflow.io.ildg:SCIDAC_FORMAT",
     "milc": "gaugeflow.io.milc:FORMAT",
     "openqcd": "gaugeflow.io.openqcd:FORMAT",
+    "hirep": "gaugeflow.io.hirep:FORMAT",
+    "bridge": "gaugeflow.io.bridge:FORMAT",
     "hdf5": "gaugeflow.io.hdf5:FORMAT",
 }
 _DETECTION_BYTES = 256
@@ -39,19 +44,22 @@ class Format:
         ``start`` is of this format. Built-in formats are asked first.
     read : callable
         ``read(path, *, shape, n_colours, verify) -> Config``; raises `FormatError` for a bad file.
-    write : callable
+    write : callable, optional
         ``write(path, config, *, precision, **options)``; raises ``ValueError`` for what the format cannot hold. It gets
-        finite links only, in the group unless the caller of `write` insisted.
+        finite links only, in the group unless the caller of `write` insisted. None for a format that is only read.
     precisions : tuple of int
         Bits per real number that ``write`` knows.
+    open_in_time : bool
+        Whether ``write`` takes lattices that end in time, with links of zero around the end.
     """
 
     name: str
     suffixes: tuple[str, ...]
     matches: Callable[[bytes, int], bool]
     read: Callable[..., Config]
-    write: Callable[..., None]
+    write: Callable[..., None] | None = None
     precisions: tuple[int, ...] = (64, 32)
+    open_in_time: bool = False
 
 
 def available_formats() -> list[str]:
@@ -91,12 +99,13 @@ def read(
     FormatError
         If the file is truncated, corrupted, inconsistent or of no known format.
     OSError
-        If the file cannot be opened.
+        If the file cannot be opened or read, with its name.
     ValueError
         If ``format`` is unknown.
     """
-    chosen = _detect(path) if format is None else _find(format)
-    return chosen.read(path, shape=shape, n_colours=n_colours, verify=verify)
+    with named(path):
+        chosen = _detect(path) if format is None else _find(format)
+        return replace(chosen.read(path, shape=shape, n_colours=n_colours, verify=verify), name=path)
 
 
 def write(
@@ -130,8 +139,10 @@ def write(
         If no format fits, the format cannot hold the configuration, or a link is not finite or not in the group.
     """
     chosen = find_format(path, format)
-    require_storable(config.links, verify)
-    chosen.write(path, config, precision=precision, **options)
+    assert chosen.write is not None  # find_format sees to it
+    require_storable(config.links, verify, open_in_time=chosen.open_in_time)
+    with named(path):
+        chosen.write(path, config, precision=precision, **options)
 
 
 def find_format(path: StrPath, name: str | None = None) -> Format:
@@ -140,15 +151,22 @@ def find_format(path: StrPath, name: str | None = None) -> Format:
     Raises
     ------
     ValueError
-        If there is none.
+        If there is none, or it is only read.
     """
     if name is not None:
-        return _find(name)
+        chosen = _find(name)
+        if chosen.write is None:
+            raise ValueError(f"format {name!r} is only read: expected {argument('format')}, one of {_written()}")
+        return chosen
     suffix = Path(path).suffix.lower()
-    chosen = next((candidate for candidate in _formats() if suffix in candidate.suffixes), None)
-    if chosen is None:
-        raise ValueError(f"{path}: no format has the suffix {suffix!r}: pass one of format={available_formats()}")
-    return chosen
+    for candidate in _formats():
+        if suffix in candidate.suffixes and candidate.write is not None:
+            return candidate
+    raise ValueError(f"{path}: no format has the suffix {suffix!r}: pass {argument('format')}, one of {_written()}")
+
+
+def _written() -> list[str]:
+    return [candidate.name for candidate in _formats() if candidate.write is not None]
 
 
 def _entries() -> Iterator[EntryPoint]:
@@ -177,4 +195,8 @@ def _detect(path: StrPath) -> Format:
     for candidate in _formats():
         if candidate.matches(start, size):
             return candidate
-    raise mismatch(path, "format", f"one of {available_formats()}", start[:20])
+    raise FormatError(
+        f"{path}: format: expected one of {available_formats()}, found none of them: the file has {size} bytes and begins "
+        f"with {readable(start)}. Links that you read yourself make a configuration: gaugeflow.io.Config(links), complex of "
+        f"shape (d, *shape, N, N), direction and site axis 0 being time; gaugeflow.io.write stores it"
+    )

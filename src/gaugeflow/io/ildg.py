@@ -2,21 +2,26 @@
 
 Sources: the ILDG binary file format specification 1.1 (ILDG metadata working group); QIO (usqcd-software/qio) for the
 SciDAC records and checksum. The binary record is ``ildg-binary-data`` or ``scidac-binary-data``: sites in the order
-t, z, y, x (x fastest), directions x, y, z, t, big endian. Everything else in the file is optional on reading.
+t, z, y, x (x fastest), directions x, y, z, t, big endian. Everything else in the file is optional on reading: with the
+extents given, the length of the binary record decides both N and the precision, because N^2 = 2 M^2 has no solution.
 """
 
 from __future__ import annotations
 
 import html
 import math
+import os
 import re
 import time
+import warnings
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gaugeflow.errors import FormatWarning
 from gaugeflow.io import lime
+from gaugeflow.io.arguments import argument
 from gaugeflow.io.checksums import scidac_checksum
 from gaugeflow.io.config import (
     TOLERANCE,
@@ -75,7 +80,7 @@ def read(
     shape : tuple of int, optional
         Lattice extents ``(t, z, y, x)``: needed where no record states them, otherwise an expectation.
     n_colours : int, optional
-        Number of colours: needed where neither a record nor the precision and the data's length determine it.
+        Number of colours, an expectation too; what neither it nor a record states follows from the length of the data.
     verify : bool
         Check the checksum and the ``xlf-info`` plaquette where the file has them, unitarity and determinant.
 
@@ -87,8 +92,14 @@ def read(
     Raises
     ------
     FormatError
-        If anything about the file is wrong, or it needs ``shape`` or ``n_colours``.
+        If anything about the file is wrong, or it needs ``shape``.
+
+    Warns
+    -----
+    FormatWarning
+        If the file lacks what its format demands or does not state N, with what was inferred.
     """
+    missing: list[str] = []
     with open(path, "rb") as handle:
         records = lime.scan(handle, path)
         binary = _one_record(path, records, _BINARY_KINDS)
@@ -96,8 +107,8 @@ def read(
             raise mismatch(path, "binary record", " or ".join(_BINARY_KINDS), [record.kind for record in records[:20]])
         xml = _read_texts(handle, path, records, {kind: kind for kind in _XML_KINDS})
         texts = _read_texts(handle, path, records, _TEXT_KINDS)
-        layouts = {"argument": _Layout(shape=shape, n_colours=n_colours), **_stated_layouts(path, xml)}
-        lattice, precision, n = _settle(path, layouts, binary)
+        layouts = {"argument": _Layout(shape=shape, n_colours=n_colours), **_stated_layouts(path, xml, missing)}
+        lattice, precision, n = _settle(path, layouts, binary, missing)
         handle.seek(binary.offset)
         data = read_array(handle, path, binary.kind, "u1", binary.length)
 
@@ -107,9 +118,8 @@ def read(
         stated = _stated_checksum(path, xml["scidac-checksum"])
         metadata["checksum"] = "{:08x} {:08x}".format(*stated)
         if verify:
-            found = scidac_checksum(data, math.prod(lattice))
-            for name, expected, computed in zip(("suma", "sumb"), stated, found, strict=True):
-                require_equal(path, f"scidac-checksum <{name}>", f"{expected:08x}", f"{computed:08x}")
+            found = "{:08x} {:08x}".format(*scidac_checksum(data, math.prod(lattice)))
+            require_equal(path, "scidac-checksum <suma> and <sumb>", metadata["checksum"], found)
     if "scidac-private-record-xml" in xml:
         dates = _elements(xml["scidac-private-record-xml"], "date")
         if dates:
@@ -143,7 +153,9 @@ def write(path: StrPath, config: Config, *, precision: int = 64) -> None:
         If the field does not fit the format, or ``xlf_info`` states the plaquette of another field.
     """
     if len(config.shape) != 4:
-        raise ValueError(f"ILDG format: expected a 4D field, got shape {config.shape}: use format='scidac' or 'hdf5'")
+        raise ValueError(
+            f"ILDG format: expected a 4D field, got shape {config.shape}: {argument('format')} can be scidac or hdf5"
+        )
     extents = "".join(f"<l{axis}>{extent}</l{axis}>" for axis, extent in zip("tzyx", config.shape, strict=True))
     ildg_format = (
         f'{_XML_START}<ildgFormat xmlns="http://www.lqcd.org/ildg" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
@@ -245,37 +257,61 @@ def _integer(path: StrPath, kind: str, xml: str, name: str, *, least: int = 1) -
     return parse_integer(path, f"{kind} <{name}>", _element(path, kind, xml, name), least=least)
 
 
-def _stated_layouts(path: StrPath, xml: dict[str, str]) -> dict[str, _Layout]:
-    """What the three descriptive records say, those that exist."""
+class _Records(NamedTuple):
+    """The descriptive records of a file, and names of elements that they lack and the length of the data replaces."""
+
+    path: StrPath
+    xml: dict[str, str]
+    missing: list[str]
+
+    def text(self, kind: str, name: str) -> str | None:
+        """Content of an element; None where there is none, which is remembered."""
+        if not _elements(self.xml[kind], name):
+            self.missing.append(f"{kind} <{name}>")
+            return None
+        return _element(self.path, kind, self.xml[kind], name)
+
+    def integer(self, kind: str, name: str, *, least: int = 1) -> int | None:
+        """Content of an element that is an integer."""
+        text = self.text(kind, name)
+        return None if text is None else parse_integer(self.path, f"{kind} <{name}>", text, least=least)
+
+
+def _stated_layouts(path: StrPath, xml: dict[str, str], missing: list[str]) -> dict[str, _Layout]:
+    """What the three descriptive records say, those that exist; ``missing`` gets the names of elements that they lack."""
+    records = _Records(path, xml, missing)
     layouts = {}
     if (kind := "ildg-format") in xml:
         extents = tuple(_integer(path, kind, xml[kind], f"l{axis}") for axis in "tzyx")
-        field = _element(path, kind, xml[kind], "field")
-        match = re.fullmatch(r"su([1-9][0-9]?)gauge", field)
-        if not match:
+        field = records.text(kind, "field")
+        match = re.fullmatch(r"su([1-9][0-9]?)gauge", field or "")
+        if field is not None and not match:
             raise mismatch(path, f"{kind} <field>", "su{N}gauge", field)
-        layouts[kind] = _Layout(extents, _integer(path, kind, xml[kind], "precision"), int(match[1]))
+        layouts[kind] = _Layout(extents, records.integer(kind, "precision"), int(match[1]) if match else None)
     if (kind := "scidac-private-file-xml") in xml:
-        require_equal(path, f"{kind} <volfmt>", 0, _integer(path, kind, xml[kind], "volfmt", least=0))
-        d = _integer(path, kind, xml[kind], "spacetime", least=2)
-        if d > _MOST_DIMENSIONS:
-            raise mismatch(path, f"{kind} <spacetime>", f"at most {_MOST_DIMENSIONS}", d)
+        require_equal(path, f"{kind} <volfmt>", 0, records.integer(kind, "volfmt", least=0) or 0)
         words = _element(path, kind, xml[kind], "dims").split()
+        d = records.integer(kind, "spacetime", least=2) or len(words)
+        if not 2 <= d <= _MOST_DIMENSIONS:
+            raise mismatch(path, f"{kind} <spacetime>", f"2 to {_MOST_DIMENSIONS}", d)
         require_equal(path, f"{kind} number of <dims>", d, len(words))
         layouts[kind] = _Layout(tuple(parse_integer(path, f"{kind} <dims>", word, least=1) for word in words[::-1]))
     if (kind := "scidac-private-record-xml") in xml:
-        letter = _element(path, kind, xml[kind], "precision")
-        if letter not in _PRECISIONS:
+        letter = records.text(kind, "precision")
+        if letter is not None and letter not in _PRECISIONS:
             raise mismatch(path, f"{kind} <precision>", "F or D", letter)
+        size, count = records.integer(kind, "typesize"), records.integer(kind, "datacount")
         layouts[kind] = _Layout(
-            precision=_PRECISIONS[letter],
-            n_colours=_integer(path, kind, xml[kind], "colors"),
-            site_bytes=_integer(path, kind, xml[kind], "typesize") * _integer(path, kind, xml[kind], "datacount"),
+            precision=_PRECISIONS[letter] if letter is not None else None,
+            n_colours=records.integer(kind, "colors"),
+            site_bytes=size * count if size is not None and count is not None else None,
         )
     return layouts
 
 
-def _settle(path: StrPath, layouts: dict[str, _Layout], binary: lime.Record) -> tuple[tuple[int, ...], int, int]:
+def _settle(
+    path: StrPath, layouts: dict[str, _Layout], binary: lime.Record, missing: list[str]
+) -> tuple[tuple[int, ...], int, int]:
     """Combine what the caller and the records say into extents, precision and number of colours."""
     merged: dict[str, Any] = {}
     for source, layout in layouts.items():
@@ -283,9 +319,7 @@ def _settle(path: StrPath, layouts: dict[str, _Layout], binary: lime.Record) -> 
             if value is not None:
                 require_equal(path, f"{name} from {source}", merged.setdefault(name, value), value)
     if "shape" not in merged:
-        raise mismatch(path, "shape", "a record that states it, or the argument shape=(t, z, y, x)", "neither")
-    if "precision" not in merged and "n_colours" not in merged:
-        raise mismatch(path, "n_colours", "a record that determines it, or the argument n_colours=", "neither")
+        raise mismatch(path, "extents", f"a record that states them, or {argument('shape')}", "neither")
     lattice: tuple[int, ...] = merged["shape"]
     matrices = math.prod(lattice) * len(lattice)
     for precision in [merged["precision"]] if "precision" in merged else [64, 32]:
@@ -293,6 +327,14 @@ def _settle(path: StrPath, layouts: dict[str, _Layout], binary: lime.Record) -> 
         length = matrices * n * n * precision // 4
         site_bytes = merged.get("site_bytes", length // math.prod(lattice))
         if precision in (32, 64) and n > 0 and binary.length == length == site_bytes * math.prod(lattice):
+            if missing or "n_colours" not in merged:
+                lacks = f"has no {', '.join(missing)}" if missing else "does not state the number of colours"
+                warnings.warn(
+                    f"{os.fspath(path)} {lacks}: the {length} bytes of its data for extents {lattice} are those of N = {n} in "
+                    f"{precision} bits, all sites in this file",
+                    FormatWarning,
+                    stacklevel=4,
+                )
             return lattice, precision, n
     described = ", ".join(f"{name} {value}" for name, value in merged.items())
     raise mismatch(path, f"{binary.kind} length in bytes", f"that of {described}", binary.length)

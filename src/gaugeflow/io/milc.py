@@ -1,15 +1,19 @@
-"""MILC version 5 lattice format: SU(3), single precision, either byte order.
+"""MILC's lattice formats: SU(3), single precision, either byte order; written is version 5, read is version 1 as well.
 
-A binary header (magic number 20103, extents nx ny nz nt, a 64-byte time stamp, site order), the checksums ``sum29`` and
-``sum31``, then the links, sites in the order t, z, y, x (x fastest), directions x, y, z, t. Source:
-``generic/io_lat4.c`` and ``include/file_types.h`` of milc-qcd/milc_qcd.
+Version 5 has a binary header (magic number 20103, extents nx ny nz nt, a 64-byte time stamp, site order), the checksums
+``sum29`` and ``sum31``, then the links, sites in the order t, z, y, x (x fastest), directions x, y, z, t. Version 1, that of
+the versions 1 to 4 of the code, has the magic number 59354, the extents, two couplings in single precision and the same
+links; integers of 64 bits, big endian, in files from the T3D. Source: ``generic/io_lat4.c``, ``include/io_lat.h`` and
+``include/file_types.h`` of milc-qcd/milc_qcd.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gaugeflow.io.checksums import rotated_xor
 from gaugeflow.io.config import Config, from_site_major, to_site_major, verify_links
@@ -29,12 +33,15 @@ _NATURAL_ORDER = 0
 _TIME_STAMP_BYTES = 64
 _HEADER_BYTES = 96
 _STARTS = {_MAGIC.to_bytes(4, "little"): "<", _MAGIC.to_bytes(4, "big"): ">"}
+_OLD_MAGIC = 59354
+_OLD_INTEGERS = ("<i4", ">i4", ">i8")
+_OLD_STARTS = {np.array(_OLD_MAGIC, integer).tobytes(): integer for integer in _OLD_INTEGERS}
 
 
 def read(
     path: StrPath, *, shape: tuple[int, ...] | None = None, n_colours: int | None = None, verify: bool = True
 ) -> Config:
-    """Read a MILC version 5 configuration.
+    """Read a MILC configuration of version 5 or 1.
 
     Parameters
     ----------
@@ -42,12 +49,13 @@ def read(
     shape, n_colours : optional
         What the caller expects; a file that says otherwise is an error.
     verify : bool
-        Check both checksums, unitarity and determinant. The format states no averages.
+        Check both checksums, which version 1 does not have, unitarity and determinant. The formats state no averages.
 
     Returns
     -------
     Config
-        Links in double precision; ``metadata["checksum"]`` is ``"sum29 sum31"``.
+        Links in double precision; ``metadata["checksum"]`` is ``"sum29 sum31"``, and ``metadata["couplings"]`` of version 1
+        the two numbers of its header.
 
     Raises
     ------
@@ -56,25 +64,22 @@ def read(
     """
     with open(path, "rb") as handle:
         start = handle.read(_HEADER_BYTES)
+        old = next((integer for magic, integer in _OLD_STARTS.items() if start.startswith(magic)), None)
+        if old is not None:
+            return _read_old(path, handle, start, old, shape, n_colours, verify)
         order = _STARTS.get(start[:4])
         if order is None:
-            raise mismatch(path, "magic number", f"{_MAGIC} in either byte order", start[:4])
+            raise mismatch(path, "magic number", f"{_MAGIC} or {_OLD_MAGIC} in either byte order", start[:4])
         require_equal(path, "header length in bytes", _HEADER_BYTES, len(start))
         header = np.frombuffer(start, _header_type(order))[0]
         require_equal(path, "site order", _NATURAL_ORDER, int(header["order"]))
-        lattice = tuple(int(extent) for extent in header["extents"][::-1])
-        if min(lattice) < 1:
-            raise mismatch(path, "lattice shape", "positive extents", lattice)
-        require_equal(path, "lattice shape", shape, lattice)
-        require_equal(path, "number of colours", n_colours, 3)
-        payload = file_size(handle) - _HEADER_BYTES
-        require_equal(path, "data length in bytes", math.prod(lattice) * 4 * 9 * 8, payload)
-        words = read_array(handle, path, "data", order + "u4", payload // 4)
+        lattice = _lattice(path, header["extents"], shape, n_colours)
+        words = _read_words(path, handle, _HEADER_BYTES, lattice, order)
 
     checksum = rotated_xor(words)
     if verify:
-        for name, stated, found in zip(("sum29", "sum31"), header["checksums"], checksum, strict=True):
-            require_equal(path, name, f"{int(stated):08x}", f"{found:08x}")
+        stated, found = ("{:08x} {:08x}".format(*map(int, sums)) for sums in (header["checksums"], checksum))
+        require_equal(path, "checksums sum29 and sum31", stated, found)
     links = from_site_major(words.view(order + "c8").reshape(*lattice, 4, 3, 3))
     verify_links(path, links, [], verify)
     metadata: dict[str, object] = {
@@ -85,6 +90,51 @@ def read(
         "creation_date": bytes(header["time_stamp"]).split(b"\0")[0].decode(errors="replace").strip(),
     }
     return Config(links, metadata)
+
+
+def _read_old(
+    path: StrPath,
+    handle: BinaryIO,
+    start: bytes,
+    integer: str,
+    shape: tuple[int, ...] | None,
+    n_colours: int | None,
+    verify: bool,
+) -> Config:
+    """Read version 1, of which the first bytes are in ``start``; ``integer`` is the type of those in the header."""
+    order = integer[0]
+    header_type = np.dtype([("magic", integer), ("extents", integer, 4), ("couplings", order + "f4", 2)])
+    if len(start) < header_type.itemsize:
+        raise mismatch(path, "header length in bytes", header_type.itemsize, len(start))
+    header = np.frombuffer(start, header_type, 1)[0]
+    lattice = _lattice(path, header["extents"], shape, n_colours)
+    handle.seek(header_type.itemsize)
+    words = _read_words(path, handle, header_type.itemsize, lattice, order)
+    links = from_site_major(words.view(order + "c8").reshape(*lattice, 4, 3, 3))
+    verify_links(path, links, [], verify)
+    byte_order = "big" if order == ">" else "little"
+    couplings = [float(coupling) for coupling in header["couplings"]]
+    return Config(links, {"format": "milc", "precision": 32, "byte_order": byte_order, "couplings": couplings})
+
+
+def _lattice(
+    path: StrPath, extents: NDArray[Any], shape: tuple[int, ...] | None, n_colours: int | None
+) -> tuple[int, ...]:
+    """Extents ``(t, z, y, x)`` from those of a header, compared with what the caller expects."""
+    lattice = tuple(int(extent) for extent in extents[::-1])
+    if min(lattice) < 1:
+        raise mismatch(path, "lattice shape", "positive extents", lattice)
+    require_equal(path, "lattice shape", shape, lattice)
+    require_equal(path, "number of colours", n_colours, 3)
+    return lattice
+
+
+def _read_words(
+    path: StrPath, handle: BinaryIO, header_bytes: int, lattice: tuple[int, ...], order: str
+) -> NDArray[np.uint32]:
+    payload = file_size(handle) - header_bytes
+    require_equal(path, "data length in bytes", math.prod(lattice) * 4 * 9 * 8, payload)
+    return read_array(handle, path, "data", order + "u4", payload // 4)
 
 
 def write(path: StrPath, config: Config, *, precision: int = 32, byte_order: str = "little") -> None:
@@ -135,4 +185,8 @@ def _header_type(order: str) -> np.dtype[np.void]:
     )
 
 
-FORMAT = Format("milc", (".milc",), lambda start, size: start[:4] in _STARTS, read, write, precisions=(32,))
+def _matches(start: bytes, size: int) -> bool:
+    return start[:4] in _STARTS or any(start.startswith(magic) for magic in _OLD_STARTS)
+
+
+FORMAT = Format("milc", (".milc",), _matches, read, write, precisions=(32,))

@@ -39,7 +39,8 @@ from gaugeflow.io.files import (
 from gaugeflow.io.formats import Format
 
 _LONGEST_HEADER = 1 << 16
-_BEGIN, _END = b"BEGIN_HEADER\n", b"END_HEADER\n"
+_BEGIN, _END = b"BEGIN_HEADER", b"END_HEADER"
+_LINE_ENDS = (b"\n", b"\r\n")  # files that went through Windows have the second
 _DATATYPE = re.compile(r"4D_SU([1-9][0-9]?)_GAUGE(?:_([1-9][0-9]?)x([1-9][0-9]?))?")
 _FLOATING_POINT = re.compile(r"IEEE(32|64)(BIG|LITTLE)?")
 _ORDERS = {"BIG": ">", "LITTLE": "<"}
@@ -167,20 +168,22 @@ def write(
     }
     text = "".join(f"{key} = {value}\n" for key, value in header.items())
     with atomic_path(path) as temporary, open(temporary, "xb") as handle:
-        handle.write(_BEGIN + text.encode() + _END)
+        handle.write(_BEGIN + b"\n" + text.encode() + _END + b"\n")
         handle.write(words.view(np.uint8).data)
 
 
 def _read_header(handle: BinaryIO, path: StrPath) -> tuple[dict[str, str], int]:
     """Return the header's fields and the offset of the data."""
     start = handle.read(_LONGEST_HEADER)
-    if not start.startswith(_BEGIN):
+    line_end = _line_end(start)
+    if line_end is None:
         raise mismatch(path, "first line", "BEGIN_HEADER", start[:20])
-    end = start.find(b"\n" + _END)
+    last = line_end + _END + line_end
+    end = start.find(last)
     if end < 0:
         raise mismatch(path, "header", f"END_HEADER within {_LONGEST_HEADER} bytes", "none")
     header: dict[str, str] = {}
-    for line in start[len(_BEGIN) : end].decode(errors="replace").split("\n"):
+    for line in start[len(_BEGIN + line_end) : end].decode(errors="replace").split("\n"):
         key, equals, value = (part.strip() for part in line.partition("="))
         if line.strip() and not (key and equals):
             raise mismatch(path, "header line", "KEY = VALUE", line)
@@ -188,7 +191,12 @@ def _read_header(handle: BinaryIO, path: StrPath) -> tuple[dict[str, str], int]:
             raise mismatch(path, f"header field {key}", "one value", [header[key], value])
         if key:
             header[key] = value
-    return header, end + 1 + len(_END)
+    return header, end + len(last)
+
+
+def _line_end(start: bytes) -> bytes | None:
+    """How lines of the header end; None where the file does not begin with one."""
+    return next((line_end for line_end in _LINE_ENDS if start.startswith(_BEGIN + line_end)), None)
 
 
 def _field(path: StrPath, header: dict[str, str], key: str) -> str:
@@ -245,4 +253,4 @@ def _complete_rows(data: NDArray[Any]) -> NDArray[np.complex128]:
         return np.concatenate([rows, last.conj()[..., None, :]], axis=-2)
 
 
-FORMAT = Format("nersc", (".nersc",), lambda start, size: start.startswith(_BEGIN), read, write)
+FORMAT = Format("nersc", (".nersc",), lambda start, size: _line_end(start) is not None, read, write)

@@ -5,7 +5,9 @@ divided by 6 N0 N1 N2 N3 (3 for the unit field), then for every odd point the ei
 +1, -1, ..., -3, as 3 x 3 matrices, row by row. Points are ordered lexicographically, x3 running fastest; a point is odd
 if the sum of its coordinates is, and "-mu" is the link from its neighbour in direction -mu to it. Sources:
 ``export_cnfg`` in ``modules/archive/archive.c`` and ``main/README.io`` of openQCD; the assignment of N1, N2, N3 to x,
-y, z is that of Chroma (``CERN`` format) and Grid (``OpenQcdIO.h``). Only lattices of even extents can be stored so.
+y, z is that of Chroma (``CERN`` format) and Grid (``OpenQcdIO.h``). Only lattices of even extents can be stored so. Open
+boundary conditions are links of zero in direction 0 from the last time slice on; the average of such a file is that of the
+plaquettes that exist, still divided by 6 N0 N1 N2 N3.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from gaugeflow.io.config import ComplexArray, Config, Stated, plaquette, verify_links
+from gaugeflow.io.config import ComplexArray, Config, Stated, is_open_in_time, plaquette, verify_links
 from gaugeflow.io.files import StrPath, atomic_path, file_size, mismatch, read_array, require_equal
 from gaugeflow.io.formats import Format
 
@@ -43,13 +45,14 @@ def read(
     Returns
     -------
     Config
-        ``metadata["plaquette"]`` is normalised to 1 for the unit field.
+        ``metadata["plaquette"]`` is what the file states divided by 3: 1 for the unit field on a periodic lattice.
+        ``metadata["boundary"]`` is ``"open"`` where the lattice ends in time, and else absent.
 
     Raises
     ------
     FormatError
-        If anything about the file is wrong. Fields with open boundary conditions have links that are zero and are
-        refused unless ``verify`` is false.
+        If anything about the file is wrong. Fields with Schroedinger functional boundary conditions are refused because
+        the stated average has plaquettes at a time slice that is not stored.
     """
     with open(path, "rb") as handle:
         start = handle.read(_HEADER.size)
@@ -74,8 +77,12 @@ def read(
         field[odd] = pairs[:, mu, 0]
         links[axis] = field.transpose(_AXES)
     value = stated / 3
-    verify_links(path, links, [Stated("average plaquette / 3", value, plaquette, _TOLERANCE)], verify)
-    metadata = {"format": "openqcd", "precision": 64, "byte_order": "little", "plaquette": value}
+    is_open = is_open_in_time(links)
+    stated_average = Stated("average plaquette / 3", value, plaquette, _TOLERANCE)
+    verify_links(path, links, [stated_average], verify, open_in_time=is_open)
+    metadata: dict[str, object] = {"format": "openqcd", "precision": 64, "byte_order": "little", "plaquette": value}
+    if is_open:
+        metadata["boundary"] = "open"
     return Config(links, metadata)
 
 
@@ -86,7 +93,7 @@ def write(path: StrPath, config: Config, *, precision: int = 64) -> None:
     ----------
     path : path
     config : Config
-        None of its metadata can be stored.
+        None of its metadata can be stored. Links may be zero where open boundary conditions have none.
     precision : {64}
 
     Raises
@@ -129,4 +136,4 @@ def _matches(start: bytes, size: int) -> bool:
     return even and size == _HEADER.size + math.prod(extents) * _SITE_BYTES
 
 
-FORMAT = Format("openqcd", (".openqcd", ".oqcd"), _matches, read, write, precisions=(64,))
+FORMAT = Format("openqcd", (".openqcd", ".oqcd"), _matches, read, write, precisions=(64,), open_in_time=True)

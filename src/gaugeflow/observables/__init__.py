@@ -20,6 +20,7 @@ from gaugeflow.observables.loops import (
     rectangle,
 )
 from gaugeflow.observables.measure import measure
+from gaugeflow.observables.open_time import is_open_in_time, open_averages, open_flow_history
 from gaugeflow.observables.scalar import ising_energy, magnetisation, two_point_susceptibility
 from gaugeflow.observables.smearing import ape, stout
 from gaugeflow.observables.topology import clover_charge, integer_charge
@@ -41,10 +42,13 @@ __all__ = [
     "flow_time_where",
     "glueball_correlator",
     "integer_charge",
+    "is_open_in_time",
     "ising_energy",
     "link_trace",
     "magnetisation",
     "measure",
+    "open_averages",
+    "open_flow_history",
     "plaquette",
     "plaquette_slices",
     "plaquette_spatial",

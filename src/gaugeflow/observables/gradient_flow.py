@@ -2,12 +2,17 @@
 
 dV/dt = -(grad S)(V) V in left coordinates with S the Wilson action at beta = 2 N, or the Symanzik one: to first order
 V changes by -t P(V A) with A the sum of staples.  At any beta this is -(2 N / beta) grad S, the flow of that paper.
+
+On lattices that end in time (links from the last slice on are zero and stay so) the Wilson flow is that of Lüscher and
+Schaefer (arXiv:1206.2809, appendix B): spatial plaquettes on the two end slices have the weight 1/2 in S, and the derivative
+with respect to the spatial links there is doubled.  Together, staples of spatial planes count once for these links, and the
+staples that lead into the lattice twice.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -51,6 +56,10 @@ class AdaptiveStep:
                 raise ValueError(f"AdaptiveStep: expected {name} > 0, got {value}")
 
 
+Gradient = Callable[[Array], Array]
+"""Gradient of the action that a flow descends, as a function of the links."""
+
+
 def flow_step(lattice: Lattice, links: Array, step: float, flow: str = "wilson") -> Array:
     """Links after one third-order Runge-Kutta step (arXiv:1006.4518, appendix C).
 
@@ -68,7 +77,7 @@ def flow_step(lattice: Lattice, links: Array, step: float, flow: str = "wilson")
     ValueError
         If the flow is unknown.
     """
-    return _runge_kutta(lattice, links, step, _rectangle_coefficient(flow))[0]
+    return _runge_kutta(lattice, links, step, _gradient_of(lattice, flow))[0]
 
 
 def advance(
@@ -85,6 +94,7 @@ def flow_through(
     *,
     step: float | AdaptiveStep = STEP,
     flow: str = "wilson",
+    open_in_time: bool = False,
 ) -> Iterator[Array]:
     """Links at one flow time after the other.
 
@@ -98,6 +108,8 @@ def flow_through(
         Largest integration step, of which equal ones fill the interval between two times; or an :class:`AdaptiveStep`.
     flow
         ``"wilson"`` or ``"symanzik"``.
+    open_in_time
+        Whether the lattice ends in time, as the links say by being zero there; for the Wilson flow only.
 
     Raises
     ------
@@ -109,32 +121,38 @@ def flow_through(
     wanted = tuple(float(t) for t in times)
     if not wanted or wanted[0] < 0.0 or any(b <= a for a, b in pairwise(wanted)):
         raise ValueError(f"flow times must be non-negative and increase, got {wanted}")
-    c1 = _rectangle_coefficient(flow)
+    gradient = _gradient_of(lattice, flow, open_in_time)
     if isinstance(step, AdaptiveStep):
-        return _adaptive(lattice, links, wanted, step, c1)
+        return _adaptive(lattice, links, wanted, step, gradient)
     if not step > 0.0:
         raise ValueError(f"gradient flow: expected step > 0, got {step}")
-    return _equal(lattice, links, wanted, step, c1)
+    return _equal(lattice, links, wanted, step, gradient)
 
 
-def _rectangle_coefficient(flow: str) -> float:
+def _gradient_of(lattice: Lattice, flow: str, open_in_time: bool = False) -> Gradient:
     if flow not in FLOWS:
         raise ValueError(f"unknown gradient flow {flow!r}, expected one of {sorted(FLOWS)}")
-    return FLOWS[flow]
+    if open_in_time:
+        if flow != "wilson":
+            raise ValueError(f"gradient flow: expected 'wilson' on a lattice that is open in time, got {flow!r}")
+        return lambda links: _open_gradient(lattice, links)
+    return lambda links: _gradient(lattice, links, FLOWS[flow])
 
 
-def _equal(lattice: Lattice, links: Array, times: tuple[float, ...], step: float, c1: float) -> Iterator[Array]:
+def _equal(
+    lattice: Lattice, links: Array, times: tuple[float, ...], step: float, gradient: Gradient
+) -> Iterator[Array]:
     now = 0.0
     for t in times:
         count = math.ceil((t - now) / step - 1e-9)
         for _ in range(count):
-            links, _ = _runge_kutta(lattice, links, (t - now) / count, c1)
+            links, _ = _runge_kutta(lattice, links, (t - now) / count, gradient)
         now = t
         yield links
 
 
 def _adaptive(
-    lattice: Lattice, links: Array, times: tuple[float, ...], control: AdaptiveStep, c1: float
+    lattice: Lattice, links: Array, times: tuple[float, ...], control: AdaptiveStep, gradient: Gradient
 ) -> Iterator[Array]:
     """Every configuration has its own time ``now`` and step ``size``; one that is there waits with steps of size 0."""
     _, lanes = lattice.check_links(links)
@@ -147,7 +165,7 @@ def _adaptive(
             left = t - now
             last = size >= left
             taken = xp.where(last, left, size)
-            new, error = _embedded(lattice, links, taken, c1)
+            new, error = _embedded(lattice, links, taken, gradient)
             accepted = error <= control.tolerance
             finite = xp.isfinite(error)
             ratio = control.tolerance / xp.where(finite & (error > 0.0), error, xp.ones_like(error) * 1e-300)
@@ -165,11 +183,11 @@ def _adaptive(
         yield links
 
 
-def _embedded(lattice: Lattice, links: Array, size: Array, c1: float) -> tuple[Array, Array]:
+def _embedded(lattice: Lattice, links: Array, size: Array, gradient: Gradient) -> tuple[Array, Array]:
     """Links after one step of a size for each configuration, and the error of its second-order companion, ``(batch,)``."""
     xp = array_namespace(links)
     lanes = xp.astype(lattice.spread_folds(size), xp.real(links[0, 0, 0, 0, :]).dtype)
-    new, (z0, z1) = _runge_kutta(lattice, links, 1.0, c1, lanes)
+    new, (z0, z1) = _runge_kutta(lattice, links, 1.0, gradient, lanes)
     companion = kernels.evolve(lattice, links, 2.0 * z1 - z0, -1.0)
     squares = xp.sum(xp.abs(new - companion) ** 2, axis=(2, 3))
     largest = xp.astype(xp.max(squares, axis=(0, 1)), xp.float64)
@@ -177,13 +195,13 @@ def _embedded(lattice: Lattice, links: Array, size: Array, c1: float) -> tuple[A
 
 
 def _runge_kutta(
-    lattice: Lattice, links: Array, step: float, c1: float, lanes: Array | None = None
+    lattice: Lattice, links: Array, step: float, gradient: Gradient, lanes: Array | None = None
 ) -> tuple[Array, tuple[Array, Array]]:
     """Links after one step, ``step`` times the number of each lane, and the first two forces times that number."""
     k, forces = None, []
     # With Z_i = -step grad S: K_0 = Z_0 / 4, K_1 = 8/9 Z_1 - 17/9 K_0, K_2 = 3/4 Z_2 - K_1.
     for a, b in ((1.0 / 4.0, 0.0), (8.0 / 9.0, -17.0 / 9.0), (3.0 / 4.0, -1.0)):
-        force = _gradient(lattice, links, c1)
+        force = gradient(links)
         forces.append(force if lanes is None else force * lanes)
         links, k = kernels.flow_stage(lattice, links, forces[-1], forces[-1] if k is None else k, -a * step, b)
     return links, (forces[0], forces[1])
@@ -193,3 +211,19 @@ def _gradient(lattice: Lattice, links: Array, c1: float) -> Array:
     beta = 2.0 * links.shape[2]
     force = kernels.wilson_force(lattice, links, beta * (1.0 - 8.0 * c1))
     return force if c1 == 0.0 else force + kernels.rectangle_force(lattice, links, beta * c1)
+
+
+def _open_gradient(lattice: Lattice, links: Array) -> Array:
+    """Right-hand side of the Wilson flow on a lattice that ends in time; see the head of this module."""
+    xp = array_namespace(links)
+    beta = 2.0 * links.shape[2]
+    temporal = xp.asarray([beta if mu == 0 else 0.0 for mu, _ in lattice.planes])
+    inward = kernels.wilson_force(lattice, links, temporal)
+    last = lattice.shape[0] - 1
+    time = xp.asarray(lattice.coordinates[0])  # (n_blocks, n_folds)
+    end = xp.astype((time == 0) | (time == last), links.dtype)
+    batch = lattice.batch(links.shape[-1])
+    end = xp.reshape(xp.broadcast_to(end[:, :, None], (*end.shape, batch)), (lattice.n_blocks, links.shape[-1]))
+    spatial = xp.asarray([0.0] + [1.0] * (lattice.ndim - 1), dtype=links.dtype)
+    weight = spatial[:, None, None, None, None] * end[None, :, None, None, :]
+    return kernels.wilson_force(lattice, links, beta) + weight * inward

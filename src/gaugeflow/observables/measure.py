@@ -9,6 +9,7 @@ from gaugeflow.lattice import Array, Lattice, suggest_fold
 from gaugeflow.observables import loops
 from gaugeflow.observables.flow_scales import flow_history
 from gaugeflow.observables.gradient_flow import STEP
+from gaugeflow.observables.open_time import is_open_in_time, measure_open
 
 LANES = 8
 """Lanes that one configuration is folded into, where its extents allow it: the widest register in double precision."""
@@ -36,10 +37,20 @@ def measure(
         and imaginary part) and ``flow``, a list of ``t, e_clover_spatial, e_clover_temporal, t2_e, q``.  Loops are
         normalised by N, E is in a^-4, t in a^2.  Only plain numbers, strings, lists and None; None stands for what a
         dimension lacks: spatial plaquettes in two, the clover charge q in any but four.
+
+        A lattice that ends in time, where its links of direction 0 are zero, has ``boundary`` (``"open"``) and ``slices``
+        as well; its averages are weighted as :func:`gaugeflow.observables.open_averages` says, the Polyakov loop is None.
+
+    Raises
+    ------
+    ValueError
+        If the lattice ends in time and has no interior slice, or the flow is not Wilson's.
     """
     shape = tuple(int(extent) for extent in links.shape[1:-2])
     lattice = Lattice(shape, suggest_fold(shape, LANES))
     field = lattice.pack(links[None, ...], components=1)
+    if is_open_in_time(links):
+        return measure_open(file, lattice, field, flow_times, step, flow)
 
     def number(values: Array) -> float:
         return float(values[0])

@@ -1,0 +1,196 @@
+"""Observables on lattices that end in time, with the conventions of openQCD.
+
+Links of direction 0 from the last time slice to the first do not exist there and are zero, so that every loop around the end
+adds nothing to a sum; what differs from a periodic lattice are the numbers that sums are divided by, and the gradient flow.
+openQCD gives the spatial plaquettes of the two end slices the weight 1/2 and divides by the number of weighted plaquettes
+(``plaq_wsum_dble`` and ``npl`` of its main programs), and has no clover density on the end slices (``ym_action_slices``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace
+
+from gaugeflow import kernels
+from gaugeflow.kernels.slots import all_slots, link_at, to_lanes
+from gaugeflow.lattice import Array, Lattice
+from gaugeflow.observables.gradient_flow import STEP, AdaptiveStep, flow_through
+from gaugeflow.observables.loops import link_trace
+from gaugeflow.sites.gauge import re_trace_plaquette
+
+
+class OpenAverages(NamedTuple):
+    """Plaquettes of lattices that end in time, normalised by N; T is the extent of direction 0.
+
+    ``spatial`` and ``temporal`` are means ``(T, batch)`` over the plaquettes at a time slice; the last temporal one, of
+    plaquettes that do not exist, is zero. ``plaquette``, ``plaquette_spatial`` and ``plaquette_temporal`` ``(batch,)``
+    are averages over all plaquettes that exist, spatial ones of the two end slices with the weight 1/2; three times
+    ``plaquette`` is what openQCD prints as the average plaquette of SU(3).
+    """
+
+    spatial: Array
+    temporal: Array
+    plaquette: Array
+    plaquette_spatial: Array
+    plaquette_temporal: Array
+
+
+class OpenHistory(NamedTuple):
+    """Energy and charge along the gradient flow of lattices that end in time.
+
+    ``e_clover_spatial`` and ``e_clover_temporal`` ``(n_times, T, batch)`` are means over the sites of a slice in a^-4,
+    ``q`` sums over them; all are zero on the two end slices, where the clover is incomplete, as openQCD has them.
+    """
+
+    t: tuple[float, ...]
+    e_clover_spatial: Array
+    e_clover_temporal: Array
+    q: Array
+
+
+def is_open_in_time(links: Array) -> bool:
+    """Whether all links from the last time slice to the first are zero.
+
+    Parameters
+    ----------
+    links
+        Conventional array ``(d, *shape, N, N)``.
+    """
+    return not bool(array_namespace(links).any(links[0, -1, ...] != 0.0))
+
+
+def open_averages(lattice: Lattice, links: Array) -> OpenAverages:
+    """Plaquettes of every time slice and their weighted averages.
+
+    Parameters
+    ----------
+    lattice, links
+        The lattice, of three dimensions or more, and its links, zero where the lattice ends.
+
+    Raises
+    ------
+    ValueError
+        In two dimensions, which have no spatial plane.
+    """
+    if lattice.ndim < 3:
+        raise ValueError(f"a lattice of shape {lattice.shape} has no spatial planes")
+    n, _ = lattice.check_links(links)
+    xp = array_namespace(links)
+    here = all_slots(lattice, xp)
+    planes = []
+    for mu, nu in lattice.planes:
+        trace = re_trace_plaquette(
+            link_at(lattice, links, mu, here),
+            link_at(lattice, links, nu, here, [(mu, 0)]),
+            link_at(lattice, links, nu, here),
+            link_at(lattice, links, mu, here, [(nu, 0)]),
+        )
+        planes.append(_slices(lattice, to_lanes(lattice, xp.astype(trace, xp.float64)), mean=True) / n)
+    count, extent = lattice.ndim - 1, lattice.shape[0]
+    temporal = xp.mean(xp.stack(planes[:count]), axis=0)
+    spatial = xp.mean(xp.stack(planes[count:]), axis=0)
+    weighted = xp.sum(spatial, axis=0) - 0.5 * (spatial[0, :] + spatial[-1, :])
+    mean_spatial = weighted / (extent - 1)
+    mean_temporal = xp.sum(temporal, axis=0) / (extent - 1)
+    mean = (count * mean_temporal + (len(planes) - count) * mean_spatial) / len(planes)
+    return OpenAverages(spatial, temporal, mean, mean_spatial, mean_temporal)
+
+
+def open_flow_history(
+    lattice: Lattice, links: Array, times: Sequence[float], *, step: float | AdaptiveStep = STEP
+) -> OpenHistory:
+    """Energy and charge of every time slice along the Wilson flow.
+
+    Parameters
+    ----------
+    lattice, links, times, step
+        As of :func:`gaugeflow.observables.flow_history`.
+
+    Raises
+    ------
+    ValueError, ConvergenceError
+        As :func:`gaugeflow.observables.flow_through`.
+    """
+    xp = array_namespace(links)
+    temporal = lattice.ndim - 1
+    inside = xp.asarray([0.0] + [1.0] * (lattice.shape[0] - 2) + [0.0])[:, None]
+    records = []
+    for flowed in flow_through(lattice, links, times, step=step, open_in_time=True):
+        energy, density = kernels.clover(lattice, flowed)
+        parts = [xp.sum(energy[k, ...], axis=0) for k in (slice(temporal, None), slice(temporal))]
+        slices = [_slices(lattice, part, mean=True) * inside for part in parts]
+        records.append((*slices, _slices(lattice, density, mean=False) * inside))
+    return OpenHistory(tuple(float(t) for t in times), *(xp.stack(column) for column in zip(*records, strict=True)))
+
+
+def _slices(lattice: Lattice, sites: Array, *, mean: bool) -> Array:
+    """Sums, or means, of ``(n_blocks, lanes)`` over the sites of every time slice: ``(T, batch)``."""
+    xp = array_namespace(sites)
+    field = lattice.unpack(sites)
+    axes = tuple(range(2, lattice.ndim + 1))
+    return xp.permute_dims(xp.mean(field, axis=axes) if mean else xp.sum(field, axis=axes), (1, 0))
+
+
+def measure_open(
+    file: str, lattice: Lattice, links: Array, flow_times: Sequence[float], step: float, flow: str
+) -> dict[str, Any]:
+    """What :func:`gaugeflow.observables.measure` returns for one configuration on a lattice that ends in time.
+
+    Parameters
+    ----------
+    file
+        Name to record.
+    lattice, links
+        The lattice and the field of one configuration.
+    flow_times, step, flow
+        As of ``measure``; the energy is the mean over interior slices, the charge the sum over them.
+    """
+    extent = lattice.shape[0]
+    if extent < 3:
+        raise ValueError(f"{file}: open boundaries in time need an extent of at least 3 there, got {extent}")
+    if len(flow_times) > 0 and flow != "wilson":
+        raise ValueError(f"{file}: open boundaries in time are known to the flow 'wilson' only, got {flow!r}")
+    averages = open_averages(lattice, links)
+    d = lattice.ndim
+    exist = (d * extent) / (d * extent - 1)  # of d T links at every site of a slice one is missing
+    result: dict[str, Any] = {
+        "file": file,
+        "shape": list(lattice.shape),
+        "n_colours": int(links.shape[2]),
+        "plaquette": float(averages.plaquette[0]),
+        "plaquette_spatial": float(averages.plaquette_spatial[0]),
+        "plaquette_temporal": float(averages.plaquette_temporal[0]),
+        "link_trace": float(link_trace(lattice, links)[0]) * exist,
+        "polyakov_loop": None,
+        "flow": [],
+        "boundary": "open",
+        "slices": {
+            "plaquette_spatial": _numbers(averages.spatial),
+            "plaquette_temporal": _numbers(averages.temporal)[:-1],
+        },
+    }
+    if len(flow_times) == 0:
+        return result
+    history = open_flow_history(lattice, links, flow_times, step=step)
+    for k, t in enumerate(history.t):
+        spatial, temporal = _numbers(history.e_clover_spatial[k, ...]), _numbers(history.e_clover_temporal[k, ...])
+        charge = _numbers(history.q[k, ...]) if d == 4 else None
+        inner = extent - 2
+        result["flow"].append(
+            {
+                "t": t,
+                "e_clover_spatial": sum(spatial) / inner,
+                "e_clover_temporal": sum(temporal) / inner,
+                "t2_e": t * t * (sum(spatial) + sum(temporal)) / inner,
+                "q": None if charge is None else sum(charge),
+                "slices": {"e_clover_spatial": spatial, "e_clover_temporal": temporal, "q": charge},
+            }
+        )
+    return result
+
+
+def _numbers(slices: Array) -> list[float]:
+    """Slices ``(T, 1)`` of one configuration as plain numbers."""
+    return [float(slices[t, 0]) for t in range(slices.shape[0])]
