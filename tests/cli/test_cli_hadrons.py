@@ -75,7 +75,9 @@ def test_masses_and_figure(gaugeflow, ensemble, tmp_path):
         assert found["error"] == pytest.approx(pion.errors[0], rel=1e-12)
         assert [point["t"] for point in rows["pion", n_squared]["effective_mass"]] == [0, 1, 2, 3]
     assert rows["pion", 1]["fit"]["mass"] > rows["pion", 0]["fit"]["mass"] + 0.1
-    text = gaugeflow("measure", "e.h5", *QUARK, "--momenta", 1, "--fit", 1, 4, "--out", "here")
+    text = gaugeflow("measure", "e.h5", *QUARK, "--momenta", 1, "--fit", 1, 4, "--out", "here", "--figures", "pdf")
+    assert "wrote here/effective_mass.pdf" in text
+    assert (tmp_path / "here" / "effective_mass.pdf").read_bytes().startswith(b"%PDF")
     assert format_error(rows["pion", 0]["fit"]["mass"], rows["pion", 0]["fit"]["error"]) in text
     assert "wrote here/hadrons.h5" in text
 
@@ -172,6 +174,7 @@ def test_numbers_and_chains_of_files(ensemble, tmp_path):
     [
         (("--hadrons",), "--hadrons needs --kappa"),
         (("--kappa", 0.1), "--kappa needs --hadrons"),
+        (("--figures", "pdf"), "--figures needs --hadrons"),
         ((*QUARK, "--flow-time", 1), "--flow-time does not go with --hadrons"),
         ((*QUARK, "--source", "wall", "--momenta", 1), "--momenta needs a point source"),
         ((*QUARK, "--smear-sink"), "--smear-sink needs --smear"),
