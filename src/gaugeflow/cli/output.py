@@ -126,7 +126,10 @@ def _grid(headings: Sequence[Sequence[str]], cells: Sequence[Sequence[str]], rig
 def _records(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
     """One block for each row, a line for each column."""
     widest = max(map(len, columns))
-    blocks = ["\n".join(f"  {c.ljust(widest)}  {cell}" for c, cell in zip(columns, row, strict=True)) for row in cells]
+    blocks = [
+        "\n".join(f"  {c.ljust(widest)}  {cell}".rstrip() for c, cell in zip(columns, row, strict=True))
+        for row in cells
+    ]
     return "\n\n".join(blocks).split("\n")
 
 
