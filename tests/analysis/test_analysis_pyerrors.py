@@ -2,7 +2,7 @@
 
 pyerrors takes fluctuations around the mean of each chain, this package around the mean of all. The two agree by
 definition on one chain; replica are therefore compared with equal chain means, by handing pyerrors our fluctuations, or in
-the printed digits of very long chains. On short ones ours covers the truth, see docs/scripts/coverage.py.
+the printed digits of very long chains. On short ones ours covers the truth, see docs/scripts/error_coverage.py.
 """
 
 import warnings

@@ -1,6 +1,6 @@
 """How often the truth is within one error: several short chains, and chains with gaps.
 
-    python docs/scripts/coverage.py
+    python docs/scripts/error_coverage.py
 
 Chains are autoregressive, rho(t) = a^t, with mean zero.  *All* is this package's convention, fluctuations around the mean of
 all chains; *each* is that of pyerrors, around the mean of each chain, to which gamma_method comes down once chain means are
