@@ -51,7 +51,9 @@ def test_ensemble_and_flow_scales(script, tmp_path):
 def test_coverage(script):
     """Few sets of chains: eight short ones are covered by fluctuations around the mean of all, and better than by each."""
     rows = [
-        line for line in script("error_coverage.py", "--repeat", 160).splitlines() if line.startswith(("| 8 x", "| 30 %"))
+        line
+        for line in script("error_coverage.py", "--repeat", 160).splitlines()
+        if line.startswith(("| 8 x", "| 30 %"))
     ]
     every, each = numbers(rows[0])[:2]
     assert 0.55 < every < 0.85

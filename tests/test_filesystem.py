@@ -224,6 +224,19 @@ def test_named():
     assert caught.value.filename == "absent"
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_results_that_go_nowhere():
+    """A full disk behind standard output, and a reader that has ended."""
+    command = [sys.executable, "-c", "from gaugeflow.cli import main; main()", "info", "--json"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == f"gaugeflow: standard output: {os.strerror(errno.ENOSPC)}"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as done:
+        done.stdout.close()
+        assert "Errno" not in done.stderr.read()
+
+
 def test_folders_that_cannot_be_synchronised(tmp_path, monkeypatch):
     code = errno.EINVAL
 

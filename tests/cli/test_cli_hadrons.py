@@ -9,6 +9,8 @@ from cases import fields
 from gaugeflow import hadrons, io
 from gaugeflow.analysis import correlator, fit_mass, folded, format_error
 from gaugeflow.cli import hadrons as command
+from gaugeflow.cli.output import Failures
+from gaugeflow.cli.places import find_places
 from gaugeflow.lattice import Lattice
 from gaugeflow.operators import Clover, Wilson
 from gaugeflow.random import Rng
@@ -164,9 +166,36 @@ def test_numbers_and_chains_of_files(ensemble, tmp_path):
     names = [f"r{r}-c{i}.h5" for i in (10, 20, 40, 50, 60) for r in (1, 2)]
     for links, name in zip(ensemble, names, strict=False):
         io.write(name, io.Config(links))
-    places = command.find_places([*names, "e.h5"])
+    places = find_places([*names, "e.h5"], Failures(stop=True))
     assert [(p.chain, p.id) for p in places[:4]] == [(0, 10), (1, 10), (0, 20), (1, 20)]
     assert [(p.chain, p.id) for p in places[9:12]] == [(1, 60), (2, 0), (3, 0)]
+
+
+def test_bad_files_are_left_out_and_measured_when_they_are_whole(gaugeflow, ensemble, tmp_path):
+    """One that is not there, one that is damaged; given again, they come to their places in the table."""
+    names = [f"{k}.h5" for k in range(6)]
+    for name, links in zip(names, ensemble, strict=False):
+        io.write(name, io.Config(links))
+    whole = (tmp_path / "5.h5").read_bytes()
+    (tmp_path / "5.h5").write_bytes(whole[:-200])
+    (tmp_path / "0.h5").rename("later")
+    options = (*QUARK, "--tolerance", 1e-8, "--channels", "pion")
+    lines = gaugeflow("measure", *names, *options, "--out", "some", status=2).splitlines()
+    assert lines[0] == "gaugeflow: 2 of 6 files failed:"
+    assert lines[1] == "gaugeflow: 0.h5: No such file or directory"
+    assert lines[2].startswith("gaugeflow: 5.h5: ")
+    columns, _ = io.read_table("some/hadrons.h5")
+    assert columns["id"].tolist() == [1, 2, 3, 4]
+    assert set(columns["chain"].tolist()) == {0}
+    assert "5.h5" in gaugeflow("measure", *names[1:], *options, "--out", "none", "--stop", status=2)
+    (tmp_path / "5.h5").write_bytes(whole)
+    (tmp_path / "later").rename("0.h5")
+    gaugeflow("measure", *names, *options, "--out", "some")
+    gaugeflow("measure", *names, *options, "--out", "all")
+    some, all_ = (io.read_table(f"{folder}/hadrons.h5")[0] for folder in ("some", "all"))
+    assert some["id"].tolist() == list(range(6))
+    for name, column in all_.items():
+        np.testing.assert_allclose(some[name], column, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,6 @@ def test_bad_files_are_left_out_and_listed(gaugeflow, file_3d, tmp_path):
     assert text.count("\n") == 1
     assert text.startswith(f"gaugeflow: {bad}: ")
     assert json.loads(gaugeflow.stdout) == [first]
-    assert "--stop does not go with --hadrons" in gaugeflow("measure", bad, "--stop", "--hadrons", status=2)
 
 
 def test_errors_while_reading_name_the_file(gaugeflow, file_3d, monkeypatch):

@@ -72,7 +72,11 @@ def test_one_number_is_a_list(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[sampler]", "[smapler]", "unknown section 'smapler' (did you mean 'sampler'?); allowed: fermions, flow, group"),
+        (
+            "[sampler]",
+            "[smapler]",
+            "unknown section 'smapler' (did you mean 'sampler'?); allowed: fermions, flow, group",
+        ),
         ("beta = 2\n", "beat = 2\n", "[source]: unknown key 'beat' (did you mean 'beta'?); allowed: action, aniso"),
         ("beta = 2\n", "", "[source] beta: missing; expected a number > 0"),
         ("beta = 2\n", "beta = -2\n", "[source] beta: expected a number > 0, found -2"),

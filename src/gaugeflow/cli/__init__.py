@@ -27,6 +27,8 @@ class _Program(click.Group):
                 return super().invoke(ctx)
         except (ConvergenceError, ArithmeticError) as error:
             _fail(ctx, error, NUMERICAL_FAILURE)
+        except BrokenPipeError:  # the reader of our output has ended: nothing to tell it
+            raise
         except (GaugeflowError, ValueError, TypeError, OSError) as error:
             _fail(ctx, error, WRONG_INPUT)
         except KeyboardInterrupt as interrupt:
@@ -55,8 +57,8 @@ def _fail(ctx: click.Context, error: Exception, status: int) -> NoReturn:
     """Print the error and exit; with ``--debug``, let it through."""
     if ctx.params["debug"]:
         raise error
-    folder = where_results_go(ctx) if isinstance(error, OSError) else ""
-    click.echo(f"gaugeflow: {error_line(error, folder)}", err=True)
+    place = where_results_go(ctx) or "standard output" if isinstance(error, OSError) else ""
+    click.echo(f"gaugeflow: {error_line(error, place)}", err=True)
     sys.exit(status)
 
 

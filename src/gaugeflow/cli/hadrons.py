@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import numpy as np
 
-from gaugeflow.cli.input import read_configuration
-from gaugeflow.cli.output import Progress, as_stored, results_in
+from gaugeflow.cli.output import Failures, Progress, as_stored, results_in
+from gaugeflow.cli.places import Place, find_places, load
 
 if TYPE_CHECKING:
     from gaugeflow.hadrons import Correlators, Gaussian, Propagator, Source
@@ -181,74 +181,17 @@ def _phases(text: str, d: int) -> tuple[complex, ...]:
     return boundary_phases(angles)
 
 
-# ---- configurations -------------------------------------------------------------------------------------------------
-class Place(NamedTuple):
-    """Where a configuration is, and which one it is."""
-
-    file: str
-    row: int
-    """In an ensemble file; -1 for a file of one configuration."""
-    chain: int
-    id: int
-    checksum: int
-
-    @property
-    def label(self) -> str:
-        """For messages."""
-        return self.file if self.row < 0 else f"{self.file}, chain {self.chain}, number {self.id}"
-
-
-def find_places(files: Sequence[str]) -> list[Place]:
-    """All configurations: files of one have the numbers and chains of their names, every ensemble brings chains of its own."""
-    from gaugeflow.cli.source import fingerprint
-    from gaugeflow.ensembles import numbers_in_names
-    from gaugeflow.io import EnsembleFile
-
-    places: list[Place] = []
-    stored = {file for file in files if EnsembleFile.recognises(file)}
-    singles = iter(zip(*numbers_in_names([file for file in files if file not in stored]), strict=True))
-    next_chain, of_singles = 0, dict[int, int]()
-    for file in files:
-        if file in stored:
-            with EnsembleFile.open(file) as ensemble:
-                chains, ids, sums = ensemble.chain.tolist(), ensemble.id.tolist(), ensemble.checksum.tolist()
-            offset = next_chain - min(chains, default=0)
-            places += [
-                Place(file, k, c + offset, i, s) for k, (c, i, s) in enumerate(zip(chains, ids, sums, strict=True))
-            ]
-            next_chain = max([next_chain, *(c + offset + 1 for c in chains)])
-            continue
-        number, chain = next(singles)
-        if chain not in of_singles:
-            of_singles[chain], next_chain = next_chain, next_chain + 1
-        places.append(Place(file, -1, of_singles[chain], number, fingerprint(Path(file))))
-    return places
-
-
-def load(place: Place, shape: tuple[int, ...] | None, colours: int | None, force: bool) -> Any:
-    """Links of a configuration ``(d, *shape, N, N)``."""
-    from gaugeflow.io import EnsembleFile
-    from gaugeflow.io.config import is_open_in_time
-
-    if place.row < 0:
-        config = read_configuration(place.file, shape, colours, force)[0]
-        if is_open_in_time(config.links):
-            raise ValueError(
-                f"{place.file}: --hadrons expects a periodic lattice, got one with open boundaries in time"
-            )
-        return config.links
-    with EnsembleFile.open(place.file) as ensemble:
-        return ensemble.read(place.row, place.row + 1).links[0]
-
-
 # ---- measurement ----------------------------------------------------------------------------------------------------
 def measure_hadrons(
     files: Sequence[str],
     options: dict[str, Any],
     given: tuple[tuple[int, ...] | None, int | None, bool],
     progress: Progress,
+    failures: Failures,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Measure what is not in the table yet; the table is written as it grows, and when the work ends, however it does.
+
+    Configurations that fail are left out; a later call tries them again, and puts them where they belong.
 
     Returns
     -------
@@ -257,40 +200,61 @@ def measure_hadrons(
     """
     from gaugeflow import io
 
-    places = find_places(files)
-    if not places:
+    places = find_places(files, failures)
+    first, trial = None, Failures(failures.stop)
+    for place in places:
+        with trial.of(place.label):
+            first = load(place, *given)
+            break
+    if first is None:
+        failures.lines.extend(trial.lines)
+        failures.report(len(files))
         raise ValueError(f"there are no configurations in {', '.join(files)}")
-    first = load(places[0], *given)
     setup = make_setup(options, tuple(first.shape[1:-2]), int(first.shape[-1]))
     fit_range(options["fit"], setup.shape[0])
     folder: Path = options["out"]
     results_in(folder)
     path = folder / TABLE
-    columns, attributes = _begin(path, setup, places)
+    columns, attributes, rows = _begin(path, setup, places)
     size = max(1, min(SITES // math.prod(setup.shape), LARGEST_BATCH))
     lattice = _lattice(setup.shape, size)
-    done, written, last = len(columns["id"]), len(columns["id"]), time.monotonic()
-    progress("configurations", done, len(places))
+    waiting = [k for k in range(len(places)) if k not in set(rows)]
+    written, last = len(rows), time.monotonic()
+    progress("configurations", len(rows), len(places))
     try:
-        while done < len(places):
-            batch = places[done : done + size]
-            links = [load(place, setup.shape, setup.n_colours, given[2]) for place in batch]
-            for place, array in zip(batch, links, strict=True):
-                if array.shape != first.shape:
-                    raise ValueError(f"{place.label}: expected links {first.shape} like the first, got {array.shape}")
-            part = _measure(setup, lattice, np.stack(links), batch, options["propagators"])
-            columns = {
-                name: np.concatenate([columns[name], part[name]]) if name in columns else part[name] for name in part
-            }
-            done += len(batch)
-            progress("configurations", done, len(places))
-            if time.monotonic() - last > _SECONDS:
+        while waiting:
+            now, waiting = waiting[:size], waiting[size:]
+            found = {}
+            for k in now:
+                with failures.of(places[k].label):
+                    array = load(places[k], setup.shape, setup.n_colours, given[2])
+                    if array.shape != first.shape:
+                        raise ValueError(f"expected links {first.shape} like the first, got {array.shape}")
+                    found[k] = array
+            if found:
+                batch = [places[k] for k in found]
+                part = _measure(setup, lattice, np.stack(list(found.values())), batch, options["propagators"])
+                rows = [*rows, *found]
+                columns = {
+                    name: np.concatenate([columns[name], part[name]]) if name in columns else part[name]
+                    for name in part
+                }
+            progress("configurations", len(places) - len(waiting), len(places))
+            if time.monotonic() - last > _SECONDS and written < len(rows):
+                columns, rows = _in_order(columns, rows)
                 io.write_table(path, columns, attributes=attributes)
-                written, last = done, time.monotonic()
+                written, last = len(rows), time.monotonic()
     finally:
-        if written < done:
+        columns, rows = _in_order(columns, rows)
+        if written < len(rows):
             io.write_table(path, columns, attributes=attributes)
     return columns, attributes
+
+
+def _in_order(columns: dict[str, Any], rows: list[int]) -> tuple[dict[str, Any], list[int]]:
+    """Columns in the order of the configurations that their rows belong to."""
+    order = np.argsort(rows, kind="stable")
+    return {name: column[order] for name, column in columns.items()}, [rows[k] for k in order]
 
 
 def _lattice(shape: tuple[int, ...], batch: int) -> Lattice:
@@ -302,8 +266,8 @@ def _lattice(shape: tuple[int, ...], batch: int) -> Lattice:
     return Lattice(shape, plain.suggest_fold(device(), batch))
 
 
-def _begin(path: Path, setup: Setup, places: Sequence[Place]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is measured already; an empty table at first."""
+def _begin(path: Path, setup: Setup, places: Sequence[Place]) -> tuple[dict[str, Any], dict[str, Any], list[int]]:
+    """What is measured already and the places of its rows; an empty table at first."""
     from gaugeflow import io
     from gaugeflow.hadrons import Correlators, momenta_up_to
 
@@ -318,20 +282,21 @@ def _begin(path: Path, setup: Setup, places: Sequence[Place]) -> tuple[dict[str,
             axes["loops"] = ["configuration", "structure", "noise", "time"]
             labels["structure"] = _STRUCTURES
         attributes = as_stored(io.provenance(seed=setup.seed, parameters=parameters, axes=axes, labels=labels))
-        return {"id": np.zeros(0, dtype=np.int64)}, attributes
+        return {"id": np.zeros(0, dtype=np.int64)}, attributes, []
     columns, attributes = io.read_table(path)
     if attributes.get("parameters") != parameters:
         different = [k for k, v in parameters.items() if attributes.get("parameters", {}).get(k) != v]
         raise ValueError(f"{path} was measured with other {', '.join(different)}: remove it, or choose another --out")
     found = list(zip(columns["chain"].tolist(), columns["id"].tolist(), columns["checksum"].tolist(), strict=True))
-    for k, place in enumerate(places[: len(found)]):
-        if found[k] != (place.chain, place.id, place.checksum):
-            raise ValueError(
-                f"{path} holds other configurations: {place.label} differs; remove it, or choose another --out"
-            )
     if len(found) > len(places):
         raise ValueError(f"{path} holds {len(found)} configurations, more than the {len(places)} given")
-    return columns, attributes
+    known = {(place.chain, place.id, place.checksum): k for k, place in enumerate(places)}
+    for chain, id, checksum in found:
+        if (chain, id, checksum) not in known:
+            like = (place.label for place in places if (place.chain, place.id) == (chain, id))
+            which = next(like, f"chain {chain}, number {id}")
+            raise ValueError(f"{path} holds other configurations: {which} differs; remove it, or choose another --out")
+    return columns, attributes, [known[row] for row in found]
 
 
 _STRUCTURES = ("1", "g5")

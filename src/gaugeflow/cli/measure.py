@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +12,8 @@ from gaugeflow.cli.hadrons import NAMES, hadron_options
 from gaugeflow.cli.input import file_options, read_configuration
 from gaugeflow.cli.machine import compute_options
 from gaugeflow.cli.output import (
+    Failures,
     continues,
-    error_line,
     figure_option,
     print_json,
     print_table,
@@ -22,10 +21,8 @@ from gaugeflow.cli.output import (
     tell_written,
     write_json,
 )
-from gaugeflow.errors import GaugeflowError
 
 _AVERAGES = ("plaquette", "plaquette_spatial", "plaquette_temporal", "link_trace")
-_SOME_FAILED = 2
 _FLOW = ("t", "e_clover_spatial", "e_clover_temporal", "t2_e", "q")
 
 
@@ -68,39 +65,29 @@ def measure(
     goes on.
     """
     _require_hadrons(hadrons)
+    failures = Failures(stop or click.get_current_context().find_root().params["debug"])
     if hadrons:
-        _hadrons(files, options, (shape, colours, force), as_json)
+        _hadrons(files, options, (shape, colours, force), as_json, failures)
         return
     from gaugeflow.devices import to_device
     from gaugeflow.observables import measure as measure_links
 
     times = _times(flow_time, step)
-    stop = stop or click.get_current_context().find_root().params["debug"]
     results: list[dict[str, Any]] = []
-    failures: list[str] = []
     try:
         with progress_bars() as progress:
             for count, file in enumerate(files, start=1):
-                try:
+                with failures.of(file):
                     for links, place in _configurations(file, shape, colours, force):
                         result = measure_links(file, to_device(links), flow_times=times, step=step, flow=flow)
                         results.append({**result, **place})
-                except (GaugeflowError, ValueError, OSError) as error:
-                    if stop:
-                        raise
-                    failures.append(error_line(error, file))
                 progress("files", count, len(files))
     finally:  # what was measured before a file that stops the command, or an interrupt, is not lost
         if as_json:
             print_json(results)
         elif results:
             _print(results, flow)
-    if failures:
-        if len(files) > 1:
-            click.echo(f"gaugeflow: {len(failures)} of {len(files)} files failed:", err=True)
-        for failure in failures:
-            click.echo(f"gaugeflow: {failure}", err=True)
-        sys.exit(_SOME_FAILED)
+    failures.report(len(files))
 
 
 def _require_hadrons(hadrons: bool) -> None:
@@ -108,30 +95,35 @@ def _require_hadrons(hadrons: bool) -> None:
     from click.core import ParameterSource
 
     context = click.get_current_context()
-    others = ("flow_time", "step", "flow", "stop") if hadrons else (*NAMES, "figures")
+    others = ("flow_time", "step", "flow") if hadrons else (*NAMES, "figures")
     for name in others:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} does not go with --hadrons" if hadrons else f"{option} needs --hadrons")
 
 
-def _hadrons(files: tuple[str, ...], options: dict[str, Any], given: Any, as_json: bool) -> None:
+def _hadrons(files: tuple[str, ...], options: dict[str, Any], given: Any, as_json: bool, failures: Failures) -> None:
     """Measure hadrons, analyse them, print."""
     from gaugeflow.cli.hadron_report import FIGURE, RESULT, print_report, report
     from gaugeflow.cli.hadrons import TABLE, fit_range, measure_hadrons
 
     folder = options["out"]
     with progress_bars() as progress, continues(folder):
-        table = measure_hadrons(files, options, given, progress)
+        table = measure_hadrons(files, options, given, progress, failures)
     times = fit_range(options["fit"], table[1]["parameters"]["shape"][0])
-    result = report(folder, table, times, options["correlated"])
+    try:
+        result = report(folder, table, times, options["correlated"])
+    except ValueError:
+        failures.show(len(files))
+        raise
     write_json(folder / RESULT, result)
     if as_json:
         print_json(result)
-        return
-    print_report(result)
-    for name in (TABLE, RESULT, FIGURE):
-        tell_written(folder / name)
+    else:
+        print_report(result)
+        for name in (TABLE, RESULT, FIGURE):
+            tell_written(folder / name)
+    failures.report(len(files))
 
 
 def _configurations(

@@ -10,11 +10,13 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 
+from gaugeflow.errors import GaugeflowError
 from gaugeflow.filesystem import named
 
 _PROSE = 100
@@ -36,6 +38,8 @@ def write_json(path: Path, value: Any) -> None:
         path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+SOME_FAILED = 2
+"""Exit status where some files failed."""
 _FOLDER = "gaugeflow.folder"
 
 
@@ -67,6 +71,45 @@ def error_line(error: BaseException, file: str = "") -> str:
         path = file if error.filename is None else error.filename
         return f"{path}: {error.strerror}" if path else text
     return text if not file or file in text else f"{file}: {text}"
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Files that fail and are left out; or the first one ends everything.
+
+    Parameters
+    ----------
+    stop
+        Whether the first failure is raised.
+    lines
+        What is said about each of them.
+    """
+
+    stop: bool
+    lines: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def of(self, file: str) -> Iterator[None]:
+        """Leave out the file if the block fails on it."""
+        try:
+            yield
+        except (GaugeflowError, ValueError, OSError) as error:
+            if self.stop:
+                raise
+            self.lines.append(error_line(error, file))
+
+    def report(self, count: int) -> None:
+        """List the failures on stderr and end the program with status 2, if there are any of ``count`` files."""
+        self.show(count)
+        if self.lines:
+            sys.exit(SOME_FAILED)
+
+    def show(self, count: int) -> None:
+        """List the failures on stderr."""
+        if self.lines and count > 1:
+            click.echo(f"gaugeflow: {len(self.lines)} of {count} files failed:", err=True)
+        for line in self.lines:
+            click.echo(f"gaugeflow: {line}", err=True)
 
 
 def as_stored(value: Any) -> Any:

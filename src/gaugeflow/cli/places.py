@@ -1,0 +1,84 @@
+"""The configurations of files that a command is given: which there are, and their links."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gaugeflow.cli.input import read_configuration
+from gaugeflow.cli.output import Failures
+
+
+class Place(NamedTuple):
+    """Where a configuration is, and which one it is."""
+
+    file: str
+    row: int
+    """In an ensemble file; -1 for a file of one configuration."""
+    chain: int
+    id: int
+    checksum: int
+
+    @property
+    def label(self) -> str:
+        """For messages."""
+        return self.file if self.row < 0 else f"{self.file}, chain {self.chain}, number {self.id}"
+
+
+def find_places(files: Sequence[str], failures: Failures) -> list[Place]:
+    """All configurations: files of one have the numbers and chains of their names, every ensemble brings chains of its own.
+
+    A file that cannot be read counts as one configuration, so that the others keep their numbers when it can.
+    """
+    from gaugeflow.cli.source import fingerprint
+    from gaugeflow.ensembles import numbers_in_names
+    from gaugeflow.io import EnsembleFile
+
+    stored: dict[str, tuple[list[int], list[int], list[int]]] = {}
+    sums: dict[str, int] = {}
+    for file in files:
+        with failures.of(file):
+            if EnsembleFile.recognises(file):
+                with EnsembleFile.open(file) as ensemble:
+                    stored[file] = ensemble.chain.tolist(), ensemble.id.tolist(), ensemble.checksum.tolist()
+            else:
+                sums[file] = fingerprint(Path(file))
+    singles = iter(zip(*numbers_in_names([file for file in files if file not in stored]), strict=True))
+    places: list[Place] = []
+    next_chain, of_singles = 0, dict[int, int]()
+    for file in files:
+        if file in stored:
+            chains = stored[file][0]
+            offset = next_chain - min(chains, default=0)
+            places += [Place(file, k, c + offset, i, s) for k, (c, i, s) in enumerate(zip(*stored[file], strict=True))]
+            next_chain = max([next_chain, *(c + offset + 1 for c in chains)])
+            continue
+        number, chain = next(singles)
+        if chain not in of_singles:
+            of_singles[chain], next_chain = next_chain, next_chain + 1
+        if file in sums:
+            places.append(Place(file, -1, of_singles[chain], number, sums[file]))
+    return places
+
+
+def load(place: Place, shape: tuple[int, ...] | None, colours: int | None, force: bool) -> Any:
+    """Links of a configuration ``(d, *shape, N, N)``.
+
+    Raises
+    ------
+    ValueError
+        If its lattice ends in time.
+    """
+    from gaugeflow.io import EnsembleFile
+    from gaugeflow.io.config import is_open_in_time
+
+    if place.row < 0:
+        config = read_configuration(place.file, shape, colours, force)[0]
+        if is_open_in_time(config.links):
+            raise ValueError(
+                f"{place.file}: --hadrons expects a periodic lattice, got one with open boundaries in time"
+            )
+        return config.links
+    with EnsembleFile.open(place.file) as ensemble:
+        return ensemble.read(place.row, place.row + 1).links[0]
