@@ -91,7 +91,7 @@ def test_one_number_is_a_list(tmp_path):
         ("[8, 4, 4, 4]", "[]", "[lattice] shape: expected a list, each entry an integer >= 2, found []"),
         ("[8, 4, 4, 4]", "8", "[lattice] shape: expected two extents or more, found [8]"),
         ("[2, 1, 1, 1]", "[2, 1]", "[lattice] fold: expected 4 entries like shape, found [2, 1]"),
-        ('"cold"', '"warm"', "[sampler] start: expected 'hot' | 'cold', found 'warm'"),
+        ('"cold"', '"warm"', "[sampler] start: expected 'hot' | 'cold' | 'quenched', found 'warm'"),
         ('"adam"', '"adams"', "expected 'least-squares' | 'adam', found 'adams' (did you mean 'adam'?)"),
         ('"t2_e"', '"t2e"', "found ['plaquette', 't2e'] (did you mean 't2_e'?)"),
         ("precision = 32", "precision = 16", "[output] precision: expected 64 | 32, found 16"),
