@@ -115,3 +115,26 @@ def test_sweep_beside_pytorch(script):
     )
     assert "ratio" in out
     assert "4 matrices of 16" in out
+
+
+def test_sources_of_model_c(script):
+    """The page shows what the script finds in the shipped measurements."""
+    page = (DOCS / "fermions.md").read_text()
+    columns = {"4": 1, "8": 2}
+    for extent, column in columns.items():
+        data = DOCS.parent / "src" / "gaugeflow" / "systems" / "data" / f"model-c-{extent}.h5"
+        found = script("model_c.py", data).splitlines()
+        count, rows = found[0].split()[0], [line.split()[-1] for line in found[1:]]
+        cells = [line.split("|") for line in page.splitlines() if line.startswith("| ")]
+        shown = {cell[1].strip(): cell[column + 1].strip() for cell in cells if len(cell) == 5}
+        assert shown["configurations"].startswith(f"{count} in 8 chains")
+        names = ("plaquette", "abs(Polyakov loop), time", "abs(Polyakov loop), space", "dS/dkappa per site")
+        assert [shown[name] for name in (*names, "Var(dS/dkappa) per site")] == rows
+
+
+def test_exact_values_of_quarks(script):
+    """Every row of the table within four standard deviations: 2 x 2, fixed seeds."""
+    out = script("validate_quarks.py", "--chains", 64, "--trajectories", 12)
+    rows = [line.split("|") for line in out.splitlines()[2:]]
+    assert len(rows) == 20
+    assert all(abs(float(row[-2])) < 4.0 for row in rows)
