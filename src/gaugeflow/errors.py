@@ -1,8 +1,12 @@
 """Exceptions of gaugeflow.
 
 Bad arguments raise the built-in ``ValueError`` or ``TypeError``; the classes here are for conditions that a caller may
-want to catch separately. Warnings are for what a caller should know and need not act upon.
+want to catch separately. Warnings are for what a caller should know and need not act upon.  :func:`require_finite` is how
+constructors refuse numbers that are none.
 """
+
+import cmath
+from typing import Any
 
 
 class GaugeflowError(Exception):
@@ -31,3 +35,46 @@ class FormatWarning(GaugeflowWarning):
 
 class LockWarning(GaugeflowWarning):
     """A file system cannot lock files, and something weaker keeps two runs apart."""
+
+
+def require_finite(owner: object, *names: str, infinite: bool = False) -> None:
+    """Refuse attributes that are not finite numbers; what every constructor that takes numbers begins with.
+
+    Parameters
+    ----------
+    owner
+        The object under construction.
+    names
+        Attributes: numbers, nested sequences of them or arrays.  None passes.
+    infinite
+        Whether an infinite number is allowed, so that only nan is refused.
+
+    Raises
+    ------
+    ValueError
+        If a number is nan or infinite.
+    TypeError
+        If it is no number.
+    """
+    for name in names:
+        value = getattr(owner, name)
+        where = f"{type(owner).__name__}: {name}"
+        expected = "other than nan" if infinite else "that is finite"
+        for number in _numbers(where, value):
+            if cmath.isnan(number) or not (infinite or cmath.isfinite(number)):
+                raise ValueError(f"{where}: expected a number {expected}, got {value}")
+
+
+def _numbers(where: str, value: Any) -> list[complex]:
+    if value is None:
+        return []
+    if isinstance(value, list | tuple):
+        return [number for item in value for number in _numbers(where, item)]
+    if getattr(value, "ndim", 0) > 0:
+        return [number for i in range(value.shape[0]) for number in _numbers(where, value[i, ...])]
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        return [complex(value)]
+    except (TypeError, ValueError):
+        raise TypeError(f"{where}: expected a number, got {value!r} of type {type(value).__name__}") from None

@@ -300,7 +300,8 @@ class Lattice:
 
     # ---- fields ------------------------------------------------------------------------------------------------
     def check_links(self, links: Array, name: str = "links") -> tuple[int, int]:
-        """Colours and lanes of a link or algebra field ``(ndim, n_blocks, N, N, B)``; ``ValueError`` if it is none."""
+        """Colours and lanes of a link or algebra field ``(ndim, n_blocks, N, N, B)``; an error if it is none."""
+        check_array(links, name)
         found = tuple(links.shape)
         good = len(found) == 5 and found[:2] == (self.ndim, self.n_blocks) and found[2] == found[3]
         if not good:
@@ -324,6 +325,7 @@ class Lattice:
         Array
             ``(*lead, n_blocks, *trail, n_folds * batch)``, contiguous.
         """
+        check_array(array, "array")
         xp = _namespace(array)
         first = 1 + components
         found = tuple(array.shape)
@@ -343,6 +345,7 @@ class Lattice:
 
     def unpack(self, field: Array, components: int = 0) -> Array:
         """Inverse of :meth:`pack`: ``(*lead, n_blocks, *trail, lanes)`` to ``(batch, *lead, *shape, *trail)``."""
+        check_array(field)
         xp = _namespace(field)
         found = tuple(field.shape)
         if len(found) < components + 2 or found[components] != self.n_blocks:
@@ -397,6 +400,14 @@ class Lattice:
         lead = tuple(values.shape[:-1])
         wide = xp.broadcast_to(values[..., None, :], (*lead, self.n_folds, values.shape[-1]))
         return xp.reshape(wide, (*lead, self.n_folds * values.shape[-1]))
+
+
+def check_array(value: object, name: str = "field") -> None:
+    """Raise ``TypeError`` unless this is an array; a sampler's state is told where its field is."""
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        kind = type(value).__name__
+        hint = f"; the field of a {kind} is its x" if hasattr(value, "x") else ""
+        raise TypeError(f"{name}: expected an array, got a {kind}{hint}")
 
 
 def _namespace(array: Array) -> Any:

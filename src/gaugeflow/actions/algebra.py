@@ -9,6 +9,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from gaugeflow.errors import require_finite
 from gaugeflow.random import Rng
 from gaugeflow.typing import Action, Array, Flow, Params
 
@@ -57,6 +58,9 @@ class Scaled:
 
     factor: float
     action: Action
+
+    def __post_init__(self) -> None:
+        require_finite(self, "factor")
 
     def value(self, x: Array) -> Array:
         """``factor S_1(x)``, ``(batch,)`` float64."""

@@ -13,6 +13,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow.actions.gauge import WilsonAction
+from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Array, Box, Lattice
 
 
@@ -33,6 +34,7 @@ class Defect:
 
     def scale(self, lattice: Lattice, strength: float, like: Array) -> Array:
         """Factor of every link, ``(ndim, n_blocks, 1, 1, lanes)`` real, of the type and device of a link field."""
+        lattice.check_links(like)
         lattice.check_direction(self.direction)
         xp = array_namespace(like)
         real = xp.real(like[:1, :1, :1, :1, :1]).dtype
@@ -66,6 +68,7 @@ class DefectAction:
     strength: float
 
     def __post_init__(self) -> None:
+        require_finite(self, "beta", "strength")
         if not 0.0 <= self.strength <= 1.0:
             raise ValueError(f"DefectAction: strength must lie between 0 and 1, got {self.strength}")
         self.lattice.check_direction(self.defect.direction)

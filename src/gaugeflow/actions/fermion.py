@@ -15,6 +15,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow.actions.algebra import refreshed
 from gaugeflow.determinants import log_det, log_det_gradient
+from gaugeflow.errors import require_finite
 from gaugeflow.kernels import fermion_dot
 from gaugeflow.lattice import Array
 from gaugeflow.operators import EvenOdd, HoppingOperator, even_odd, gaussian
@@ -49,6 +50,7 @@ class Inversion:
     max_iterations: int = 10000
 
     def __post_init__(self) -> None:
+        require_finite(self, "tolerance", "force_tolerance")
         for name in ("tolerance", "force_tolerance"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise ValueError(f"Inversion: {name} must lie between 0 and 1, got {getattr(self, name)}")
@@ -109,6 +111,7 @@ class Determinant:
     force_precision: Literal[64, 32] = 64
 
     def __post_init__(self) -> None:
+        require_finite(self, "flavours")
         if self.force_precision not in (64, 32):
             raise ValueError(f"Determinant: force_precision must be 64 or 32, got {self.force_precision}")
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Array, Lattice
 
 SYMANZIK = -1.0 / 12.0
@@ -68,6 +69,7 @@ class WilsonAction:
     anisotropy: float = 0.0
 
     def __post_init__(self) -> None:
+        require_finite(self, "beta", "anisotropy")
         _check_dimension(self.lattice)
 
     @property
@@ -121,6 +123,7 @@ class ImprovedAction:
     c1: float = SYMANZIK
 
     def __post_init__(self) -> None:
+        require_finite(self, "beta", "c1")
         _check_dimension(self.lattice)
 
     @property

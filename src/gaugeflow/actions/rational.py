@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from array_api_compat import array_namespace
 
 from gaugeflow.actions.fermion import Drawn, Inversion, add_rest_force, log_det_rest, schur
-from gaugeflow.errors import ConvergenceError
+from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.kernels import fermion_combine, fermion_dot
 from gaugeflow.lattice import Array
 from gaugeflow.operators import HoppingOperator, gamma_5, gaussian
@@ -128,6 +128,7 @@ class Rational:
     drawn: Drawn | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        require_finite(self, "low", "high", "error")
         if getattr(self.operator, "twisted_mass", None) != 0.0:
             raise ValueError(
                 f"Rational: expected an operator with gamma_5 D gamma_5 = D^dagger, got {self.operator.label}"

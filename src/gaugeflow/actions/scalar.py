@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.errors import require_finite
+from gaugeflow.kernels.scalar import check_scalar
 from gaugeflow.lattice import Array, Lattice
 
 
@@ -40,6 +42,7 @@ class ScalarAction:
     normalisation: float = 1.0
 
     def __post_init__(self) -> None:
+        require_finite(self, "mass_squared", "coupling", "normalisation")
         if self.coupling < 0.0 or (self.coupling == 0.0 and self.mass_squared <= 0.0):
             raise ValueError(
                 f"ScalarAction: expected coupling > 0, or coupling = 0 and mass_squared > 0, got coupling "
@@ -64,6 +67,7 @@ class ScalarAction:
 
     def value(self, x: Array) -> Array:
         """S of every configuration, ``(batch,)`` float64."""
+        check_scalar(self.lattice, x)
         xp = array_namespace(x)
         neighbours = kernels.neighbour_sum(self.lattice, x)
         square = x * x

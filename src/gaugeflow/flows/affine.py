@@ -11,6 +11,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow import nn
+from gaugeflow.errors import require_finite
 from gaugeflow.flows.chain import Chain
 from gaugeflow.flows.evaluation import Evaluation
 from gaugeflow.flows.pointwise import SinhArcsinh
@@ -47,6 +48,7 @@ class AffineCoupling:
     bound: float = math.inf
 
     def __post_init__(self) -> None:
+        require_finite(self, "bound", infinite=True)
         if not self.bound > 0.0:
             raise ValueError(f"AffineCoupling: expected bound > 0, got {self.bound}")
         self.lattice.sites_of_parity(self.parity)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace
 
 from gaugeflow import nn
+from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Array
 from gaugeflow.sites import cell, spline
 from gaugeflow.sites.numbers import Matrix
@@ -92,6 +93,7 @@ class CellSpline:
     by_site: bool = False
 
     def __post_init__(self) -> None:
+        require_finite(self, "floor", "slope_floor")
         if self.n_colours not in (2, 3):
             raise ValueError(f"CellSpline: expected 2 or 3 colours, got {self.n_colours}")
         if self.bins < 2 or self.context < 1:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from array_api_compat import array_namespace
 
-from gaugeflow.errors import ConvergenceError
+from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.lattice import Array
 from gaugeflow.sites import projection, spline
 from gaugeflow.sites.numbers import Matrix
@@ -89,6 +89,7 @@ class CircularSpline:
     slope_floor: float = 1e-3
 
     def __post_init__(self) -> None:
+        require_finite(self, "floor", "slope_floor")
         _check_least("bins", self.bins, 2)
         if not (0.0 <= self.floor < 1.0 and 0.0 <= self.slope_floor < 1.0):
             raise ValueError(
@@ -165,6 +166,7 @@ class ProjectionMixture:
     bound: float = 16.0
 
     def __post_init__(self) -> None:
+        require_finite(self, "bound")
         _check_least("parts", self.parts, 1)
         if not self.bound > 0.0:
             raise ValueError(f"ProjectionMixture: expected bound > 0, got {self.bound}")

@@ -9,6 +9,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Array, Lattice
 
 
@@ -39,6 +40,7 @@ class Convolution:
     fill: bool = True
 
     def __post_init__(self) -> None:
+        require_finite(self, "eta", "kappa")
         if self.steps < 0:
             raise ValueError(f"steps: expected a non-negative integer, got {self.steps}")
 

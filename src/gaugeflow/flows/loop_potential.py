@@ -119,6 +119,7 @@ class LoopPotential:
 
     def both(self, coefficients: Array, x: Array) -> tuple[Array, Array]:
         """Gradient of S~ and its Laplacian ``(batch,)``."""
+        self.lattice.check_links(x)
         xp = array_namespace(x)
         own, words, terms = self._words
         traces = kernels.loop_traces(self.lattice, x, words)

@@ -16,7 +16,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.devices import follow, to_host
-from gaugeflow.errors import ConvergenceError
+from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.flows.convolution import Convolution
 from gaugeflow.lattice import Array, Box, Lattice
 from gaugeflow.typing import Params
@@ -63,6 +63,7 @@ class ResidualSweep:
     iterations: int = 1000
 
     def __post_init__(self) -> None:
+        require_finite(self, "tolerance")
         if self.planes not in ("isotropic", "anisotropic"):
             raise ValueError(f"planes: expected 'isotropic' or 'anisotropic', got {self.planes!r}")
         if not self.convolutions:
@@ -142,6 +143,7 @@ class ResidualSweep:
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         """Map links; returns ``(y, log_det)`` with ``log_det`` of shape ``(batch,)``."""
+        self.lattice.check_links(x, "x")
         xp = array_namespace(x)
         work = xp.asarray(x, copy=True)
         log_det = None
@@ -163,6 +165,7 @@ class ResidualSweep:
         ConvergenceError
             If the last Newton step of a link is longer than ``tolerance`` (complex64: 5e-6).
         """
+        self.lattice.check_links(y, "y")
         xp = array_namespace(y)
         work = xp.asarray(y, copy=True)
         log_det = None
@@ -286,6 +289,7 @@ class ResidualSweep:
     def push_score(self, params: Params, x: Array, y: Array, score: Array) -> Array:
         """Gradient of the log-density of ``y = f(x)`` from that of x, both algebra fields."""
         lattice = self.lattice
+        self.lattice.check_links(x, "x")
         xp = array_namespace(x)
         work = xp.asarray(x, copy=True)
         total = kernels.to_ambient(lattice, x, score)
@@ -301,14 +305,14 @@ class ResidualSweep:
 
 
 def _check_norms(norms: list[tuple[int, Array]]) -> None:
-    """Raise where the norm of a layer is not below one; one question to the device for all of them."""
+    """Raise unless bounds are below one, which suffices for an inverse; one question to the device for all layers."""
     xp = array_namespace(norms[0][1])
     largest = to_host(xp.stack([xp.max(norm) for _, norm in norms]))
     for (mu, _), worst in zip(norms, largest.tolist(), strict=True):
         if not worst < 1.0:
             raise ConvergenceError(
-                f"residual layer (direction {mu}): the sum of paths has norm {worst:.3g}, invertible maps need less than "
-                "1; take a smaller step or more sweeps"
+                f"layer of links (direction {mu}): invertibility is certain where the bound on its contraction is below 1, "
+                f"and it is {worst:.3g} here: take a smaller step or more sweeps"
             )
 
 

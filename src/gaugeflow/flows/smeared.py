@@ -26,7 +26,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.devices import follow, to_host
-from gaugeflow.errors import ConvergenceError
+from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.flows.residual import PlaneClasses, _check_norms, _finite
 from gaugeflow.flows.smearing import Active, Gradient, Smearing, Stages, Weights, active_rows
 from gaugeflow.lattice import Array, Box, Lattice
@@ -98,6 +98,7 @@ class SmearedSweep:
     iterations: int = 1000
 
     def __post_init__(self) -> None:
+        require_finite(self, "tolerance")
         if self.planes not in ("isotropic", "anisotropic"):
             raise ValueError(f"planes: expected 'isotropic' or 'anisotropic', got {self.planes!r}")
         if self.masks not in ("auto", "sum4", "parity"):
@@ -213,6 +214,7 @@ class SmearedSweep:
         ConvergenceError
             If a layer is not certainly invertible.
         """
+        self.lattice.check_links(x, "x")
         xp = array_namespace(x)
         delta = self._delta(params)
         work = xp.asarray(x, copy=True)
@@ -236,6 +238,7 @@ class SmearedSweep:
         ConvergenceError
             If the last Newton step of a link is longer than ``tolerance`` (complex64: 5e-6).
         """
+        self.lattice.check_links(y, "y")
         xp = array_namespace(y)
         delta = self._delta(params)
         work = xp.asarray(y, copy=True)
@@ -350,6 +353,7 @@ class SmearedSweep:
     def push_score(self, params: Params, x: Array, y: Array, score: Array) -> Array:
         """Gradient of the log-density of ``y = f(x)`` from that of x, both algebra fields."""
         lattice = self.lattice
+        self.lattice.check_links(x, "x")
         xp = array_namespace(x)
         delta = self._delta(params)
         work = xp.asarray(x, copy=True)

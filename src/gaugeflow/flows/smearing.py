@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Array, Lattice
 
 # Weights of f(k h) - f(-k h), k = 1, 2, ..., in h f'(0): exact for polynomials of degree 2, 4 and 6
@@ -87,6 +88,7 @@ class Smearing:
     mean_staple: float = 0.7
 
     def __post_init__(self) -> None:
+        require_finite(self, "eta", "kappa", "mean_staple")
         most = len(self.eta)
         if not 0 <= self.steps <= most:
             raise ValueError(f"steps: expected 0 ... {most}, the number of eta, got {self.steps}")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
+from gaugeflow.errors import require_finite
 from gaugeflow.flows.cell import CellSpline
 from gaugeflow.lattice import Array
 from gaugeflow.sites import cell
@@ -255,6 +256,7 @@ class HalfLoop:
     by_site: bool = False
 
     def __post_init__(self) -> None:
+        require_finite(self, "frames")
         if not self.frames:
             raise ValueError("HalfLoop: expected at least one frame, got ()")
         _ = self._spline  # raises what does not fit

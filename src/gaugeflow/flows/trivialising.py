@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
-from gaugeflow.errors import ConvergenceError
+from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.flows import loop_algebra
 from gaugeflow.flows.loop_algebra import Term
 from gaugeflow.flows.loop_potential import LoopPotential
@@ -74,6 +74,7 @@ class TrivialisingFlow:
     iterations: int = 100
 
     def __post_init__(self) -> None:
+        require_finite(self, "tolerance")
         if self.n_colours < 1:
             raise ValueError(f"n_colours: expected a positive integer, got {self.n_colours}")
         if self.knots < 1 or self.steps < 1:

@@ -8,7 +8,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow.groups.euclidean import Euclidean
 from gaugeflow.groups.su import SU
-from gaugeflow.lattice import Array, Lattice
+from gaugeflow.lattice import Array, Lattice, check_array
 
 
 class Manifold(Protocol):
@@ -49,6 +49,7 @@ class Manifold(Protocol):
 
 def manifold_of(lattice: Lattice, x: Array) -> Manifold:
     """The manifold of a field, told from its shape: links and algebra fields have five axes and are complex."""
+    check_array(x)
     xp = array_namespace(x)
     square = len(x.shape) == 5 and x.shape[0] == lattice.ndim and x.shape[1] == lattice.n_blocks
     if square and x.shape[2] == x.shape[3] and xp.isdtype(x.dtype, "complex floating"):

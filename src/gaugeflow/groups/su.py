@@ -62,6 +62,7 @@ class SU:
 
     def identity(self, like: Array) -> Array:
         """Unit links of the shape, type and device of a link field."""
+        self.lattice.check_links(like)
         xp = array_namespace(like)
         unit = xp.eye(like.shape[2], dtype=like.dtype)[:, :, None]
         return xp.zeros_like(like) + unit

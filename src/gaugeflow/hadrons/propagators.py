@@ -8,6 +8,7 @@ from typing import Self
 
 from array_api_compat import array_namespace
 
+from gaugeflow.errors import require_finite
 from gaugeflow.hadrons.smearing import Gaussian
 from gaugeflow.hadrons.sources import Source
 from gaugeflow.lattice import Array, Lattice
@@ -45,6 +46,7 @@ class Propagator:
     residual: Array | None = None
 
     def __post_init__(self) -> None:
+        require_finite(self, "boundary", "norm")
         found = tuple(self.field.shape)
         good = len(found) == 5 and found[1] == self.lattice.n_blocks and found[0] % found[2] == 0
         if not good:

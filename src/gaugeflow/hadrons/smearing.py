@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.errors import require_finite
 from gaugeflow.kernels.fermions import BOTH
 from gaugeflow.lattice import Array, Lattice
 
@@ -38,7 +38,8 @@ class Gaussian:
     steps: int
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.width) and self.width > 0.0):
+        require_finite(self, "width")
+        if not self.width > 0.0:
             raise ValueError(f"Gaussian: expected a positive width, got {self.width}")
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
             raise ValueError(f"Gaussian: expected a positive number of steps, got {self.steps!r}")

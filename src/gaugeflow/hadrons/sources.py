@@ -13,6 +13,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow import random
+from gaugeflow.errors import require_finite
 from gaugeflow.hadrons.smearing import Gaussian
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.operators import HoppingOperator
@@ -40,6 +41,9 @@ class Source:
     field: Array
     origin: tuple[int, ...]
     norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_finite(self, "norm")
 
 
 def point(operator: HoppingOperator, site: Sequence[int], smearing: Gaussian | None = None) -> Source:

@@ -6,11 +6,12 @@ from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.slots import all_slots, reach
-from gaugeflow.lattice import Array, Lattice
+from gaugeflow.lattice import Array, Lattice, check_array
 
 
 def check_scalar(lattice: Lattice, field: Array) -> None:
     """Raise ``ValueError`` unless ``field`` is ``(n_blocks, lanes)``."""
+    check_array(field)
     if len(field.shape) != 2 or field.shape[0] != lattice.n_blocks:
         raise ValueError(f"field: expected shape ({lattice.n_blocks}, lanes), got {tuple(field.shape)}")
     lattice.batch(field.shape[-1])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gaugeflow import kernels
+from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Lattice
 from gaugeflow.typing import Array, Params
 
@@ -47,6 +48,7 @@ class LeakyRelu(Activation):
     function: ClassVar[str] = "leaky relu"
 
     def __post_init__(self) -> None:
+        require_finite(self, "leak")
         if not 0.0 <= self.leak < 1.0:
             raise ValueError(f"LeakyRelu: expected 0 <= leak < 1, got {self.leak}")
 

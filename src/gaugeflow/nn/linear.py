@@ -13,6 +13,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.errors import require_finite
 from gaugeflow.kernels.network import check_features
 from gaugeflow.kernels.slots import all_slots, reach
 from gaugeflow.lattice import Array, IntArray, Lattice
@@ -77,6 +78,7 @@ class Convolution:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
+        require_finite(self, "gain")
         _check_sizes("Convolution", self.inputs, self.outputs)
         if len(self.extents) != self.lattice.ndim or any(k < 1 or k % 2 == 0 for k in self.extents):
             raise ValueError(
@@ -158,6 +160,7 @@ class ChannelMixing:
     by_site: bool = False
 
     def __post_init__(self) -> None:
+        require_finite(self, "gain")
         _check_sizes("ChannelMixing", self.inputs, self.outputs)
 
     def init(self, rng: Rng) -> Params:
@@ -210,6 +213,7 @@ class Dense:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
+        require_finite(self, "gain")
         _check_sizes("Dense", self.inputs, self.outputs)
 
     @property

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables.gradient_flow import STEP, AdaptiveStep, flow_through
 
@@ -75,6 +76,7 @@ def flow_history(
     ValueError, ConvergenceError
         As :func:`gaugeflow.observables.flow_through`.
     """
+    lattice.check_links(links)
     xp = array_namespace(links)
     temporal = sum(mu == 0 for mu, _ in lattice.planes)
     records = []
@@ -175,6 +177,11 @@ class FlowedEnergy:
     flow: str = "wilson"
     name: str = "t2_e"
 
+    def __post_init__(self) -> None:
+        require_finite(self, "times")
+        if not isinstance(self.step, AdaptiveStep):
+            require_finite(self, "step")
+
     def __call__(self, x: Array) -> Array:
         """t^2 E of every configuration."""
         return flow_history(self.lattice, x, self.times, step=self.step, flow=self.flow).t2_e
@@ -189,6 +196,11 @@ class FlowedCharge:
     step: float | AdaptiveStep = STEP
     flow: str = "wilson"
     name: str = "q"
+
+    def __post_init__(self) -> None:
+        require_finite(self, "times")
+        if not isinstance(self.step, AdaptiveStep):
+            require_finite(self, "step")
 
     def __call__(self, x: Array) -> Array:
         """Q of every configuration."""

@@ -19,7 +19,7 @@ from itertools import pairwise
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
-from gaugeflow.errors import ConvergenceError
+from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.lattice import Array, Lattice
 
 FLOWS = {"wilson": 0.0, "symanzik": -1.0 / 12.0}
@@ -51,8 +51,9 @@ class AdaptiveStep:
     first: float = 0.02
 
     def __post_init__(self) -> None:
+        require_finite(self, "tolerance", "first")
         for name, value in (("tolerance", self.tolerance), ("first", self.first)):
-            if not 0.0 < value < math.inf:
+            if not value > 0.0:
                 raise ValueError(f"AdaptiveStep: expected {name} > 0, got {value}")
 
 

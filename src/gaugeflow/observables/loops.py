@@ -75,8 +75,8 @@ def rectangle(lattice: Lattice, links: Array) -> Array:
 
 def link_trace(lattice: Lattice, links: Array) -> Array:
     """Mean of Re tr U / N over all links, ``(batch,)`` float64; it depends on the gauge (files state it)."""
-    xp = array_namespace(links)
     n, _ = lattice.check_links(links)
+    xp = array_namespace(links)
     diagonal = xp.stack([xp.real(links[:, :, i, i, :]) for i in range(n)])
     lanes = xp.sum(xp.astype(diagonal, xp.float64), axis=(0, 1, 2))
     return lattice.sum_folds(lanes) / (n * lattice.ndim * lattice.volume)

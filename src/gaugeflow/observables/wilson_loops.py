@@ -77,6 +77,7 @@ def wilson_loops(
     """
     if pairs is None:
         pairs = [(mu, 0) for mu in range(1, lattice.ndim)]
+    lattice.check_links(links)
     xp = array_namespace(links)
     rows = _sums(lattice, links, range(1, r_max + 1), range(1, t_max + 1), pairs)
     return xp.stack([xp.stack(row) for row in rows])

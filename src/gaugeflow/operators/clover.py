@@ -9,6 +9,7 @@ from typing import ClassVar
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.errors import require_finite
 from gaugeflow.kernels.fermions import BOTH, rows_in_order, rows_of
 from gaugeflow.lattice import Array
 from gaugeflow.operators.wilson import Wilson
@@ -34,6 +35,7 @@ class Clover(Wilson):
     made_of_links: ClassVar[tuple[str, ...]] = ("blocks", "_inverse")
 
     def __post_init__(self) -> None:
+        require_finite(self, "csw")
         super().__post_init__()
         planes = len(self.lattice.planes)
         if not isinstance(self.csw, int | float) and len(self.csw) != planes:

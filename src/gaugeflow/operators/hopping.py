@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Self
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.errors import require_finite
 from gaugeflow.kernels.fermions import BOTH, check_fermions, count_rows, other
 from gaugeflow.lattice import Array, HopFactors, Lattice
 
@@ -59,6 +60,7 @@ class HoppingOperator(ABC):
     boundary: tuple[complex, ...] | None = None
 
     def __post_init__(self) -> None:
+        require_finite(self, "boundary")
         phases = antiperiodic(self.lattice) if self.boundary is None else tuple(complex(p) for p in self.boundary)
         if len(phases) != self.lattice.ndim:
             raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import Any, Self
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.errors import require_finite
 from gaugeflow.kernels.fermions import BOTH
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.operators.hopping import HoppingOperator
@@ -41,9 +41,7 @@ class Stout:
     steps: int = 1
 
     def __post_init__(self) -> None:
-        weights = (self.rho,) if isinstance(self.rho, int | float) else self.rho
-        if not all(math.isfinite(w) for w in weights):
-            raise ValueError(f"Stout: expected finite weights rho, got {self.rho}")
+        require_finite(self, "rho")
         if self.steps < 0:
             raise ValueError(f"Stout: steps must be 0 or more, got {self.steps}")
 

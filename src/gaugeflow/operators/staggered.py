@@ -9,6 +9,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.errors import require_finite
 from gaugeflow.kernels.fermions import BOTH, count_rows
 from gaugeflow.lattice import Array
 from gaugeflow.operators.hopping import HoppingOperator
@@ -32,6 +33,7 @@ class Staggered(HoppingOperator):
     hopping: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        require_finite(self, "mass", "hopping")
         super().__post_init__()
         d = self.lattice.ndim
         weights = tuple(float(h) for h in self.hopping) or (1.0,) * d

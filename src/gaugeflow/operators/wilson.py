@@ -9,6 +9,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.errors import require_finite
 from gaugeflow.kernels.fermions import BOTH, count_rows
 from gaugeflow.lattice import Array
 from gaugeflow.operators.hopping import HoppingOperator
@@ -50,6 +51,7 @@ class Wilson(HoppingOperator):
     twisted_mass: float = 0.0
 
     def __post_init__(self) -> None:
+        require_finite(self, "kappa", "mass", "hopping", "twisted_mass")
         super().__post_init__()
         d = self.lattice.ndim
         spin_components(d)

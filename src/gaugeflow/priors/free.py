@@ -9,6 +9,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.random import Rng, normal
 
@@ -40,6 +41,7 @@ class FreeField:
     normalisation: float = 1.0
 
     def __post_init__(self) -> None:
+        require_finite(self, "mass_squared", "normalisation")
         if not (self.mass_squared > 0.0 and self.normalisation > 0.0):
             raise ValueError(
                 f"FreeField: expected mass_squared and normalisation > 0, got {self.mass_squared} and "

@@ -8,6 +8,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.random import Rng, normal
 
@@ -20,6 +21,7 @@ class Normal:
     width: float = 1.0
 
     def __post_init__(self) -> None:
+        require_finite(self, "width")
         if not self.width > 0.0:
             raise ValueError(f"Normal: expected width > 0, got {self.width}")
 

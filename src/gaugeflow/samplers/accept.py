@@ -41,3 +41,9 @@ def choose(lattice: Lattice, accepted: Array, new: Array, old: Array) -> Array:
     """``new`` for the accepted configurations of a field, ``old`` for the others."""
     xp = array_namespace(old)
     return xp.where(lattice.spread_folds(accepted), new, old)
+
+
+def check_state(state: object, kind: type) -> None:
+    """Raise ``TypeError`` unless a state is of this kind, for instance where it is a field."""
+    if not isinstance(state, kind):
+        raise TypeError(f"step: expected a {kind.__name__}, as init(x) makes it, got a {type(state).__name__}")

@@ -9,9 +9,11 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.actions import Defect
+from gaugeflow.errors import require_finite
 from gaugeflow.groups import SU
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.random import Rng, haar_links
+from gaugeflow.samplers.accept import check_state
 
 
 class HeatBathState(NamedTuple):
@@ -53,6 +55,7 @@ class HeatBath:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
+        require_finite(self, "coupling", "strength")
         if self.n_overrelax < 0:
             raise ValueError(f"HeatBath: n_overrelax must be at least 0, got {self.n_overrelax}")
         if self.reunitarise_every < 1:
@@ -83,6 +86,7 @@ class HeatBath:
         ConvergenceError
             If links or couplings are not finite.
         """
+        check_state(state, HeatBathState)
         xp = array_namespace(state.x)
         here = rng.stream("heat bath").stream(state.step)
         x = self._sweeps(state.x, here) if self.defect is None else self._sweeps_with_defect(state.x, here)

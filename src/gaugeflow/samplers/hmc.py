@@ -10,11 +10,16 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.actions import Sum, refreshed
+from gaugeflow.errors import require_finite
 from gaugeflow.groups import SU, manifold_of
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.random import Rng, momenta, normal
-from gaugeflow.samplers.accept import accept, choose
+from gaugeflow.samplers.accept import accept, check_state, choose
 from gaugeflow.samplers.integrators import Level, integrate
+from gaugeflow.typing import Action
+
+STEPS = 10
+"""Steps of a trajectory where only an action is given."""
 
 
 class Tuning(NamedTuple):
@@ -54,7 +59,8 @@ class HMC:
     lattice
         The lattice.
     levels
-        Time scales, the one with the largest step first; one :class:`Level` will do.  The action is the sum of theirs;
+        Time scales, the one with the largest step first; one :class:`Level` will do, and so will an action, which is taken
+        as one level of :data:`STEPS` steps.  The action is the sum of theirs;
         :class:`gaugeflow.actions.PulledBack` makes it field-transformation HMC.
     length
         Length of a trajectory.
@@ -69,7 +75,9 @@ class HMC:
     Raises
     ------
     ValueError
-        If a parameter is out of range.
+        If a parameter is out of range or not finite.
+    TypeError
+        If a level is none.
     """
 
     lattice: Lattice
@@ -80,10 +88,10 @@ class HMC:
     reunitarise_every: int = 10
 
     def __post_init__(self) -> None:
-        if isinstance(self.levels, Level):
-            object.__setattr__(self, "levels", (self.levels,))
-        if not self.levels:
-            raise ValueError("HMC: expected at least one level, got ()")
+        require_finite(self, "length", "target")
+        if not isinstance(self.lattice, Lattice):
+            raise TypeError(f"HMC: expected a Lattice first, got a {type(self.lattice).__name__}")
+        object.__setattr__(self, "levels", _as_levels(self.levels))
         if not self.length > 0.0:
             raise ValueError(f"HMC: length must be positive, got {self.length}")
         if not 0.0 < self.target < 1.0:
@@ -99,7 +107,9 @@ class HMC:
         return _sum(self.levels)
 
     def init(self, x: Array) -> HMCState:
-        """State that starts from a given field."""
+        """State that starts from a given field; ``TypeError`` if that is no array, such as a state."""
+        manifold_of(self.lattice, x)
+        self.lattice.batch(x.shape[-1])
         step_size = self.length / self.levels[0].steps
         return HMCState(x, 0, step_size, Tuning(0.0, math.log(step_size)))
 
@@ -143,6 +153,7 @@ class HMC:
         Random numbers depend on ``rng`` and on ``state.step``, so that a chain may use one ``rng`` for all its steps.
         A trajectory whose energy is not finite is rejected.  Pseudofermions are drawn anew for every trajectory.
         """
+        check_state(state, HMCState)
         here = rng.stream("hmc").stream(state.step)
         levels = self.refreshed(here, state.x)
         new, _, delta_h = self._trajectory(levels, state.x, self.momentum(here, state.x), state.step_size)
@@ -167,6 +178,24 @@ class HMC:
         mean = weight * log_step + (1.0 - weight) * state.tuning.mean_log_step
         tuning = Tuning(error, mean)
         return math.exp(mean if count == self.tune else log_step), tuning
+
+
+def _as_levels(given: object) -> tuple[Level, ...]:
+    """Levels from what users write for them."""
+    if isinstance(given, Level):
+        return (given,)
+    if isinstance(given, Action):
+        return (Level(given, STEPS),)
+    if not isinstance(given, tuple | list):
+        raise TypeError(f"HMC: expected an action, a Level or a tuple of them, got a {type(given).__name__}")
+    if not given:
+        raise ValueError("HMC: expected at least one level, got ()")
+    for level in given:
+        if not isinstance(level, Level):
+            raise TypeError(
+                f"HMC: expected a Level(action, steps) for each time scale, got a {type(level).__name__} among {len(given)}"
+            )
+    return tuple(given)
 
 
 def _sum(levels: tuple[Level, ...]) -> Any:

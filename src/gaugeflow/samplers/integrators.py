@@ -7,8 +7,10 @@ All schemes here are palindromes, so that trajectories are reversible, and keep 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
+from gaugeflow.errors import require_finite
 from gaugeflow.groups import Manifold
 from gaugeflow.typing import Action, Array
 
@@ -42,6 +44,7 @@ class Integrator:
     gradients: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        require_finite(self, "kicks", "drifts", "gradients")
         if not self.gradients:
             object.__setattr__(self, "gradients", (0.0,) * len(self.kicks))
         if len(self.kicks) != len(self.drifts) + 1 or len(self.gradients) != len(self.kicks):
@@ -90,6 +93,10 @@ class Level:
     integrator: Integrator = OMELYAN2
 
     def __post_init__(self) -> None:
+        if not callable(getattr(self.action, "grad", None)):  # an integrator needs no value
+            raise TypeError(f"Level: expected an action first, got a {type(self.action).__name__}")
+        if not isinstance(self.steps, Integral):
+            raise TypeError(f"Level: steps must be an integer, got {self.steps!r}")
         if self.steps < 1:
             raise ValueError(f"Level: steps must be at least 1, got {self.steps}")
 

@@ -9,8 +9,11 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.actions import ScalarAction
+from gaugeflow.errors import require_finite
+from gaugeflow.kernels.scalar import check_scalar
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.random import Rng, momenta, normal, uniform
+from gaugeflow.samplers.accept import check_state
 
 
 class MetropolisState(NamedTuple):
@@ -57,15 +60,18 @@ class ScalarMetropolis:
     hits: int = 1
 
     def __post_init__(self) -> None:
+        require_finite(self, "width")
         _check("ScalarMetropolis", self.width, self.hits)
         self.action.lattice.sites_of_parity(0)
 
     def init(self, x: Array) -> MetropolisState:
         """State that starts from a field ``(n_blocks, lanes)``."""
+        check_scalar(self.action.lattice, x)
         return MetropolisState(x, 0)
 
     def step(self, rng: Rng, state: MetropolisState) -> tuple[MetropolisState, MetropolisInfo]:
         """One sweep; random numbers depend on ``rng`` and on ``state.step``."""
+        check_state(state, MetropolisState)
         lattice, x = self.action.lattice, state.x
         xp = array_namespace(x)
         batch = lattice.batch(x.shape[-1])
@@ -114,6 +120,7 @@ class LinkMetropolis:
     reunitarise_every: int = 10
 
     def __post_init__(self) -> None:
+        require_finite(self, "coupling", "width")
         _check("LinkMetropolis", self.width, self.hits)
         if self.reunitarise_every < 1:
             raise ValueError(f"LinkMetropolis: reunitarise_every must be at least 1, got {self.reunitarise_every}")
@@ -136,6 +143,7 @@ class LinkMetropolis:
     def step(self, rng: Rng, state: MetropolisState) -> tuple[MetropolisState, MetropolisInfo]:
         """One sweep; random numbers depend on ``rng`` and on ``state.step``."""
         lattice = self.lattice
+        check_state(state, MetropolisState)
         xp = array_namespace(state.x)
         n, lanes = lattice.check_links(state.x)
         batch = lattice.batch(lanes)

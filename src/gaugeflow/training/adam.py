@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace
 
 from gaugeflow import tree
+from gaugeflow.errors import require_finite
 from gaugeflow.typing import Params
 
 Schedule = Callable[[int], float]
@@ -64,6 +65,12 @@ class Adam:
     beta2: float = 0.999
     epsilon: float = 1e-12
     clip: float = math.inf
+
+    def __post_init__(self) -> None:
+        require_finite(self, "beta1", "beta2", "epsilon")
+        require_finite(self, "clip", infinite=True)
+        if not self.clip > 0.0:
+            raise ValueError(f"Adam: clip must be positive, got {self.clip}")
 
     def init(self, params: Params) -> AdamState:
         """State before the first update."""
