@@ -6,6 +6,7 @@ Pseudofermion actions are drawn anew for every trajectory by ``refreshed``.  Der
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
@@ -141,8 +142,8 @@ class Drawn:
 
 
 @dataclass(frozen=True, eq=False)
-class _WithPseudofermions:
-    """What actions with one pseudofermion field share."""
+class WithPseudofermions(ABC):
+    """What actions with one pseudofermion field share: who writes the heat bath gets ``refreshed``."""
 
     operator: HoppingOperator
     inversion: Inversion = field(default=Inversion(), kw_only=True)
@@ -163,8 +164,9 @@ class _WithPseudofermions:
         value = norm2(self.operator.lattice, eta)
         return replace(self, drawn=Drawn(self._heat_bath(x, eta), x, value, Chronology(self.inversion.depth)))
 
+    @abstractmethod
     def _heat_bath(self, x: Array, eta: Array) -> Array:
-        raise NotImplementedError
+        """Pseudofermions with S = |eta|^2 at the links x."""
 
     def _quadratic(self, operator: Any, b: Array) -> Array:
         """<b, (M^dagger M)^-1 b> to second order in the error of the solution: 2 Re <b, X> - |M X|^2."""
@@ -175,7 +177,7 @@ class _WithPseudofermions:
 
 
 @dataclass(frozen=True, eq=False)
-class Pseudofermion(_WithPseudofermions):
+class Pseudofermion(WithPseudofermions):
     """Two flavours: S = phi^dagger (M^dagger M)^-1 phi - 2 log det T_ee, of which exp(-S) integrates to det(D)^2 over phi.
 
     Parameters
@@ -209,7 +211,7 @@ class Pseudofermion(_WithPseudofermions):
 
 
 @dataclass(frozen=True, eq=False)
-class Ratio(_WithPseudofermions):
+class Ratio(WithPseudofermions):
     """Two flavours over two heavier ones: S = phi^dagger M_h (M^dagger M)^-1 M_h^dagger phi, weight det(D)^2 / det(D_h)^2.
 
     Hasenbusch, hep-lat/0107019.  Parameters as for :class:`Pseudofermion`, and

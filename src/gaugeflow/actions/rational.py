@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
-from gaugeflow.actions.fermion import Drawn, Inversion, add_rest_force, log_det_rest, schur
+from gaugeflow.actions.fermion import WithPseudofermions, add_rest_force, log_det_rest, schur
 from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.kernels import fermion_combine, fermion_dot
 from gaugeflow.lattice import Array
-from gaugeflow.operators import HoppingOperator, gamma_5, gaussian
-from gaugeflow.random import Rng
-from gaugeflow.solvers import Chronology, multi_shift_cg, spectral_range
+from gaugeflow.operators import gamma_5
+from gaugeflow.solvers import multi_shift_cg, spectral_range
 from gaugeflow.solvers.solution import norm2
 
 
@@ -95,7 +95,7 @@ def smallest_degree(low: float, high: float, error: float) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Rational:
+class Rational(WithPseudofermions):
     """One flavour: S = phi^dagger r(M^dagger M) phi - log abs det T_ee, with r(y) close to 1 / sqrt(y); weight abs(det D).
 
     The sign of det D is an observable; :mod:`gaugeflow.determinants` computes it on small lattices.
@@ -120,12 +120,9 @@ class Rational:
         If the range is empty, or D is not gamma_5-Hermitian.
     """
 
-    operator: HoppingOperator
     low: float
     high: float
     error: float = 1e-7
-    inversion: Inversion = field(default=Inversion(), kw_only=True)
-    drawn: Drawn | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         require_finite(self, "low", "high", "error")
@@ -136,19 +133,10 @@ class Rational:
         if not 0.0 < self.low < self.high:
             raise ValueError(f"Rational: expected 0 < low < high, got {self.low} and {self.high}")
 
-    @property
+    @cached_property
     def approximation(self) -> InverseRoot:
         """r."""
         return inverse_root(self.low, self.high, smallest_degree(self.low, self.high, self.error))
-
-    @property
-    def pseudofermions(self) -> Drawn:
-        """The pseudofermions; ``ValueError`` before the first ``refreshed``."""
-        if self.drawn is None:
-            raise ValueError(
-                f"Rational({self.operator.label}) has no pseudofermions: draw them with refreshed(rng, links)"
-            )
-        return self.drawn
 
     def check_range(self, x: Array) -> tuple[Array, Array]:
         """Smallest and largest eigenvalues of M^dagger M, ``(batch,)`` each.
@@ -167,14 +155,10 @@ class Rational:
             )
         return low, high
 
-    def refreshed(self, rng: Rng, x: Array) -> Self:
-        """The action with new pseudofermions, drawn from exp(-S) at the links x.
-
-        With Q = gamma_5 M, phi = scale^(-1/2) prod_k (Q + i sqrt(poles_k)) / (Q + i sqrt(zeros_k)) eta.
-        """
+    def _heat_bath(self, x: Array, eta: Array) -> Array:
+        """scale^(-1/2) prod_k (Q + i sqrt(poles_k)) / (Q + i sqrt(zeros_k)) eta with Q = gamma_5 M."""
         m = schur(self.operator.with_links(x))
         lattice, r = self.operator.lattice, self.approximation
-        eta = gaussian(rng, m)
         factors = _product_residues(r.poles, r.zeros)
         solutions = self._solve(m, eta, r.zeros, force=False)
         sum_x, sum_ix = 0.0 * eta, 0.0 * eta
@@ -184,8 +168,7 @@ class Rational:
             sum_x = fermion_combine(lattice, sum_x, 1.0, solution, c)
             sum_ix = fermion_combine(lattice, sum_ix, 1.0, solution, -1j * math.sqrt(a) * c)
         phi = (eta + gamma_5(m.apply(sum_x)) + sum_ix) * (1.0 / math.sqrt(r.scale))
-        phi = array_namespace(eta).astype(phi, eta.dtype)
-        return replace(self, drawn=Drawn(phi, x, norm2(lattice, eta), Chronology(0)))
+        return array_namespace(eta).astype(phi, eta.dtype)
 
     def _solve(self, m: Any, b: Array, shifts: Sequence[float], *, force: bool) -> list[Array]:
         tolerance = self.inversion.force_tolerance if force else self.inversion.tolerance
