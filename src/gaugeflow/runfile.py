@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
@@ -182,7 +182,7 @@ class OutputSection:
 
 @dataclass(frozen=True)
 class RunFile:
-    """A validated run file.  Sections that it does not have are None; :meth:`require` names them."""
+    """A validated run file.  Sections that it does not have are their defaults, or None; :meth:`require` names the latter."""
 
     path: Path
     lattice: LatticeSection
@@ -193,9 +193,9 @@ class RunFile:
     fermions: FermionsSection | None = None
     hmc: HMCSection | None = None
     target: TargetSection | None = None
-    flow: FlowSection | None = None
-    training: TrainingSection | None = None
-    observables: ObservablesSection | None = None
+    flow: FlowSection = FlowSection()
+    training: TrainingSection = TrainingSection()
+    observables: ObservablesSection = ObservablesSection()
 
     @property
     def folder(self) -> Path:
@@ -226,13 +226,22 @@ _SECTIONS: dict[type, str] = {
 _NECESSARY = ("lattice", "source", "output")
 
 
-def read_runfile(path: Path) -> RunFile:
+def read_runfile(path: Path, *used: type) -> RunFile:
     """Read and validate a run file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    used
+        Sections of the flow half that a command uses: their keys must agree with each other and with the lattice.  What
+        a command does not use need not be complete.
 
     Raises
     ------
     ValueError
-        If it is not TOML, or a section, key, type or value is not allowed, or a necessary one is missing.
+        If it is not TOML, or a section, key, type or value is not allowed, or necessary ones are missing, which are all
+        named.
     OSError
         If it cannot be read.
     """
@@ -241,17 +250,40 @@ def read_runfile(path: Path) -> RunFile:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not TOML: {error}") from None
     _check_names(str(path), "section", table, _SECTIONS.values())
-    for name in _NECESSARY:
-        if name not in table:
-            raise ValueError(f"{path}: section [{name}] is missing")
+    if missing := _missing(str(path), table, used):
+        raise ValueError(f"{path}: missing: {'; '.join(missing)}. `gaugeflow init` writes a commented run file")
     sections = {name: _section(path, cls, name, table[name]) for cls, name in _SECTIONS.items() if name in table}
     run = RunFile(path=path, **sections)
     _check_together(run)
+    for cls in used:
+        if cls in _CHECKS:
+            _CHECKS[cls](run)
     return run
 
 
+def _missing(path: str, table: Mapping[str, Any], used: Sequence[type]) -> list[str]:
+    """All keys without a default that a file lacks, in words; misspelt ones are told first."""
+    found = []
+    for cls, name in _SECTIONS.items():
+        section = table.get(name, {})
+        if not isinstance(section, Mapping):
+            continue
+        _check_names(f"{path}: [{name}]", "key", section, [entry.name for entry in fields(cls)])
+        source = table.get("source", {})
+        sampled = cls is SamplerSection and not (isinstance(source, Mapping) and "files" in source)
+        if not (name in table or name in _NECESSARY or sampled):
+            continue
+        kinds, instead = get_type_hints(cls), ", or [source] files" if name not in table and sampled else ""
+        for entry in fields(cls):
+            if entry.default is MISSING and entry.name not in section:
+                found.append(f"[{name}] {entry.name} ({_expected(kinds[entry.name], entry)}){instead}")
+    if TargetSection in used and "target" not in table:
+        found.append("[target] beta or anisotropy (a list, each entry a number)")
+    return found
+
+
 def _check_together(run: RunFile) -> None:
-    """What no section can know alone."""
+    """What no section can know alone, of the sections that describe the source."""
     shape, fold = run.lattice.shape, run.lattice.fold
     if len(shape) < 2:
         raise ValueError(f"{run.path}: [lattice] shape: expected two extents or more, found {list(shape)}")
@@ -261,23 +293,36 @@ def _check_together(run: RunFile) -> None:
         raise ValueError(f"{run.path}: expected either [source] files or the section [sampler]")
     if run.fermions is not None:
         _check_fermions(run, run.fermions)
-    if run.flow is not None and (run.flow.kind == "residual") != bool(run.flow.convolutions):
-        raise ValueError(f"{run.path}: [flow] convolutions: expected with kind = 'residual', and only there")
-    if run.flow is not None and (steps := run.flow.gradient_steps):
-        if run.flow.kind != "smeared":
-            raise ValueError(f"{run.path}: [flow] gradient_steps: expected with kind = 'smeared' only")
-        if any(a >= b for a, b in pairwise(steps)):
-            raise ValueError(f"{run.path}: [flow] gradient_steps: expected increasing numbers, found {list(steps)}")
-    training = run.training
-    if training is not None and (training.method, training.loss, training.batch) == ("adam", "log-variance", 1):
-        raise ValueError(f"{run.path}: [training] batch: expected an integer >= 2 for the loss log-variance, found 1")
-    if run.observables is not None:
-        _check_observables(run, run.observables)
-    if run.target is not None and bool(run.target.beta) == bool(run.target.anisotropy):
+
+
+def _check_target(run: RunFile) -> None:
+    """One parameter, and a pattern of files for each of its values or none."""
+    section = run.require(TargetSection)
+    if bool(section.beta) == bool(section.anisotropy):
         raise ValueError(f"{run.path}: [target]: expected either beta or anisotropy")
-    values = len(run.target.beta or run.target.anisotropy) if run.target is not None else 0
-    if run.target is not None and len(run.target.files) not in (0, values):
-        raise ValueError(f"{run.path}: [target] files: expected {values} patterns, found {list(run.target.files)}")
+    values = len(section.beta or section.anisotropy)
+    if len(section.files) not in (0, values):
+        raise ValueError(f"{run.path}: [target] files: expected {values} patterns, found {list(section.files)}")
+
+
+def _check_flow(run: RunFile) -> None:
+    """Keys that belong to the kind of the flow."""
+    where, flow = f"{run.path}: [flow]", run.flow
+    if flow.kind == "residual" and not flow.convolutions:
+        raise ValueError(f"{where} convolutions: missing; kind = 'residual' needs such numbers as [0, 1, 2]")
+    if flow.kind != "residual" and flow.convolutions:
+        raise ValueError(f"{where} convolutions: these belong to kind = 'residual', found kind = {flow.kind!r}")
+    if flow.kind != "smeared" and flow.gradient_steps:
+        raise ValueError(f"{where} gradient_steps: these belong to kind = 'smeared', found kind = {flow.kind!r}")
+    if any(a >= b for a, b in pairwise(flow.gradient_steps)):
+        raise ValueError(f"{where} gradient_steps: expected increasing numbers, found {list(flow.gradient_steps)}")
+
+
+def _check_training(run: RunFile) -> None:
+    """A variance needs two configurations."""
+    section = run.training
+    if (section.method, section.loss, section.batch) == ("adam", "log-variance", 1):
+        raise ValueError(f"{run.path}: [training] batch: expected an integer >= 2 for the loss log-variance, found 1")
 
 
 def _check_fermions(run: RunFile, section: FermionsSection) -> None:
@@ -307,8 +352,9 @@ def _check_fermions(run: RunFile, section: FermionsSection) -> None:
         raise ValueError(f"{where} spectrum: expected [low, high] with low < high, found {list(section.spectrum)}")
 
 
-def _check_observables(run: RunFile, section: ObservablesSection) -> None:
+def _check_observables(run: RunFile) -> None:
     """Observables that the lattice or the group does not have, or that need a flow time."""
+    section = run.observables
     ndim, where = len(run.lattice.shape), f"{run.path}: [observables]"
     if "plaquette_spatial" in section.names and ndim == 2:
         raise ValueError(f"{where} names: 'plaquette_spatial': two dimensions have no spatial planes")
@@ -322,17 +368,21 @@ def _check_observables(run: RunFile, section: ObservablesSection) -> None:
         raise ValueError(f"{where} flow_time: expected a number > 0 for {late}, found 0")
 
 
+_CHECKS: dict[type, Callable[[RunFile], None]] = {
+    TargetSection: _check_target,
+    FlowSection: _check_flow,
+    TrainingSection: _check_training,
+    ObservablesSection: _check_observables,
+}
+
+
 def _section(path: Path, cls: type, name: str, table: object) -> Any:
     where = f"{path}: [{name}]"
     if not isinstance(table, Mapping):
         raise ValueError(f"{path}: {name}: expected a section [{name}], found {table!r}")
     known = {entry.name: entry for entry in fields(cls)}
-    _check_names(where, "key", table, known)
     kinds = get_type_hints(cls)
     values = {key: _value(f"{where} {key}", kinds[key], known[key], value) for key, value in table.items()}
-    for key, entry in known.items():
-        if key not in values and entry.default is MISSING:
-            raise ValueError(f"{where} {key}: missing; expected {_expected(kinds[key], entry)}")
     return cls(**values)
 
 

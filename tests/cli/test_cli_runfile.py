@@ -1,11 +1,26 @@
 """Run files: what is accepted, and how everything else is refused."""
 
+import math
+import re
+import tomllib
+from dataclasses import MISSING, fields
+
 import pytest
 
 from gaugeflow.cli.assembly import make_sweep
+from gaugeflow.cli.init import TEMPLATE
 from gaugeflow.flows import Smearing
 from gaugeflow.lattice import Lattice
-from gaugeflow.runfile import FlowSection, RunFile, SamplerSection, read_runfile
+from gaugeflow.runfile import (
+    _SECTIONS,
+    FlowSection,
+    ObservablesSection,
+    RunFile,
+    SamplerSection,
+    TargetSection,
+    TrainingSection,
+    read_runfile,
+)
 
 GOOD = """
 [lattice]
@@ -37,10 +52,13 @@ precision = 32
 """
 
 
-def _read(tmp_path, text):
+ALL = (SamplerSection, TargetSection, FlowSection, TrainingSection, ObservablesSection)
+
+
+def _read(tmp_path, text, *used):
     path = tmp_path / "run.toml"
     path.write_text(text)
-    return read_runfile(path)
+    return read_runfile(path, *(used or ALL))
 
 
 def test_good_file(tmp_path):
@@ -78,7 +96,7 @@ def test_one_number_is_a_list(tmp_path):
             "unknown section 'smapler' (did you mean 'sampler'?); allowed: fermions, flow, group",
         ),
         ("beta = 2\n", "beat = 2\n", "[source]: unknown key 'beat' (did you mean 'beta'?); allowed: action, aniso"),
-        ("beta = 2\n", "", "[source] beta: missing; expected a number > 0"),
+        ("beta = 2\n", "", "missing: [source] beta (a number > 0). `gaugeflow init` writes"),
         ("beta = 2\n", "beta = -2\n", "[source] beta: expected a number > 0, found -2"),
         ("beta = 2\n", "beta = nan\n", "[source] beta: expected a number > 0, found nan"),
         ("beta = 2\n", "beta = true\n", "[source] beta: expected a number > 0, found True"),
@@ -98,11 +116,23 @@ def test_one_number_is_a_list(tmp_path):
         ('dir = "results"', 'dir = ""', "[output] dir: expected text, found ''"),
         ("beta = [2.1, 1.9]", "", "[target]: expected either beta or anisotropy"),
         ("anisotropy = -0.1", 'files = "*.nersc"', "expected either [source] files or the section [sampler]"),
-        ('[output]\ndir = "results"\nprecision = 32', "", "section [output] is missing"),
+        ('[output]\ndir = "results"\nprecision = 32', "", "missing: [output] dir (text). "),
         ("[group]\nn = 2", "[[group]]\nn = 2", "group: expected a section [group], found [{'n': 2}]"),
-        ('kind = "residual"', "", "[flow] convolutions: expected with kind = 'residual', and only there"),
-        ("convolutions = [0, 2]", "", "[flow] convolutions: expected with kind = 'residual', and only there"),
-        ("[0, 2]", "[0, 2]\ngradient_steps = 2", "[flow] gradient_steps: expected with kind = 'smeared' only"),
+        (
+            'kind = "residual"',
+            "",
+            "[flow] convolutions: these belong to kind = 'residual', found kind = 'smeared'",
+        ),
+        (
+            "convolutions = [0, 2]",
+            "",
+            "[flow] convolutions: missing; kind = 'residual' needs such numbers as [0, 1, 2]",
+        ),
+        (
+            "[0, 2]",
+            "[0, 2]\ngradient_steps = 2",
+            "[flow] gradient_steps: these belong to kind = 'smeared', found kind = 'residual'",
+        ),
         (
             'kind = "residual"\nconvolutions = [0, 2]',
             "gradient_steps = [4, 2]",
@@ -157,5 +187,97 @@ def test_observables_that_a_lattice_does_not_have(tmp_path, shape, n, name, mess
 
 def test_missing_section_of_a_command(tmp_path):
     text = GOOD.split("[sampler]")[0].replace("beta = 2", 'beta = 2\nfiles = "x"') + '[output]\ndir = "x"'
+    text += "\n[target]\nbeta = 2.1"
     with pytest.raises(ValueError, match=r"needs the section \[sampler\]"):
         _read(tmp_path, text).require(SamplerSection)
+
+
+def test_optional_sections_have_defaults(tmp_path):
+    """A file of what is necessary serves every command."""
+    text = "[lattice]\nshape = [8, 8]\n[source]\nbeta = 2\n[sampler]\nconfigurations = 9\n[target]\nbeta = 2.1\n"
+    run = _read(tmp_path, text + "[output]\ndir = 'x'")
+    assert (run.flow, run.training, run.observables) == (FlowSection(), TrainingSection(), ObservablesSection())
+
+
+def test_everything_missing_is_named_at_once(tmp_path):
+    with pytest.raises(ValueError) as error:
+        _read(tmp_path, "[lattice]\n[training]")
+    assert str(error.value) == (
+        f"{tmp_path / 'run.toml'}: missing: [lattice] shape (a list, each entry an integer >= 2); [source] beta (a number "
+        "> 0); [sampler] configurations (an integer >= 1), or [source] files; [output] dir (text); [target] beta or "
+        "anisotropy (a list, each entry a number). `gaugeflow init` writes a commented run file"
+    )
+
+
+@pytest.mark.parametrize("command", ["train", "derive"])
+def test_everything_missing_is_named_by_the_command(gaugeflow, tmp_path, command):
+    path = tmp_path / "run.toml"
+    path.write_text("[output]\ndir = 'x'")
+    message = gaugeflow(command, path, status=2)
+    assert all(
+        name in message for name in ("[lattice] shape", "[source] beta", "[sampler] conf", "[target] beta or an")
+    )
+    assert "[flow]" not in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("convolutions = [0, 2]", ""),
+        ("[0, 2]", "[0, 2]\ngradient_steps = 2"),
+        ("flow_time = 0.5", ""),
+        ('method = "adam"', 'method = "adam"\nbatch = 1'),
+        ("beta = [2.1, 1.9]", ""),
+    ],
+)
+def test_sampling_does_not_depend_on_what_it_does_not_use(gaugeflow, tmp_path, old, new):
+    path = tmp_path / "run.toml"
+    text = GOOD.replace("[8, 4, 4, 4]\nfold = [2, 1, 1, 1]", "[4, 4]").replace(
+        "configurations = 10", "configurations = 2"
+    )
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    assert gaugeflow("sample", path, "--json")["configurations"] == 2
+
+
+def test_init(gaugeflow, tmp_path, monkeypatch):
+    """The file is written once, replaced when that is asked for, and accepted by every command."""
+    monkeypatch.chdir(tmp_path)
+    assert "gaugeflow sample run.toml" in gaugeflow("init")
+    path = tmp_path / "run.toml"
+    run = read_runfile(path, *ALL)
+    assert run.require(SamplerSection).configurations * run.sampler.chains >= run.training.configurations
+    path.write_text("mine")
+    assert "run.toml exists: give another name, or --force" in gaugeflow("init", path, status=2)
+    assert path.read_text() == "mine"
+    gaugeflow("init", "--force", path)
+    assert path.read_text() == TEMPLATE
+    assert "No such file" in gaugeflow("init", tmp_path / "absent" / "run.toml", status=2)
+
+
+def test_sample_takes_the_file_of_init(gaugeflow, tmp_path):
+    """As it is, but on a smaller lattice: a test has no minutes."""
+    path = tmp_path / "own.toml"
+    gaugeflow("init", path)
+    path.write_text(path.read_text().replace("[8, 8, 8, 8]", "[2, 2, 2, 2]").replace("# burn_in = 200", "burn_in = 1"))
+    assert gaugeflow("sample", path, "--json")["configurations"] == 25
+
+
+def test_template_names_every_key_with_its_default():
+    """Defaults in comments are those of the program; keys without one, or with other values, say so."""
+    found, section = {}, None
+    for line in TEMPLATE.splitlines():
+        if match := re.match(r"(?:# )?\[(\w+)\]", line):
+            section = match[1]
+        elif match := re.match(r"(# )?(\w+ = [^#]+?) *(?:# (.*))?$", line):
+            ((key, value),) = tomllib.loads(match[2]).items()
+            found[section, key] = value, bool(match[1]), match[3] or ""
+    defaults = {(name, f.name): f.default for cls, name in _SECTIONS.items() for f in fields(cls)}
+    assert found.keys() == defaults.keys()
+    for key, (value, commented, comment) in found.items():
+        default = defaults[key]
+        if comment.startswith("none"):
+            assert default in ((), "", 0, math.inf), key
+        elif commented:
+            assert default is not MISSING, key
+            assert (value if isinstance(default, (str, int, float)) else (value,)) == default, key

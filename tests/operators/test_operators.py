@@ -191,7 +191,7 @@ def test_mistakes_are_noticed(operator, error, rng):
         (lambda: Wilson(lattice=LATTICE, kappa=0.1, links=np.zeros((2, 9, 3, 3, 1))), "links: expected shape"),
         (lambda: even_odd(Wilson(lattice=Lattice((3, 4)), kappa=0.1)), "direction 0 has extent 3"),
         (lambda: even_odd(Wilson(lattice=Lattice((6, 4), (2, 1)), kappa=0.1)), "the same in all lanes"),
-        (lambda: Stout(float("nan")), "finite weights"),
+        (lambda: Stout(float("nan")), "rho: expected a number that is finite"),
         (lambda: Stout(0.1, -1), "0 or more, got -1"),
         (lambda: Smeared(operator=Wilson(lattice=LATTICE, kappa=0.1), smearing=Stout((0.1, 0.2))), "a number rho or 1"),
     ],

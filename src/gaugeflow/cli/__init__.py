@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from gaugeflow import __version__
-from gaugeflow.cli import bench, convert, demo, derive, info, measure, sample, train
+from gaugeflow.cli import bench, convert, demo, derive, info, init, measure, sample, train
 from gaugeflow.cli.output import error_line, where_results_go
 from gaugeflow.errors import ConvergenceError, GaugeflowError, GaugeflowWarning
 
@@ -74,6 +74,7 @@ def main(debug: bool) -> None:
 
 for _command in (
     demo.demo,
+    init.init,
     sample.sample,
     train.train,
     derive.derive,

@@ -29,20 +29,20 @@ def batch_size(run: RunFile) -> int:
     return max(lanes, min(LINKS // (len(run.lattice.shape) * math.prod(run.lattice.shape)), LARGEST_BATCH))
 
 
-def make_lattice(run: RunFile, batch: int) -> Lattice:
+def make_lattice(run: RunFile, batch: int, moved: bool = True) -> Lattice:
     """The lattice, folded so that ``batch`` configurations fill the vector registers, or a warp of a GPU.
 
-    Where the smeared flow has four colours of sites, sub-lattices keep extents that are multiples of 4.
+    Where fields are ``moved`` by a smeared flow with four colours of sites, sub-lattices keep extents that are multiples of 4.
     """
     shape = run.lattice.shape
     halves = tuple(n // 2 for n in shape)  # a fold of these that leaves even extents leaves multiples of 4 of the whole
     lanes = -(-LANES[device()] // batch)
-    return Lattice(shape, run.lattice.fold or suggest_fold(halves if _four_colours(run) else shape, lanes))
+    return Lattice(shape, run.lattice.fold or suggest_fold(halves if moved and _four_colours(run) else shape, lanes))
 
 
 def _four_colours(run: RunFile) -> bool:
     """Whether the masks of the flow are sums of coordinates modulo 4: a property of the lattice, not of its fold."""
-    smeared = run.flow is not None and run.flow.kind == "smeared"
+    smeared = run.flow.kind == "smeared"
     return smeared and all(n % 4 == 0 for n in run.lattice.shape)
 
 

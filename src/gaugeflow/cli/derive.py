@@ -52,10 +52,10 @@ def derive(runfile: Path, as_json: bool) -> None:
     go to the folder [output] dir. An interrupted run continues when the same command is given again.
     """
     from gaugeflow.cli.assembly import refuse_quarks, targets
-    from gaugeflow.runfile import read_runfile
+    from gaugeflow.runfile import FlowSection, ObservablesSection, TargetSection, read_runfile
     from gaugeflow.systems import figures
 
-    run = read_runfile(runfile)
+    run = read_runfile(runfile, TargetSection, FlowSection, ObservablesSection)
     refuse_quarks(run)
     results_in(run.folder)
     with progress_bars() as progress, continues(run.folder):

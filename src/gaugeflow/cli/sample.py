@@ -75,7 +75,7 @@ def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> d
     from gaugeflow.samplers import HMC
     from gaugeflow.samplers import run as run_chain
 
-    lattice = make_lattice(run, settings.chains)
+    lattice = make_lattice(run, settings.chains, moved=False)
     sampler, check = _make_sampler(run, settings, lattice)
     rng = Rng(settings.seed)
     links = haar_links(rng, lattice, run.group.n, settings.chains)

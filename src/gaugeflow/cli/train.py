@@ -41,9 +41,9 @@ def train(runfile: Path, as_json: bool) -> None:
     and do not depend on the volume. An interrupted training continues when the command is given again.
     """
     from gaugeflow.cli.assembly import refuse_quarks, targets
-    from gaugeflow.runfile import read_runfile
+    from gaugeflow.runfile import FlowSection, TargetSection, TrainingSection, read_runfile
 
-    run = read_runfile(runfile)
+    run = read_runfile(runfile, TargetSection, FlowSection, TrainingSection)
     refuse_quarks(run)
     results_in(run.folder)
     with progress_bars() as progress, continues(run.folder):

@@ -1,0 +1,106 @@
+"""``gaugeflow init``: a commented run file to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+TEMPLATE = """\
+# A run file of gaugeflow: `sample` makes the ensemble, `train` the flows, `derive` the derivatives.
+# Keys that begin with # have the value that is given there, unless "none" is said; paths are relative to this file.
+
+[lattice]
+shape = [8, 8, 8, 8]          # extents t, z, y, x
+# fold = [2, 2, 2, 1]         # none: sub-lattices in each direction that fill the vector registers
+
+[group]
+n = 3                         # SU(n); 1 is U(1)
+
+[source]
+beta = 6.0                    # the ensemble that is sampled, or given by files
+# action = "wilson"
+# anisotropy = 0.0            # temporal planes have beta (1 + anisotropy), spatial ones beta (1 - anisotropy)
+# files = "configs/*.ildg"    # none; in place of the section [sampler]
+
+[sampler]
+configurations = 25           # for each chain
+chains = 4                    # side by side
+# burn_in = 200               # steps before the first configuration
+# separation = 10             # steps between two configurations
+# overrelaxation = 4          # sweeps of it in a step of the heat bath
+# start = "hot"               # or "cold", or "quenched": 50 heat-bath steps without quarks
+# seed = 1
+
+# [hmc]                       # with this section, trajectories take the place of the heat bath
+# length = 1.0
+# steps = 10                  # of the slowest time scale, tuned during the burn-in
+# inner = [2]                 # none; steps of each faster scale in a drift of the one above
+# acceptance = 0.8            # that steps are tuned to
+# integrator = "omelyan2"     # "leapfrog", "omelyan4", "force-gradient"
+
+# [fermions]                  # with this section, the source has quarks; needs kappa or mass
+# kappa = 0.1530              # none; one value for each entry of flavours
+# mass = 0.1                  # none; in place of kappa
+# flavours = 2                # numbers of degenerate quarks, such as [2, 1]
+# csw = 0.0                   # clover term
+# boundary = [1, 0, 0, 0]     # none: antiperiodic in time; angles over pi of the phases in t, z, y, x
+# method = "pseudofermion"    # or "determinant": exact, for small lattices
+# hasenbusch = [0.14]         # none; kappas (or masses) of heavier factors of pairs of the first quark
+# twisted = [0.2]             # none; or twisted masses of such factors
+# spectrum = [1e-4, 6.0]      # none; of M^dagger M, for one quark by its rational approximation
+# error = 1e-7                # of that
+# solver = "refined"          # iterations in single precision, or "cg"
+# tolerance = 1e-10           # residual of solutions in the action
+# force_tolerance = 1e-7      # and in forces
+# force_precision = 64        # or 32, of the forces of an exact determinant
+
+[target]                      # what train and derive go to: beta or anisotropy, one value or a list
+beta = [6.02, 5.98]
+# anisotropy = [0.01, -0.01]  # none; in place of beta
+# files = ["up/*", "down/*"]  # none; independent ensembles at these values, for derive to compare with
+
+[flow]
+# kind = "smeared"            # loops of smeared links; or "residual", staples of convolved links
+# convolutions = [0, 1, 2]    # none; needed by "residual": a coefficient for links that are convolved so many times
+# gradient_steps = [2, 4]     # none: those of the smeared flow
+# sweeps = 1
+# planes = "isotropic"        # or "anisotropic": temporal and spatial planes apart
+
+[training]
+# method = "least-squares"    # or "adam", which starts from the fit
+# configurations = 64         # from all over the source; a quarter is held out and decides
+# steps = 200                 # of Adam
+# batch = 16
+# learning_rate = 1e-3        # relative to the largest coefficient of the fit
+# loss = "log-variance"       # or "reverse-kl", or "path-gradient"
+# clip = 10.0                 # none; largest norm of a gradient
+# patience = 5                # none; stop after so many evaluations without a better ESS of the held-out quarter
+
+[observables]
+names = ["plaquette", "t2_e"] # plaquette_spatial, plaquette_temporal, q_squared
+flow_time = 0.5               # of t2_e, and of q_squared in 4D
+# step = 0.02                 # of the gradient flow
+
+[output]
+dir = "results"               # folder of everything that is computed
+# format = "ensemble"         # one file; or "nersc", "ildg", "scidac", "hdf5": one for each configuration
+# precision = 64              # or 32, of the configurations
+"""
+
+
+@click.command()
+@click.argument("runfile", metavar="[RUN.toml]", default="run.toml", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+def init(runfile: Path, force: bool) -> None:
+    """Write a commented run file, RUN.toml (default: run.toml), to start from.
+
+    It names every key with its default. `gaugeflow sample RUN.toml` accepts it as it is: SU(3) at beta = 6.0 on 8^4,
+    with targets on both sides for `train` and `derive`.
+    """
+    try:
+        with runfile.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError:
+        raise ValueError(f"{runfile} exists: give another name, or --force to replace it") from None
+    click.echo(f"{runfile}: edit it, then run `gaugeflow sample {runfile}`")
