@@ -128,7 +128,7 @@ def test_steps_in_the_wrong_order(gaugeflow, tmp_path):
     assert "beta: 4 is the source's own" in gaugeflow("train", path, status=2)
     path.write_text(RUN.format(training="", flow=RESIDUAL).replace('["plaquette"]', '["t2_e"]'))
     (tmp_path / "none.toml").write_text(path.read_text().split("[target]")[0] + '[output]\ndir = "x"')
-    assert "needs the section [target]" in gaugeflow("train", tmp_path / "none.toml", status=2)
+    assert "missing: [target] beta or anisotropy" in gaugeflow("train", tmp_path / "none.toml", status=2)
     assert "flow_time: expected a number > 0 for ['t2_e'], found 0" in gaugeflow("derive", path, status=2)
 
 
