@@ -16,12 +16,13 @@ from array_api_compat import array_namespace
 
 from gaugeflow.actions.algebra import refreshed
 from gaugeflow.determinants import log_det, log_det_gradient
+from gaugeflow.determinants.dense import reduced
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels import fermion_dot
 from gaugeflow.lattice import Array
-from gaugeflow.operators import EvenOdd, HoppingOperator, even_odd, gaussian
+from gaugeflow.operators import EvenOdd, HoppingOperator, gaussian
 from gaugeflow.random import Rng
-from gaugeflow.solvers import Chronology, cg, has_parities, refined_cg
+from gaugeflow.solvers import Chronology, cg, refined_cg
 from gaugeflow.solvers.solution import norm2
 from gaugeflow.typing import Action
 
@@ -69,18 +70,13 @@ class Inversion:
         return x
 
 
-def schur(operator: HoppingOperator) -> Any:
-    """The Schur complement where the lattice has parities, else the operator itself."""
-    return even_odd(operator) if has_parities(operator) else operator
-
-
 def log_det_rest(operator: Any) -> Array | float:
     """log det D - log det M."""
     return operator.log_det_rest() if isinstance(operator, EvenOdd) else 0.0
 
 
 def add_rest_force(grad: Array, factor: float, operator: Any) -> Array:
-    """``grad + factor`` times the gradient of :func:`_rest`."""
+    """``grad + factor`` times the gradient of :func:`log_det_rest`."""
     force = operator.log_det_rest_force() if isinstance(operator, EvenOdd) else None
     return grad if force is None else grad + factor * force
 
@@ -160,7 +156,7 @@ class WithPseudofermions(ABC):
 
     def refreshed(self, rng: Rng, x: Array) -> Self:
         """The action with new pseudofermions, drawn from exp(-S) at the links x."""
-        eta = gaussian(rng, schur(self.operator.with_links(x)))
+        eta = gaussian(rng, reduced(self.operator.with_links(x)))
         value = norm2(self.operator.lattice, eta)
         return replace(self, drawn=Drawn(self._heat_bath(x, eta), x, value, Chronology(self.inversion.depth)))
 
@@ -196,16 +192,16 @@ class Pseudofermion(WithPseudofermions):
     """
 
     def _heat_bath(self, x: Array, eta: Array) -> Array:
-        return schur(self.operator.with_links(x)).adjoint(eta)
+        return reduced(self.operator.with_links(x)).adjoint(eta)
 
     def value(self, x: Array) -> Array:
         """S of every configuration, ``(batch,)`` float64; where x is the field of ``refreshed``, without a solution."""
-        drawn, m = self.pseudofermions, schur(self.operator.with_links(x))
+        drawn, m = self.pseudofermions, reduced(self.operator.with_links(x))
         return (drawn.value if x is drawn.x else self._quadratic(m, drawn.phi)) - 2.0 * log_det_rest(m)
 
     def grad(self, x: Array) -> Array:
         """Gradient in left coordinates: -2 force(M X, X) with X = (M^dagger M)^-1 phi."""
-        drawn, m = self.pseudofermions, schur(self.operator.with_links(x))
+        drawn, m = self.pseudofermions, reduced(self.operator.with_links(x))
         solution = self.inversion(m, drawn.phi, drawn.memory, force=True)
         return add_rest_force(-2.0 * m.force(m.apply(solution), solution), -2.0, m)
 
@@ -229,7 +225,7 @@ class Ratio(WithPseudofermions):
             raise ValueError(f"Ratio: expected one lattice, got {self.operator.lattice} and {self.heavier.lattice}")
 
     def _both(self, x: Array) -> tuple[Any, Any]:
-        return schur(self.operator.with_links(x)), schur(self.heavier.with_links(x))
+        return reduced(self.operator.with_links(x)), reduced(self.heavier.with_links(x))
 
     def _heat_bath(self, x: Array, eta: Array) -> Array:
         light, heavy = self._both(x)

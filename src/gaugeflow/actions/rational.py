@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
-from gaugeflow.actions.fermion import WithPseudofermions, add_rest_force, log_det_rest, schur
+from gaugeflow.actions.fermion import WithPseudofermions, add_rest_force, log_det_rest
+from gaugeflow.determinants.dense import reduced
 from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.kernels import fermion_combine, fermion_dot
 from gaugeflow.lattice import Array
@@ -146,7 +147,7 @@ class Rational(WithPseudofermions):
         ConvergenceError
             If one of them lies outside of the range, where r is no approximation.
         """
-        low, high = spectral_range(schur(self.operator.with_links(x)))
+        low, high = spectral_range(reduced(self.operator.with_links(x)))
         xp = array_namespace(low)
         if float(xp.min(low)) < self.low or float(xp.max(high)) > self.high:
             raise ConvergenceError(
@@ -157,7 +158,7 @@ class Rational(WithPseudofermions):
 
     def _heat_bath(self, x: Array, eta: Array) -> Array:
         """scale^(-1/2) prod_k (Q + i sqrt(poles_k)) / (Q + i sqrt(zeros_k)) eta with Q = gamma_5 M."""
-        m = schur(self.operator.with_links(x))
+        m = reduced(self.operator.with_links(x))
         lattice, r = self.operator.lattice, self.approximation
         factors = _product_residues(r.poles, r.zeros)
         solutions = self._solve(m, eta, r.zeros, force=False)
@@ -177,7 +178,7 @@ class Rational(WithPseudofermions):
 
     def value(self, x: Array) -> Array:
         """S of every configuration, ``(batch,)`` float64; where x is the field of ``refreshed``, without a solution."""
-        drawn, m = self.pseudofermions, schur(self.operator.with_links(x))
+        drawn, m = self.pseudofermions, reduced(self.operator.with_links(x))
         if x is drawn.x:
             return drawn.value - log_det_rest(m)
         lattice, r, xp = self.operator.lattice, self.approximation, array_namespace(x)
@@ -195,7 +196,7 @@ class Rational(WithPseudofermions):
 
     def grad(self, x: Array) -> Array:
         """Gradient in left coordinates: -2 sum_k rho_k force(M X_k, X_k) with X_k = (M^dagger M + poles_k)^-1 phi."""
-        drawn, m = self.pseudofermions, schur(self.operator.with_links(x))
+        drawn, m = self.pseudofermions, reduced(self.operator.with_links(x))
         r, xp = self.approximation, array_namespace(x)
         right = xp.stack(self._solve(m, drawn.phi, r.poles, force=True))
         weights = xp.asarray([-2.0 * r.scale * rho for rho in r.residues], dtype=xp.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,8 +131,6 @@ class Wilson(HoppingOperator):
 
     def diagonal_log_det(self, parity: int) -> Array:
         """log det T, ``(batch,)``: the same for all configurations."""
-        import math
-
         xp = array_namespace(self.bound)
         _, spin, n, lanes = self.field_shape(parity)
         sites = count_rows(self.lattice, parity) * self.lattice.n_folds
