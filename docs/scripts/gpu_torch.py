@@ -17,7 +17,7 @@ import torch
 from gaugeflow import bench
 from gaugeflow.backend import use_backend
 from gaugeflow.devices import to_host
-from gaugeflow.flows.residual import ResidualSweep
+from gaugeflow.flows.gauge.residual import ResidualSweep
 from gaugeflow.lattice import Lattice
 
 ORDER = 14

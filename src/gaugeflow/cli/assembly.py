@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gaugeflow.actions import WilsonAction
 from gaugeflow.devices import device, to_host
 from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep, Smearing
-from gaugeflow.flows.smeared import Masks
+from gaugeflow.flows.gauge.smeared import Masks
 from gaugeflow.lattice import LANES, Array, Lattice, suggest_fold
 from gaugeflow.observables import flow_history, integer_charge, loops
 from gaugeflow.runfile import FlowSection, ObservablesSection, RunFile, TargetSection

@@ -1,20 +1,20 @@
-"""Invertible maps of fields with tractable Jacobians."""
+"""Invertible maps of fields with tractable Jacobians, by family; chains and their evaluation stand above the families."""
 
-from gaugeflow.flows.affine import AffineCoupling, affine_chain
-from gaugeflow.flows.angles import AngleFlow
-from gaugeflow.flows.cell import CellSpline
 from gaugeflow.flows.chain import Chain
-from gaugeflow.flows.circle import CircularSpline, ProjectionMixture
-from gaugeflow.flows.convolution import Convolution
 from gaugeflow.flows.evaluation import Evaluation, evaluate
-from gaugeflow.flows.halving import SpectralCoupling, spectral_chain
-from gaugeflow.flows.loops import LoopCoupling, block_chain, plaquette_chain
-from gaugeflow.flows.pointwise import SinhArcsinh
-from gaugeflow.flows.residual import ResidualSweep
-from gaugeflow.flows.smeared import SmearedSweep
-from gaugeflow.flows.smearing import Smearing
-from gaugeflow.flows.spectral import HalfLoop
-from gaugeflow.flows.trivialising import TrivialisingFlow, luescher_classes
+from gaugeflow.flows.gauge.convolution import Convolution
+from gaugeflow.flows.gauge.residual import ResidualSweep
+from gaugeflow.flows.gauge.smeared import SmearedSweep
+from gaugeflow.flows.gauge.smearing import Smearing
+from gaugeflow.flows.loops.trivialising import TrivialisingFlow, luescher_classes
+from gaugeflow.flows.planar.angles import AngleFlow
+from gaugeflow.flows.planar.blocks import LoopCoupling, block_chain, plaquette_chain
+from gaugeflow.flows.planar.cell import CellSpline
+from gaugeflow.flows.planar.circle import CircularSpline, ProjectionMixture
+from gaugeflow.flows.planar.halving import SpectralCoupling, spectral_chain
+from gaugeflow.flows.planar.spectral import HalfLoop
+from gaugeflow.flows.real.affine import AffineCoupling, affine_chain
+from gaugeflow.flows.real.pointwise import SinhArcsinh
 
 __all__ = [
     "AffineCoupling",

@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 
 from gaugeflow import tree
 from gaugeflow.flows import HalfLoop
-from gaugeflow.flows.spectral import Halved, spectrum
+from gaugeflow.flows.planar.spectral import Halved, spectrum
 from gaugeflow.lattice import Lattice
 from gaugeflow.random import Rng, haar_links
 from gaugeflow.sites.matrix import add, dag_mul, mul, mul_dag

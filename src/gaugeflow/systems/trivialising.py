@@ -23,7 +23,8 @@ from gaugeflow import io
 from gaugeflow.actions import WilsonAction
 from gaugeflow.analysis import ess, format_error, reweighted_mean
 from gaugeflow.errors import FormatError
-from gaugeflow.flows import TrivialisingFlow, loop_algebra, luescher_classes
+from gaugeflow.flows import TrivialisingFlow, luescher_classes
+from gaugeflow.flows.loops import algebra
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.priors import Haar
 from gaugeflow.random import Rng
@@ -153,8 +154,8 @@ def choose_classes(target: Target, settings: Settings, rng: Rng, progress: Progr
     progress(f"{target.name}: choice of classes", 0, 1)
     tangents, action = _linear_problem(flow, target.beta, 1.0, sources)
     progress(f"{target.name}: choice of classes", 1, 1)
-    known = loop_algebra.words(loop_algebra.closure(first, n))  # more words would cost more than they are worth
-    own = [i for i, term in enumerate(pool) if loop_algebra.words(loop_algebra.closure([term], n)) <= known]
+    known = algebra.words(algebra.closure(first, n))  # more words would cost more than they are worth
+    own = [i for i, term in enumerate(pool) if algebra.words(algebra.closure([term], n)) <= known]
     count = min(target.n_classes, len(own))
     chosen = select_fields(tangents[own], action, count, start=[own.index(pool.index(t)) for t in first])
     return tuple(pool[own[i]] for i in chosen)

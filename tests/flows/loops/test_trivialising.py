@@ -8,7 +8,7 @@ from gaugeflow.actions import WilsonAction
 from gaugeflow.check import flows as contract
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.flows import TrivialisingFlow, luescher_classes
-from gaugeflow.flows.loop_algebra import plaquette
+from gaugeflow.flows.loops.algebra import plaquette
 from gaugeflow.lattice import Lattice
 from gaugeflow.priors import Haar
 from gaugeflow.random import Rng

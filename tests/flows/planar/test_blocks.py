@@ -11,8 +11,8 @@ from cases.fields import links
 from cases.flows import shaken
 from gaugeflow import nn
 from gaugeflow.flows import AngleFlow, CircularSpline, LoopCoupling, ProjectionMixture, block_chain, plaquette_chain
-from gaugeflow.flows.circle import wrap
-from gaugeflow.flows.loops import plaquette_angles
+from gaugeflow.flows.planar.blocks import plaquette_angles
+from gaugeflow.flows.planar.circle import wrap
 from gaugeflow.lattice import Lattice
 
 
@@ -139,7 +139,7 @@ def test_the_finest_coupling_can_be_exact():
         beta = 1.3
 
         def evaluate(self, raw, x):
-            from gaugeflow.flows.circle import Moved
+            from gaugeflow.flows.planar.circle import Moved
 
             grid = np.linspace(-np.pi, np.pi, 2001)
             y = np.empty_like(x)

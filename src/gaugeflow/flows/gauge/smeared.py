@@ -27,8 +27,8 @@ from array_api_compat import array_namespace
 from gaugeflow import kernels
 from gaugeflow.devices import follow, to_host
 from gaugeflow.errors import ConvergenceError, require_finite
-from gaugeflow.flows.residual import PlaneClasses, _check_norms, _finite
-from gaugeflow.flows.smearing import Active, Gradient, Smearing, Stages, Weights, active_rows
+from gaugeflow.flows.gauge.residual import PlaneClasses, _check_norms, _finite
+from gaugeflow.flows.gauge.smearing import Active, Gradient, Smearing, Stages, Weights, active_rows
 from gaugeflow.lattice import Array, Box, Lattice
 from gaugeflow.typing import Params
 

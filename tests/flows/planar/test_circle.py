@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gaugeflow.errors import ConvergenceError
-from gaugeflow.flows.circle import TWO_PI, CircularSpline, ProjectionMixture, wrap
+from gaugeflow.flows.planar.circle import TWO_PI, CircularSpline, ProjectionMixture, wrap
 
 MAPS = {
     "spline": CircularSpline(5),

@@ -9,8 +9,8 @@ from cases.fields import group_array, links
 from cases.flows import shaken
 from gaugeflow import tree
 from gaugeflow.flows import CellSpline, HalfLoop, SpectralCoupling, spectral_chain
-from gaugeflow.flows.paths import Path, by_slot
-from gaugeflow.flows.spectral import mapped, mapped_inverse, power, power_vjp, rebuilt, spectrum
+from gaugeflow.flows.planar.paths import Path, by_slot
+from gaugeflow.flows.planar.spectral import mapped, mapped_inverse, power, power_vjp, rebuilt, spectrum
 from gaugeflow.lattice import Lattice
 from gaugeflow.sites import cell, spline
 from gaugeflow.sites.matrix import mul, mul_dag

@@ -18,9 +18,9 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.errors import ConvergenceError, require_finite
-from gaugeflow.flows import loop_algebra
-from gaugeflow.flows.loop_algebra import Term
-from gaugeflow.flows.loop_potential import LoopPotential
+from gaugeflow.flows.loops import algebra
+from gaugeflow.flows.loops.algebra import Term
+from gaugeflow.flows.loops.potential import LoopPotential
 from gaugeflow.groups import SU
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.typing import Action, Params
@@ -33,7 +33,7 @@ QUADRATURE = (1.0 / 4.0, 0.0, 3.0 / 4.0)
 
 def luescher_classes(ndim: int, n_colours: int, order: int) -> tuple[Term, ...]:
     """The classes of Luescher's expansion of the Wilson action up to t^order, order by order."""
-    expansion = loop_algebra.expansion(ndim, n_colours, order)
+    expansion = algebra.expansion(ndim, n_colours, order)
     return tuple(dict.fromkeys(name for potential in expansion for name, _ in potential))
 
 
@@ -128,7 +128,7 @@ class TrivialisingFlow:
         """
         xp: Any = import_module("array_api_compat.numpy")
         values = xp.zeros(self.shape, dtype=xp.float64)
-        expansion = loop_algebra.expansion(self.lattice.ndim, self.n_colours, order)
+        expansion = algebra.expansion(self.lattice.ndim, self.n_colours, order)
         for power, potential in enumerate(expansion):
             for name, c in potential:
                 if name not in self.classes:

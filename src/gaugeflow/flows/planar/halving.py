@@ -1,8 +1,9 @@
 """Gauge-equivariant couplings of SU(2) and SU(3) in two dimensions: a loop is halved, and one link moves the halves.
 
-Blocks of two equal cells tile the lattice, as for U(1) in :mod:`gaugeflow.flows.loops`.  The active link of a block starts
-the line between its cells; all loops start where it starts.  With U the link and U S the loop around the second cell,
-a move of that loop to ``h`` is the move of the link to ``h S^dagger``; the loop around both cells does not contain it.
+Blocks of two equal cells tile the lattice, as for U(1) in :mod:`gaugeflow.flows.planar.blocks`.  The active link of a
+block starts the line between its cells; all loops start where it starts.  With U the link and U S the loop around the
+second cell, a move of that loop to ``h`` is the move of the link to ``h S^dagger``; the loop around both cells does not
+contain it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from array_api_compat import array_namespace
 
 from gaugeflow.flows.chain import Chain
 from gaugeflow.flows.evaluation import Evaluation
-from gaugeflow.flows.loops import block_lattice_shape, block_slots
-from gaugeflow.flows.paths import Path, as_field, by_slot, collected, collection_table, stacked, taken
-from gaugeflow.flows.spectral import HalfLoop
+from gaugeflow.flows.planar.blocks import block_lattice_shape, block_slots
+from gaugeflow.flows.planar.paths import Path, as_field, by_slot, collected, collection_table, stacked, taken
+from gaugeflow.flows.planar.spectral import HalfLoop
 from gaugeflow.lattice import Array, IntArray, Lattice
 from gaugeflow.sites.matrix import add, dag_mul, mul, mul_dag, sub
 from gaugeflow.sites.numbers import Matrix, wide

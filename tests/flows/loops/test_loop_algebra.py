@@ -7,8 +7,8 @@ import pytest
 
 from cases.fields import algebra, links
 from gaugeflow import kernels
-from gaugeflow.flows import loop_algebra
-from gaugeflow.flows.loop_potential import LoopPotential
+from gaugeflow.flows.loops import algebra as loop_algebra
+from gaugeflow.flows.loops.potential import LoopPotential
 from gaugeflow.groups import algebra_basis
 from gaugeflow.lattice import Lattice
 

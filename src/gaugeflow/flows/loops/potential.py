@@ -11,9 +11,9 @@ from functools import cached_property
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
-from gaugeflow.flows import loop_algebra
-from gaugeflow.flows.loop_algebra import Loop, Term
-from gaugeflow.flows.smearing import slope
+from gaugeflow.flows.gauge.smearing import slope
+from gaugeflow.flows.loops import algebra
+from gaugeflow.flows.loops.algebra import Loop, Term
 from gaugeflow.kernels.loops import Factor, Terms, Words
 from gaugeflow.lattice import Array, Lattice
 
@@ -29,7 +29,7 @@ class LoopPotential:
     n_colours
         N of SU(N); 1 is U(1).
     classes
-        Names of the classes, see :mod:`gaugeflow.flows.loop_algebra`.
+        Names of the classes, see :mod:`gaugeflow.flows.loops.algebra`.
     """
 
     lattice: Lattice
@@ -42,11 +42,11 @@ class LoopPotential:
         for term in self.classes:
             if any(len(site) != self.lattice.ndim for site, _ in term):
                 raise ValueError(f"classes: expected loops in {self.lattice.ndim} dimensions, got {term}")
-            if not all(loop_algebra.is_closed(loop) for loop in term):
+            if not all(algebra.is_closed(loop) for loop in term):
                 raise ValueError(f"classes: expected closed loops, got {term}")
-        for image in (image for term in self.classes for image in loop_algebra.images(term)):
+        for image in (image for term in self.classes for image in algebra.images(term)):
             for mu, extent in enumerate(self.lattice.shape):
-                sites = [s[mu] for loop in image for _, s, _ in loop_algebra.links_of(loop)]
+                sites = [s[mu] for loop in image for _, s, _ in algebra.links_of(loop)]
                 if max(sites) - min(sites) >= extent:
                     raise ValueError(
                         f"lattice: direction {mu} of extent {extent} is too short for the class {term}, whose links lie "
@@ -56,12 +56,12 @@ class LoopPotential:
     # ---- tables ----------------------------------------------------------------------------------------------------
     @cached_property
     def _closed(self) -> tuple[Term, ...]:
-        return loop_algebra.closure(self.classes, self.n_colours)
+        return algebra.closure(self.classes, self.n_colours)
 
     @cached_property
     def _laplacians(self) -> tuple[list[list[float]], list[float]]:
         """Laplacian of every class as a sum of the closed set of classes, and of 1 per site."""
-        sums = [loop_algebra.laplacian(term, self.n_colours) for term in self.classes]
+        sums = [algebra.laplacian(term, self.n_colours) for term in self.classes]
         return [[float(s.get(name, 0)) for name in self._closed] for s in sums], [float(s.get((), 0)) for s in sums]
 
     @cached_property
@@ -70,7 +70,7 @@ class LoopPotential:
         words: dict[tuple[int, ...], int] = {}
 
         def factor(loop: Loop) -> Factor:
-            there, back = (loop_algebra.normal(way) for way in (loop, loop_algebra.reverse(loop)))
+            there, back = (algebra.normal(way) for way in (loop, algebra.reverse(loop)))
             conjugate = there[1] not in words and (back[1] in words or back[1] < there[1])
             site, steps = back if conjugate else there
             return words.setdefault(steps, len(words)), site, conjugate
@@ -78,7 +78,7 @@ class LoopPotential:
         terms = []
         own = 0
         for k, term in enumerate(self._closed):
-            terms.append(tuple(tuple(factor(loop) for loop in image) for image in loop_algebra.images(term)))
+            terms.append(tuple(tuple(factor(loop) for loop in image) for image in algebra.images(term)))
             own = len(words) if k + 1 == len(self.classes) else own
         return tuple(words)[:own], tuple(words), tuple(terms)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace
 
 from gaugeflow.errors import require_finite
-from gaugeflow.flows.cell import CellSpline
+from gaugeflow.flows.planar.cell import CellSpline
 from gaugeflow.lattice import Array
 from gaugeflow.sites import cell
 from gaugeflow.sites.matrix import add, dag, dag_mul, mul, mul_dag, size, sub, trace

@@ -14,7 +14,7 @@ from gaugeflow import nn
 from gaugeflow.errors import require_finite
 from gaugeflow.flows.chain import Chain
 from gaugeflow.flows.evaluation import Evaluation
-from gaugeflow.flows.pointwise import SinhArcsinh
+from gaugeflow.flows.real.pointwise import SinhArcsinh
 from gaugeflow.kernels.scalar import check_scalar
 from gaugeflow.lattice import Array, IntArray, Lattice
 from gaugeflow.typing import Flow, Module, Params

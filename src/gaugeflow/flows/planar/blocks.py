@@ -17,10 +17,10 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow import nn
-from gaugeflow.flows.angles import AngleFlow
 from gaugeflow.flows.chain import Chain
-from gaugeflow.flows.circle import CircleMap, CircularSpline, Moved, wrap
 from gaugeflow.flows.evaluation import Evaluation
+from gaugeflow.flows.planar.angles import AngleFlow
+from gaugeflow.flows.planar.circle import CircleMap, CircularSpline, Moved, wrap
 from gaugeflow.lattice import Array, IntArray, Lattice
 from gaugeflow.typing import Module, Params
 

@@ -17,7 +17,7 @@ from array_api_compat import array_namespace
 from gaugeflow import kernels
 from gaugeflow.devices import follow, to_host
 from gaugeflow.errors import ConvergenceError, require_finite
-from gaugeflow.flows.convolution import Convolution
+from gaugeflow.flows.gauge.convolution import Convolution
 from gaugeflow.lattice import Array, Box, Lattice
 from gaugeflow.typing import Params
 

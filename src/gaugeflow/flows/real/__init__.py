@@ -1,0 +1,1 @@
+"""Maps of real fields: affine couplings and pointwise functions."""
