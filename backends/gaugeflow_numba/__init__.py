@@ -5,6 +5,13 @@ from __future__ import annotations
 import importlib
 from functools import cache
 
+from gaugeflow_numba.forks import require_threads
+
+
+@cache
+def _is_numpy(kind):
+    return kind.__module__.partition(".")[0] == "numpy"
+
 
 class _Backend:
     name = "numba"
@@ -24,10 +31,10 @@ class _Backend:
     )
 
     def accepts(self, array):
-        return type(array).__module__.partition(".")[0] == "numpy"
+        return _is_numpy(type(array))
 
     def lookup(self, kernel):
-        importlib.import_module("gaugeflow_numba.forks").require_threads()
+        require_threads()
         return self._find(kernel)
 
     @cache  # noqa: B019  (one instance for the life of the process)

@@ -73,8 +73,9 @@ def wilson_hop(lattice, links, psi, factors, sign, parity, beta, base, alpha):
     if way < 2 and streamed(out, hops.width):
         way += 4
     numbers = (float(sign), beta.real, beta.imag, alpha.real, alpha.imag, way)
-    given = flat(out if base is None else base)
-    _wilson_hop(flat(links), flat(psi), given, flat(out), numbers, stack_of(links, psi), *hops.arguments)
+    result = flat(out)
+    given = result if base is None else flat(base)
+    _wilson_hop(flat(links), flat(psi), given, result, numbers, stack_of(links, psi), *hops.arguments)
     return out
 
 
@@ -112,9 +113,10 @@ def clover_hop(lattice, links, psi, factors, sign, parity, beta, base, alpha, bl
     hops = hops_of(lattice, links, psi, parity, factors)
     out = empty((*psi.shape[:-4], hops.rows, *psi.shape[-3:]), psi.dtype)
     numbers = (float(sign), float(beta), float(alpha), int(base is not None))
-    given = flat(out if base is None else base)
+    result = flat(out)
+    given = result if base is None else flat(base)
     arguments = (numbers, stack_of(links, psi), *hops.arguments)
-    _clover_hop(flat(links), flat(psi), given, flat(out), flat(blocks), *arguments)
+    _clover_hop(flat(links), flat(psi), given, result, flat(blocks), *arguments)
     return out
 
 
@@ -171,9 +173,10 @@ def staggered_hop(lattice, links, psi, factors, parity, beta, base, alpha):
     hops = hops_of(lattice, links, psi, parity, factors)
     out = empty((*psi.shape[:-4], hops.rows, *psi.shape[-3:]), psi.dtype)
     numbers = (float(beta), float(alpha), int(base is not None))
-    given = flat(out if base is None else base)
+    result = flat(out)
+    given = result if base is None else flat(base)
     fields = psi.shape[0] if psi.ndim == 5 else 1
-    _staggered_hop(flat(links), flat(psi), given, flat(out), numbers, fields, *hops.arguments)
+    _staggered_hop(flat(links), flat(psi), given, result, numbers, fields, *hops.arguments)
     return out
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-
-from numba.np.ufunc import parallel
+import sys
 
 from gaugeflow.errors import BackendError
 
@@ -19,7 +18,8 @@ def _notice_fork():
 
 def _has_started_gnu_openmp():
     """Whether Numba has started threads here that a forked process cannot use; TBB's and its own work queue's it can."""
-    if not getattr(parallel, "_is_initialized", False) or parallel.threading_layer() != "omp":
+    parallel = sys.modules.get("numba.np.ufunc.parallel")  # this module is imported before Numba is needed
+    if parallel is None or not getattr(parallel, "_is_initialized", False) or parallel.threading_layer() != "omp":
         return False
     from numba.np.ufunc import omppool
 

@@ -33,6 +33,12 @@ class Lanes:
 
     def __init__(self, w, n, bits, mode, spin=0):
         self.w, self.n, self.bits, self.mode, self.spin = w, n, bits, mode, spin
+        self._numba_type_ = _type(w, n, bits, mode, spin)  # found without a call of typeof, at every call of a kernel
+
+
+@cache
+def _type(*parts):
+    return LanesType(*parts)
 
 
 class LanesType(types.Type):
@@ -46,7 +52,7 @@ class LanesType(types.Type):
         return self.spin * self.n
 
 
-typeof_impl.register(Lanes)(lambda value, c: LanesType(value.w, value.n, value.bits, value.mode, value.spin))
+typeof_impl.register(Lanes)(lambda value, c: value._numba_type_)
 register_model(LanesType)(models.OpaqueModel)
 
 

@@ -149,16 +149,19 @@ def main() -> None:
             row("hop, single", name, t["hop, single"], 16 * sites, peak, f"{speedup:.2f} times the rate of double")
             for key, lanes in (("clover", 8), ("clover, single", 16)):
                 row(f"hop with {key}", name, t[key], lanes * sites, peak, "")
-        for shape, fold, lanes in (((8,) * 4, (), 8), ((16,) * 4, (2, 2, 2, 1), 8)):
+        stacks = (((4, 4, 2, 2), (), 8, 8), ((8,) * 4, (), 8, 12), ((16,) * 4, (2, 2, 2, 1), 8, 12))
+        for shape, fold, lanes, fields in stacks:
             problem = Problem(shape, lanes, np.complex128, fold)
-            stack = problem.random(12, *problem.psi.shape)
+            stack = problem.random(fields, *problem.psi.shape)
             singles = [problem.hop(field) for field in stack]
             calls = {"stack": problem.hop(stack), "singles": lambda calls=singles: [call() for call in calls]}
             t = medians(calls, 2 * seconds)
-            name = f"{shape[0]}^4" + (", folded " + "x".join(map(str, fold)) if fold else ", 8 configurations")
-            count = 12 * problem.lattice.n_blocks * lanes
+            name = "x".join(map(str, shape)) + (
+                ", folded " + "x".join(map(str, fold)) if fold else ", 8 configurations"
+            )
+            count = fields * problem.lattice.n_blocks * lanes
             row(
-                "12 right-hand sides",
+                f"{fields} right-hand sides",
                 name,
                 t["stack"],
                 count,

@@ -93,6 +93,7 @@ def _default_names() -> tuple[str, ...]:
     return tuple(sorted(e.name for e in entry_points(group="gaugeflow.backends")))
 
 
+@functools.cache
 def _backend_for(kind: type) -> str:
     """The installed back end for this array type; loads no back end."""
     module = kind.__module__.partition(".")[0]
@@ -107,7 +108,8 @@ def chosen_backend() -> str | None:
 
 def backend_of(array: Any) -> str:
     """Name of the back end that serves kernels on this array here and now."""
-    return _chosen.get() or _backend_for(type(array))
+    kind: type = type(array)
+    return _chosen.get() or _backend_for(kind)
 
 
 def _implementation(name: str, array: Any) -> Callable[..., Any]:
