@@ -32,6 +32,7 @@ class _Backend:
     device = "cuda"
     _modules = (
         "gauge",
+        "improved",
         "scalar",
         "residual",
         "smear",

@@ -17,6 +17,7 @@ class _Backend:
     name = "numba"
     _modules = (
         "gauge",
+        "improved",
         "scalar",
         "residual",
         "smear",

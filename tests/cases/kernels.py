@@ -191,6 +191,7 @@ KERNELS = {
     "convolve_features": lambda c: (c.features(5), c.matrix(3, 7 * c.n - 5, 5), c.matrix(7 * c.n - 5), c.taps),
     "convolve_features_vjp": lambda c: (c.features(7), c.features(7 * c.n - 5, 4), c.taps),
     "evolve": lambda c: (c.links, c.algebra, -0.3),
+    "extend": lambda c: (c.links, c.matrices),
     "fermion_combine": lambda c: (
         c.fermions(c.even, 2, 3),
         c.weights(3),
@@ -223,6 +224,7 @@ KERNELS = {
     "plaquette_gradient": lambda c: (c.matrices, c.weights(c.lattice.ndim**2)),
     "project": lambda c: (c.matrices,),
     "rectangle": lambda c: (c.links,),
+    "rectangle_clover": lambda c: (c.links, c.matrices, 2, 1 + c.n % 2),
     "rectangle_force": lambda c: (c.links, c.weights(c.lattice.ndim * (c.lattice.ndim - 1))),
     "residual_score": lambda c: (c.links, MU, c.sites, c.active, c.matrices),
     "residual_solve": lambda c: (c.links, MU, c.sites, c.active, 5e-6 if c.dtype == np.complex64 else 1e-13, 100),
@@ -248,6 +250,7 @@ KERNELS = {
         c.fermions(c.even, 1, 2, 9) if c.n % 2 else None,
         0.7,
     ),
+    "straighten": lambda c: (c.links, c.algebra, 0.2),
     "to_ambient": lambda c: (c.links, c.algebra),
     "trace_terms": lambda c: (c.traces, TERMS),
     "trace_weights": lambda c: (c.traces, TERMS, c.weights(len(TERMS))),

@@ -17,6 +17,7 @@ from gaugeflow.kernels.gauge import (
     wilson_force,
 )
 from gaugeflow.kernels.heatbath import heatbath, overrelax
+from gaugeflow.kernels.improved import extend, rectangle_clover, straighten
 from gaugeflow.kernels.loops import (
     flow_stage_vjp,
     loop_gradient,
@@ -64,6 +65,7 @@ __all__ = [
     "convolve_features",
     "convolve_features_vjp",
     "evolve",
+    "extend",
     "fermion_combine",
     "fermion_dot",
     "flow_stage",
@@ -91,6 +93,7 @@ __all__ = [
     "plaquette_gradient",
     "project",
     "rectangle",
+    "rectangle_clover",
     "rectangle_force",
     "residual_score",
     "residual_solve",
@@ -108,6 +111,7 @@ __all__ = [
     "smeared_update_vjp",
     "staggered_force",
     "staggered_hop",
+    "straighten",
     "to_ambient",
     "trace_terms",
     "trace_weights",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gaugeflow.sites.matrix import add, add_scaled, dag, dag_mul, mul, mul_dag, re_trace_mul_dag, scale
+from gaugeflow.sites.matrix import add, add_scaled, dag, dag_mul, mul, mul_dag, re_trace_mul_dag, scale, sub
 from gaugeflow.sites.numbers import Matrix, Number
 
 
@@ -78,6 +78,12 @@ def around_behind(m_w: Matrix, n_w: Matrix, m_nw: Matrix, m_n: Matrix, n_m: Matr
 def around_behind_below(m_w: Matrix, n_wb: Matrix, m_wb: Matrix, m_b: Matrix, n_mb: Matrix) -> Matrix:
     """m(x-mu)^dagger n(x-mu-nu)^dagger m(x-mu-nu) m(x-nu) n(x-nu+mu)."""
     return mul(mul(dag_mul(m_w, dag_mul(n_wb, m_wb)), m_b), n_mb)
+
+
+def differ_along(c: float, u: Matrix, u_b: Matrix, ahead: Matrix, behind: Matrix, here: Matrix) -> Matrix:
+    """``(1 - 2 c) here + c (u ahead u^dagger + u_b^dagger behind u_b)``: a matrix plus c times its second difference."""
+    moved = add(mul_dag(mul(u, ahead), u), dag_mul(u_b, mul(behind, u_b)))
+    return add_scaled(here, c, sub(moved, scale(2.0, here)))
 
 
 # ---- derivatives of staples: s_bar and the results x stand for dL = Re tr(x dm) ---------------------------------------

@@ -37,6 +37,7 @@ MODULES = [
         "fermions",
         "gauge",
         "heatbath",
+        "improved",
         "random",
         "residual",
         "scalar",
