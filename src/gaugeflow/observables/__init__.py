@@ -4,9 +4,13 @@ from gaugeflow.observables.flow_scales import (
     FlowedCharge,
     FlowedEnergy,
     FlowHistory,
+    SliceHistory,
     flow_history,
+    flow_slices,
+    flow_time_gradient,
     flow_time_where,
     w_0,
+    w_0_gradient,
 )
 from gaugeflow.observables.glueball import glueball_correlator, plaquette_slices, slice_correlator
 from gaugeflow.observables.gradient_flow import AdaptiveStep, advance, flow_step, flow_through
@@ -23,7 +27,7 @@ from gaugeflow.observables.measure import measure
 from gaugeflow.observables.open_time import is_open_in_time, open_averages, open_flow_history
 from gaugeflow.observables.scalar import ising_energy, magnetisation, two_point_susceptibility
 from gaugeflow.observables.smearing import ape, stout
-from gaugeflow.observables.topology import clover_charge, integer_charge
+from gaugeflow.observables.topology import clover_charge, five_loop_charge, integer_charge, plaquette_charge
 from gaugeflow.observables.wilson_loops import creutz_ratios, static_potential, wilson_loop, wilson_loops
 
 __all__ = [
@@ -32,13 +36,17 @@ __all__ = [
     "FlowedCharge",
     "FlowedEnergy",
     "LinkObservable",
+    "SliceHistory",
     "advance",
     "ape",
     "clover_charge",
     "creutz_ratios",
+    "five_loop_charge",
     "flow_history",
+    "flow_slices",
     "flow_step",
     "flow_through",
+    "flow_time_gradient",
     "flow_time_where",
     "glueball_correlator",
     "integer_charge",
@@ -50,6 +58,7 @@ __all__ = [
     "open_averages",
     "open_flow_history",
     "plaquette",
+    "plaquette_charge",
     "plaquette_slices",
     "plaquette_spatial",
     "plaquette_temporal",
@@ -60,6 +69,7 @@ __all__ = [
     "stout",
     "two_point_susceptibility",
     "w_0",
+    "w_0_gradient",
     "wilson_loop",
     "wilson_loops",
 ]

@@ -1,7 +1,11 @@
 """Integration of the gradient flow (Lüscher, arXiv:1006.4518), in equal steps or in steps that the error chooses.
 
-dV/dt = -(grad S)(V) V in left coordinates with S the Wilson action at beta = 2 N, or the Symanzik one: to first order
+dV/dt = -(grad S)(V) V in left coordinates with S the Wilson action at beta = 2 N, or an improved one: to first order
 V changes by -t P(V A) with A the sum of staples.  At any beta this is -(2 N / beta) grad S, the flow of that paper.
+
+The Zeuthen flow (Ramos and Sint, arXiv:1508.05552) follows (1 + a^2 D*_mu D_mu / 12) grad S with S the Symanzik action, each
+component differentiated along its own direction.  It has no lattice artefacts of order a^2; those that remain in t^2 <E> come
+from the action of the configurations and from the energy that is measured.  It is not the gradient of an action.
 
 On lattices that end in time (links from the last slice on are zero and stay so) the Wilson flow is that of Lüscher and
 Schaefer (arXiv:1206.2809, appendix B): spatial plaquettes on the two end slices have the weight 1/2 in S, and the derivative
@@ -15,6 +19,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
@@ -22,8 +27,23 @@ from gaugeflow import kernels
 from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.lattice import Array, Lattice
 
-FLOWS = {"wilson": 0.0, "symanzik": -1.0 / 12.0}
-"""Rectangle coefficient c_1 of the action that each flow descends."""
+
+class Descent(NamedTuple):
+    """What a flow follows: the gradient of an action with rectangles, and its second differences."""
+
+    c1: float
+    """Rectangle coefficient of the action."""
+    differences: float = 0.0
+    """Coefficient of D*_mu D_mu."""
+
+
+FLOWS = {
+    "wilson": Descent(0.0),
+    "symanzik": Descent(-1.0 / 12.0),
+    "iwasaki": Descent(-0.331),
+    "zeuthen": Descent(-1.0 / 12.0, 1.0 / 12.0),
+}
+"""The flows by name; coefficients of Lüscher and Weisz, of Iwasaki (arXiv:1111.7054), of Ramos and Sint."""
 STEP = 0.02
 """Largest integration step in units of a^2; the error of t^2 E is of third order in it."""
 _SMALLEST_STEP = 1e-6
@@ -71,7 +91,7 @@ def flow_step(lattice: Lattice, links: Array, step: float, flow: str = "wilson")
     step
         Flow time to advance by, in a^2; negative steps go back but are unstable.
     flow
-        ``"wilson"`` or ``"symanzik"``.
+        One of :data:`FLOWS`: ``"wilson"``, ``"symanzik"``, ``"iwasaki"`` or ``"zeuthen"``.
 
     Raises
     ------
@@ -108,7 +128,7 @@ def flow_through(
     step
         Largest integration step, of which equal ones fill the interval between two times; or an :class:`AdaptiveStep`.
     flow
-        ``"wilson"`` or ``"symanzik"``.
+        One of :data:`FLOWS`: ``"wilson"``, ``"symanzik"``, ``"iwasaki"`` or ``"zeuthen"``.
     open_in_time
         Whether the lattice ends in time, as the links say by being zero there; for the Wilson flow only.
 
@@ -208,10 +228,12 @@ def _runge_kutta(
     return links, (forces[0], forces[1])
 
 
-def _gradient(lattice: Lattice, links: Array, c1: float) -> Array:
-    beta = 2.0 * links.shape[2]
+def _gradient(lattice: Lattice, links: Array, descent: Descent) -> Array:
+    beta, c1 = 2.0 * links.shape[2], descent.c1
     force = kernels.wilson_force(lattice, links, beta * (1.0 - 8.0 * c1))
-    return force if c1 == 0.0 else force + kernels.rectangle_force(lattice, links, beta * c1)
+    if c1 != 0.0:
+        force = force + kernels.rectangle_force(lattice, links, beta * c1)
+    return kernels.straighten(lattice, links, force, descent.differences) if descent.differences else force
 
 
 def _open_gradient(lattice: Lattice, links: Array) -> Array:

@@ -7,16 +7,24 @@ from typing import Any
 
 from gaugeflow.lattice import Array, Lattice, suggest_fold
 from gaugeflow.observables import loops
-from gaugeflow.observables.flow_scales import flow_history
+from gaugeflow.observables.flow_scales import FlowHistory, flow_history
 from gaugeflow.observables.gradient_flow import STEP
-from gaugeflow.observables.open_time import is_open_in_time, measure_open
+from gaugeflow.observables.open_time import is_open_in_time, measure_open, numbers
+from gaugeflow.observables.topology import has_integer_charge, integer_charge
 
 LANES = 8
 """Lanes that one configuration is folded into, where its extents allow it: the widest register in double precision."""
 
 
 def measure(
-    file: str, links: Array, *, flow_times: Sequence[float] = (), step: float = STEP, flow: str = "wilson"
+    file: str,
+    links: Array,
+    *,
+    flow_times: Sequence[float] = (),
+    step: float = STEP,
+    flow: str = "wilson",
+    charges: Sequence[str] = (),
+    slices: bool = False,
 ) -> dict[str, Any]:
     """Measure one configuration.
 
@@ -26,17 +34,21 @@ def measure(
         Name to record.
     links
         Conventional array ``(d, *shape, N, N)`` complex, direction 0 and site axis 0 being time.
-    flow_times, step, flow
-        Times, largest step and kind of the gradient flow, see :func:`gaugeflow.observables.flow_history`; none by
-        default.
+    flow_times, step, flow, charges, slices
+        Times, largest step and kind of the gradient flow, further charges and whether time slices are recorded, see
+        :func:`gaugeflow.observables.flow_history`; none by default.
 
     Returns
     -------
     dict
         ``file, shape, n_colours, plaquette, plaquette_spatial, plaquette_temporal, link_trace, polyakov_loop`` (real
-        and imaginary part) and ``flow``, a list of ``t, e_clover_spatial, e_clover_temporal, t2_e, q``.  Loops are
-        normalised by N, E is in a^-4, t in a^2.  Only plain numbers, strings, lists and None; None stands for what a
-        dimension lacks: spatial plaquettes in two, the clover charge q in any but four.
+        and imaginary part), ``q`` and ``flow``, a list of ``t, e_clover_spatial, e_clover_temporal, t2_e, t2_e_plaquette, q``.
+        Loops are normalised by N, E is in a^-4, t in a^2.  Only plain numbers, strings, lists and None; None stands for
+        what a dimension lacks: spatial plaquettes in two, the charge elsewhere than in four and for U(1) in two.
+
+        ``q`` of the configuration is the integer charge of U(1) in two dimensions, None elsewhere, where a charge means
+        something only after the flow.  With further charges, the entries of ``flow`` have ``q_plaquette``, or ``q_five_loop``
+        and ``t2_e_five_loop``; with slices, ``slices``: ``e_clover_spatial, e_clover_temporal`` and ``q`` of every time slice.
 
         A lattice that ends in time, where its links of direction 0 are zero, has ``boundary`` (``"open"``) and ``slices``
         as well; its averages are weighted as :func:`gaugeflow.observables.open_averages` says, the Polyakov loop is None.
@@ -44,12 +56,16 @@ def measure(
     Raises
     ------
     ValueError
-        If the lattice ends in time and has no interior slice, or the flow is not Wilson's.
+        If the lattice ends in time and has no interior slice, or the flow is not Wilson's; or as ``flow_history``.
     """
     shape = tuple(int(extent) for extent in links.shape[1:-2])
     lattice = Lattice(shape, suggest_fold(shape, LANES))
     field = lattice.pack(links[None, ...], components=1)
     if is_open_in_time(links):
+        if charges:
+            raise ValueError(
+                f"{file}: open boundaries in time are known to the clover charge only, got {list(charges)}"
+            )
         return measure_open(file, lattice, field, flow_times, step, flow)
 
     def number(values: Array) -> float:
@@ -65,19 +81,39 @@ def measure(
         "plaquette_temporal": number(loops.plaquette_temporal(lattice, field)),
         "link_trace": number(loops.link_trace(lattice, field)),
         "polyakov_loop": [loop.real, loop.imag],
+        "q": number(integer_charge(lattice, field)) if has_integer_charge(lattice, field) else None,
         "flow": [],
     }
     if len(flow_times) > 0:
-        history = flow_history(lattice, field, flow_times, step=step, flow=flow)
-        t2_e = history.t2_e
-        result["flow"] = [
-            {
-                "t": t,
-                "e_clover_spatial": number(history.e_clover_spatial[k, ...]),
-                "e_clover_temporal": number(history.e_clover_temporal[k, ...]),
-                "t2_e": number(t2_e[k, ...]),
-                "q": number(history.q[k, ...]) if lattice.ndim == 4 else None,
-            }
-            for k, t in enumerate(history.t)
-        ]
+        history = flow_history(lattice, field, flow_times, step=step, flow=flow, charges=charges, slices=slices)
+        charged = lattice.ndim == 4 or has_integer_charge(lattice, field)
+        result["flow"] = [_entry(history, k, charged) for k in range(len(history.t))]
     return result
+
+
+def _entry(history: FlowHistory, k: int, charged: bool) -> dict[str, Any]:
+    """One flow time of the first configuration, as plain numbers."""
+
+    def number(values: Array) -> float:
+        return float(values[k, 0])
+
+    entry: dict[str, Any] = {
+        "t": history.t[k],
+        "e_clover_spatial": number(history.e_clover_spatial),
+        "e_clover_temporal": number(history.e_clover_temporal),
+        "t2_e": number(history.t2_e),
+        "t2_e_plaquette": number(history.t2_e_plaquette),
+        "q": number(history.q) if charged else None,
+    }
+    for name in ("q_plaquette", "q_five_loop", "t2_e_five_loop"):
+        values = getattr(history, name)
+        if values is not None:
+            entry[name] = number(values)
+    if history.slices is not None:
+        _, spatial, temporal, charge = history.slices
+        entry["slices"] = {
+            "e_clover_spatial": numbers(spatial[k, ...]),
+            "e_clover_temporal": numbers(temporal[k, ...]),
+            "q": numbers(charge[k, ...]) if charged else None,
+        }
+    return entry

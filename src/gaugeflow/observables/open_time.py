@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
-from gaugeflow import kernels
 from gaugeflow.kernels.slots import all_slots, link_at, to_lanes
 from gaugeflow.lattice import Array, Lattice
-from gaugeflow.observables.gradient_flow import STEP, AdaptiveStep, flow_through
+from gaugeflow.observables.flow_scales import SliceHistory, flow_slices, slice_sums
+from gaugeflow.observables.gradient_flow import STEP, AdaptiveStep
 from gaugeflow.observables.loops import link_trace
 from gaugeflow.sites.gauge import re_trace_plaquette
 
@@ -35,19 +35,6 @@ class OpenAverages(NamedTuple):
     plaquette: Array
     plaquette_spatial: Array
     plaquette_temporal: Array
-
-
-class OpenHistory(NamedTuple):
-    """Energy and charge along the gradient flow of lattices that end in time.
-
-    ``e_clover_spatial`` and ``e_clover_temporal`` ``(n_times, T, batch)`` are means over the sites of a slice in a^-4,
-    ``q`` sums over them; all are zero on the two end slices, where the clover is incomplete, as openQCD has them.
-    """
-
-    t: tuple[float, ...]
-    e_clover_spatial: Array
-    e_clover_temporal: Array
-    q: Array
 
 
 def is_open_in_time(links: Array) -> bool:
@@ -87,7 +74,7 @@ def open_averages(lattice: Lattice, links: Array) -> OpenAverages:
             link_at(lattice, links, nu, here),
             link_at(lattice, links, mu, here, [(nu, 0)]),
         )
-        planes.append(_slices(lattice, to_lanes(lattice, xp.astype(trace, xp.float64)), mean=True) / n)
+        planes.append(slice_sums(lattice, to_lanes(lattice, xp.astype(trace, xp.float64)), mean=True) / n)
     count, extent = lattice.ndim - 1, lattice.shape[0]
     temporal = xp.mean(xp.stack(planes[:count]), axis=0)
     spatial = xp.mean(xp.stack(planes[count:]), axis=0)
@@ -100,8 +87,10 @@ def open_averages(lattice: Lattice, links: Array) -> OpenAverages:
 
 def open_flow_history(
     lattice: Lattice, links: Array, times: Sequence[float], *, step: float | AdaptiveStep = STEP
-) -> OpenHistory:
-    """Energy and charge of every time slice along the Wilson flow.
+) -> SliceHistory:
+    """Energy and charge of every time slice along the Wilson flow, zero on the two end slices.
+
+    The clover is incomplete there, and openQCD has zeros, too.
 
     Parameters
     ----------
@@ -114,23 +103,9 @@ def open_flow_history(
         As :func:`gaugeflow.observables.flow_through`.
     """
     xp = array_namespace(links)
-    temporal = lattice.ndim - 1
     inside = xp.asarray([0.0] + [1.0] * (lattice.shape[0] - 2) + [0.0])[:, None]
-    records = []
-    for flowed in flow_through(lattice, links, times, step=step, open_in_time=True):
-        energy, density = kernels.clover(lattice, flowed)
-        parts = [xp.sum(energy[k, ...], axis=0) for k in (slice(temporal, None), slice(temporal))]
-        slices = [_slices(lattice, part, mean=True) * inside for part in parts]
-        records.append((*slices, _slices(lattice, density, mean=False) * inside))
-    return OpenHistory(tuple(float(t) for t in times), *(xp.stack(column) for column in zip(*records, strict=True)))
-
-
-def _slices(lattice: Lattice, sites: Array, *, mean: bool) -> Array:
-    """Sums, or means, of ``(n_blocks, lanes)`` over the sites of every time slice: ``(T, batch)``."""
-    xp = array_namespace(sites)
-    field = lattice.unpack(sites)
-    axes = tuple(range(2, lattice.ndim + 1))
-    return xp.permute_dims(xp.mean(field, axis=axes) if mean else xp.sum(field, axis=axes), (1, 0))
+    t, *parts = flow_slices(lattice, links, times, step=step, open_in_time=True)
+    return SliceHistory(t, *(part * inside for part in parts))
 
 
 def measure_open(
@@ -164,19 +139,20 @@ def measure_open(
         "plaquette_temporal": float(averages.plaquette_temporal[0]),
         "link_trace": float(link_trace(lattice, links)[0]) * exist,
         "polyakov_loop": None,
+        "q": None,
         "flow": [],
         "boundary": "open",
         "slices": {
-            "plaquette_spatial": _numbers(averages.spatial),
-            "plaquette_temporal": _numbers(averages.temporal)[:-1],
+            "plaquette_spatial": numbers(averages.spatial),
+            "plaquette_temporal": numbers(averages.temporal)[:-1],
         },
     }
     if len(flow_times) == 0:
         return result
     history = open_flow_history(lattice, links, flow_times, step=step)
     for k, t in enumerate(history.t):
-        spatial, temporal = _numbers(history.e_clover_spatial[k, ...]), _numbers(history.e_clover_temporal[k, ...])
-        charge = _numbers(history.q[k, ...]) if d == 4 else None
+        spatial, temporal = numbers(history.e_clover_spatial[k, ...]), numbers(history.e_clover_temporal[k, ...])
+        charge = numbers(history.q[k, ...]) if d == 4 else None
         inner = extent - 2
         result["flow"].append(
             {
@@ -191,6 +167,6 @@ def measure_open(
     return result
 
 
-def _numbers(slices: Array) -> list[float]:
+def numbers(slices: Array) -> list[float]:
     """Slices ``(T, 1)`` of one configuration as plain numbers."""
     return [float(slices[t, 0]) for t in range(slices.shape[0])]
