@@ -20,8 +20,10 @@ KEYS = [
     "plaquette_temporal",
     "link_trace",
     "polyakov_loop",
+    "q",
     "flow",
 ]
+ROW = ["t", "e_clover_spatial", "e_clover_temporal", "t2_e", "t2_e_plaquette", "q"]
 # file, shape, plaquette, link trace (None where nobody states it), relative precision of what is stated
 DOCUMENTED = [
     ("analysistoolbox/nersc.l8t4b3360", [4, 8, 8, 8], 0.5038664469, 0.005406083858),
@@ -70,7 +72,8 @@ def test_milc_wilson_flow(gaugeflow, reference_folder):
     expected = [[float(x) for x in line.split()[1:]] for line in lines if line.startswith("WFLOW ")]
     file = reference_folder / "milc/lat.sample.l4448"
     (result,) = gaugeflow("measure", file, "--flow-time", 0.9, "--step", 0.1, "--json")
-    assert [list(row) for row in result["flow"]] == [["t", "e_clover_spatial", "e_clover_temporal", "t2_e", "q"]] * 10
+    assert [list(row) for row in result["flow"]] == [ROW] * 10
+    assert result["q"] is None
     found = [[r["t"], r["e_clover_temporal"], r["e_clover_spatial"], r["q"]] for r in result["flow"]]
     # the first row is of the field itself, in single precision there
     np.testing.assert_allclose(found, expected, rtol=2e-5)

@@ -59,11 +59,15 @@ _OPTIONS = (
     ),
     click.option("--fit", type=(int, int), metavar="FIRST LAST", help="Times of the fits (default: T/4 to T/2)."),
     click.option("--correlated", is_flag=True, help="Fit with the covariance of times."),
-    click.option("--out", type=click.Path(path_type=Path), default=Path("hadrons"), show_default=True, help="Folder."),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        help="Folder of results (with --hadrons: hadrons by default; without: nothing is written by default).",
+    ),
 )
 NAMES = (
     *("kappa", "csw", "boundary", "source", "sources", "noise", "seed", "smear", "smear_sink", "momenta", "channels"),
-    *("loops", "dilution", "solver", "tolerance", "propagators", "fit", "correlated", "out"),
+    *("loops", "dilution", "solver", "tolerance", "propagators", "fit", "correlated"),
 )
 
 

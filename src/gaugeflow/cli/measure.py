@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,16 +24,51 @@ from gaugeflow.cli.output import (
     tell_written,
     write_json,
 )
+from gaugeflow.cli.places import find_places
+
+if TYPE_CHECKING:
+    from gaugeflow.cli.measure_table import Table
+    from gaugeflow.io import EnsembleFile
 
 _AVERAGES = ("plaquette", "plaquette_spatial", "plaquette_temporal", "link_trace")
-_FLOW = ("t", "e_clover_spatial", "e_clover_temporal", "t2_e", "q")
+_FLOW = {
+    "t": "t",
+    "e_clover_spatial": "E spatial",
+    "e_clover_temporal": "E temporal",
+    "t2_e": "t^2 E",
+    "t2_e_five_loop": "t^2 E five-loop",
+    "q": "Q",
+    "q_plaquette": "Q plaquette",
+    "q_five_loop": "Q five-loop",
+}
+"""Columns of the table along the flow; those that were not measured are left out."""
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path())
 @click.option("--flow-time", type=float, default=0.0, help="Follow the gradient flow up to this time (a^2).")
 @click.option("--step", type=float, default=0.02, show_default=True, help="Step of integrator and table (a^2).")
-@click.option("--flow", type=click.Choice(["wilson", "symanzik"]), default="wilson", show_default=True)
+@click.option(
+    "--flow", type=click.Choice(["wilson", "symanzik", "iwasaki", "zeuthen"]), default="wilson", show_default=True
+)
+@click.option(
+    "--charge",
+    "charges",
+    type=click.Choice(["plaquette", "five-loop"]),
+    multiple=True,
+    help="A further definition of Q along the flow; five-loop has its own E, too. May be repeated.",
+)
+@click.option("--slices", is_flag=True, help="E and Q of every time slice along the flow, in --json and --out.")
+@click.option("--average", is_flag=True, help="Average over all configurations, with errors; with a flow, t_0 and w_0.")
+@click.option(
+    "--level",
+    "levels",
+    type=float,
+    multiple=True,
+    default=(0.3,),
+    show_default=True,
+    help="c of the scales, with --average. May be repeated.",
+)
 @click.option("--stop", is_flag=True, help="Stop at the first file that fails.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @hadron_options
@@ -42,12 +80,17 @@ def measure(
     flow_time: float,
     step: float,
     flow: str,
+    charges: tuple[str, ...],
+    slices: bool,
+    average: bool,
+    levels: tuple[float, ...],
     stop: bool,
     as_json: bool,
     shape: tuple[int, ...] | None,
     colours: int | None,
     force: bool,
     hadrons: bool,
+    out: Path | None,
     **options: Any,
 ) -> None:
     """Measure plaquettes, link trace and Polyakov loop of configurations, and energy and charge along the flow.
@@ -55,6 +98,17 @@ def measure(
     Formats are detected from the content, and what a file states is verified; of an ensemble file, every configuration
     is measured. Loops are normalised by N, direction t being temporal. With --flow-time, E (clover, spatial and temporal
     planes), t^2 E and the charge Q follow at every step of a third-order Runge-Kutta integration.
+
+    The charge is the clover one in four dimensions, with eps_xyzt = +1: a self-dual field (F_xy = F_zt) has Q > 0. This is
+    MILC's sign; openQCD's is opposite. For U(1) in two dimensions Q is the integer sum of the angles of plaquettes over 2 pi,
+    positive where they turn from t to x, and is measured without a flow, too. SU(N) in two dimensions, and other dimensions,
+    have no charge.
+
+    With --average, the plaquette, Q, Q^2/V, t_0 and w_0 are averaged over all configurations with Gamma-method errors.
+    Configurations have the chains and numbers of the ensemble file, or those in the names of files, and numbers may be missing.
+
+    With --out FOLDER, all numbers go to observables.h5 there; interrupted, the same command goes on. With --average, the
+    averages and figures of t^2 <E> and Q go there as well.
 
     A file that fails is left out: the rest is measured, failures are listed at the end, and the exit status is 2.
     Lattices with open boundaries in time (openQCD) are measured as openQCD does: spatial plaquettes of the end slices count
@@ -64,42 +118,92 @@ def measure(
     --loops. Correlators, masses and the effective-mass figure go to the folder --out; interrupted, the same command
     goes on.
     """
-    _require_hadrons(hadrons)
+    _check_options(hadrons, average, out is not None, flow_time)
     failures = Failures(stop or click.get_current_context().find_root().params["debug"])
     if hadrons:
-        _hadrons(files, options, (shape, colours, force), as_json, failures)
+        _hadrons(files, options | {"out": out or Path("hadrons")}, (shape, colours, force), as_json, failures)
         return
+    from gaugeflow.cli.measure_table import Table
     from gaugeflow.devices import to_device
     from gaugeflow.observables import measure as measure_links
 
     times = _times(flow_time, step)
+    kind: dict[str, Any] = {"flow_times": times, "step": step, "flow": flow, "charges": charges, "slices": slices}
+    table = Table(out, find_places(files, Failures(False)), kind) if average or out is not None else None
     results: list[dict[str, Any]] = []
     try:
-        with progress_bars() as progress:
+        with continues(out) if out is not None else nullcontext(), progress_bars() as progress:
             for count, file in enumerate(files, start=1):
                 with failures.of(file):
-                    for links, place in _configurations(file, shape, colours, force):
-                        result = measure_links(file, to_device(links), flow_times=times, step=step, flow=flow)
-                        results.append({**result, **place})
+                    for load, row, where in _configurations(file, shape, colours, force):
+                        if table is None:
+                            results.append({**measure_links(file, to_device(load()), **kind), **where})
+                            continue
+                        place = table.place(file, row)
+                        result = table.find(place)
+                        if result is None:
+                            result = measure_links(file, to_device(load()), **kind)
+                            table.add(place, result)
+                        results.append({**result, **place.number})
                 progress("files", count, len(files))
     finally:  # what was measured before a file that stops the command, or an interrupt, is not lost
-        if as_json:
+        path = None if table is None else table.write()
+        if results and table is not None and average:
+            _averages(results, table, levels, out, as_json)
+        elif as_json:
             print_json(results)
         elif results:
             _print(results, flow)
+        if path is not None and not as_json:
+            tell_written(path)
     failures.report(len(files))
 
 
-def _require_hadrons(hadrons: bool) -> None:
+def _averages(
+    results: list[dict[str, Any]], table: Table, levels: tuple[float, ...], out: Path | None, as_json: bool
+) -> None:
+    """Average, print, and write to the folder."""
+    from gaugeflow.cli import averages
+
+    columns = table.columns()
+    found = averages.average(columns, table.parameters, levels)
+    written = []
+    if out is not None:
+        write_json(out / averages.RESULT, found)
+        written = [out / averages.RESULT, *averages.draw(out, columns, table.parameters, levels)]
+    if as_json:
+        print_json({"configurations": results, **found})
+    else:
+        averages.print_averages(found)
+        for file in written:
+            tell_written(file)
+
+
+def _check_options(hadrons: bool, average: bool, out: bool, flow_time: float) -> None:
     """``ValueError`` for options that the chosen measurement does not have."""
     from click.core import ParameterSource
 
     context = click.get_current_context()
-    others = ("flow_time", "step", "flow") if hadrons else (*NAMES, "figures")
-    for name in others:
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{option} does not go with --hadrons" if hadrons else f"{option} needs --hadrons")
+
+    def given(name: str) -> bool:
+        return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+    def spelled(name: str) -> str:
+        return f"--{ {'charges': 'charge', 'levels': 'level'}.get(name, name).replace('_', '-') }"
+
+    own = ("flow_time", "step", "flow", "charges", "slices", "average", "levels")
+    for name in own if hadrons else NAMES:
+        if given(name):
+            raise ValueError(f"{spelled(name)} {'does not go with' if hadrons else 'needs'} --hadrons")
+    if hadrons:
+        return
+    if given("figures") and not (average and out):
+        raise ValueError("--figures needs --hadrons, or --average and --out")
+    if given("levels") and not average:
+        raise ValueError("--level needs --average")
+    for name in ("charges", "slices"):
+        if given(name) and flow_time == 0.0:
+            raise ValueError(f"{spelled(name)} needs --flow-time")
 
 
 def _hadrons(files: tuple[str, ...], options: dict[str, Any], given: Any, as_json: bool, failures: Failures) -> None:
@@ -128,12 +232,12 @@ def _hadrons(files: tuple[str, ...], options: dict[str, Any], given: Any, as_jso
 
 def _configurations(
     file: str, shape: tuple[int, ...] | None, colours: int | None, force: bool
-) -> Iterator[tuple[Any, dict[str, int]]]:
-    """Links of all configurations of a file; of an ensemble, with chain and number."""
+) -> Iterator[tuple[Callable[[], Any], int, dict[str, int]]]:
+    """How to read each configuration of a file, its row in an ensemble (-1 elsewhere), its chain and number there."""
     from gaugeflow.io import EnsembleFile
 
     if not EnsembleFile.recognises(file):
-        yield read_configuration(file, shape, colours, force)[0].links, {}
+        yield lambda: read_configuration(file, shape, colours, force)[0].links, -1, {}
         return
     with EnsembleFile.open(file) as ensemble:
         expected, found = (shape or ensemble.shape, colours or ensemble.n_colours), (ensemble.shape, ensemble.n_colours)
@@ -141,8 +245,12 @@ def _configurations(
             raise ValueError(
                 f"{file}: expected extents {expected[0]} and N = {expected[1]}, got {found[0]} and {found[1]}"
             )
-        for part in ensemble.batches(1):
-            yield part.links[0], {"chain": int(part.chain[0]), "id": int(part.id[0])}
+        for k, (chain, id) in enumerate(zip(ensemble.chain.tolist(), ensemble.id.tolist(), strict=True)):
+            yield partial(_of_ensemble, ensemble, k), k, {"chain": chain, "id": id}
+
+
+def _of_ensemble(ensemble: EnsembleFile, k: int) -> Any:
+    return ensemble.read(k, k + 1).links[0]
 
 
 def _times(flow_time: float, step: float) -> list[float]:
@@ -157,23 +265,26 @@ def _times(flow_time: float, step: float) -> list[float]:
 
 
 def _print(results: list[dict[str, Any]], flow: str) -> None:
-    columns = ("file", "lattice", "N", *(name.replace("_", " ") for name in _AVERAGES), "Re P", "Im P")
+    columns = ["file", "lattice", "N", *(name.replace("_", " ") for name in _AVERAGES), "Re P", "Im P"]
+    charged = any(result["q"] is not None for result in results)
     rows = [
-        (
+        [
             _label(result),
             "x".join(map(str, result["shape"])),
             result["n_colours"],
             *(result[name] for name in _AVERAGES),
             *(result["polyakov_loop"] or (None, None)),
-        )
+            *([result["q"]] if charged else []),
+        ]
         for result in results
     ]
-    print_table("averages; P is the Polyakov loop", columns, rows)
+    title = "averages; P is the Polyakov loop" + (", Q the charge" if charged else "")
+    print_table(title, [*columns, "Q"] if charged else columns, rows)
     for result in results:
         if result["flow"]:
-            rows = [tuple(entry[name] for name in _FLOW) for entry in result["flow"]]
-            title = f"{_label(result)}: {flow} flow"
-            print_table(title, ("t", "E spatial", "E temporal", "t^2 E", "Q"), rows)
+            names = [name for name in _FLOW if name in result["flow"][0]]
+            rows = [[entry[name] for name in names] for entry in result["flow"]]
+            print_table(f"{_label(result)}: {flow} flow", [_FLOW[name] for name in names], rows)
 
 
 def _label(result: dict[str, Any]) -> str:

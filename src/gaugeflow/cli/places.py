@@ -21,6 +21,11 @@ class Place(NamedTuple):
     checksum: int
 
     @property
+    def number(self) -> dict[str, int]:
+        """Chain, and number of the configuration in it."""
+        return {"chain": self.chain, "id": self.id}
+
+    @property
     def label(self) -> str:
         """For messages."""
         return self.file if self.row < 0 else f"{self.file}, chain {self.chain}, number {self.id}"

@@ -128,7 +128,7 @@ def flow_history(
         found = {
             "e_clover_spatial": e_spatial / lattice.volume,
             "e_clover_temporal": e_temporal / lattice.volume,
-            "q": xp.round(charge) if has_integer_charge(lattice, links) else charge,
+            "q": xp.round(charge) + 0.0 if has_integer_charge(lattice, links) else charge,  # no negative zero
             "e_plaquette_spatial": xp.sum(plaquette[temporal:, ...], axis=0),
             "e_plaquette_temporal": xp.sum(plaquette[:temporal, ...], axis=0),
         }
@@ -258,7 +258,9 @@ def flow_time_gradient(t2_e: Sequence[float], t: Sequence[float], c: float) -> l
     return result
 
 
-def _crossing(y: Sequence[float], t: Sequence[float], c: float) -> tuple[int, float, tuple[float, float]]:
+def _crossing(
+    y: Sequence[float], t: Sequence[float], c: float, what: str = "t^2 <E>"
+) -> tuple[int, float, tuple[float, float]]:
     """Number of the time before the crossing, the time of the crossing, and its derivatives by the values around it."""
     pairs = [(float(a), float(b)) for a, b in zip(t, y, strict=True)]
     for k, ((t_low, low), (t_high, high)) in enumerate(pairwise(pairs)):
@@ -267,7 +269,7 @@ def _crossing(y: Sequence[float], t: Sequence[float], c: float) -> tuple[int, fl
             return k, t_low + (t_high - t_low) * part, ((part - 1.0) / rise, -part / rise)
     reached = f"{min(v for _, v in pairs):.6g} ... {max(v for _, v in pairs):.6g}" if pairs else "nothing"
     raise ValueError(
-        f"t^2 <E> does not cross {c}: it covers {reached}" + (f" up to t = {pairs[-1][0]}" if pairs else "")
+        f"{what} does not cross {c}: it covers {reached}" + (f" up to t = {pairs[-1][0]}" if pairs else "")
     )
 
 
@@ -297,22 +299,21 @@ def w_0(t2_e: Sequence[float], t: Sequence[float], c: float = 0.3) -> float:
         If the lengths differ, or c is not crossed between the second and the last but one time.
     """
     inner, rows = _slope_rows(t)
-    derivatives = _slopes(t2_e, rows)
-    try:
-        return math.sqrt(flow_time_where(derivatives, inner, c))
-    except ValueError as error:
-        raise ValueError(f"w_0: the derivative t d/dt of t^2 <E> is meant below: {error}") from None
+    return math.sqrt(_crossing(_slopes(t2_e, rows), inner, c, _SLOPE)[1])
 
 
 def w_0_gradient(t2_e: Sequence[float], t: Sequence[float], c: float = 0.3) -> list[float]:
     """Derivatives of :func:`w_0` with respect to every t^2 <E>; arguments and errors are those of :func:`w_0`."""
-    w = w_0(t2_e, t, c)
     inner, rows = _slope_rows(t)
+    low, time, slopes = _crossing(_slopes(t2_e, rows), inner, c, _SLOPE)
     result = [0.0] * len(t2_e)
-    for k, by_slope in enumerate(flow_time_gradient(_slopes(t2_e, rows), inner, c)):
+    for k, slope in zip((low, low + 1), slopes, strict=True):
         for j, weight in enumerate(rows[k]):
-            result[k + j] += by_slope * weight / (2.0 * w)
+            result[k + j] += slope * weight / (2.0 * math.sqrt(time))
     return result
+
+
+_SLOPE = "t d/dt (t^2 <E>)"
 
 
 def _slope_rows(t: Sequence[float]) -> tuple[list[float], list[tuple[float, float, float]]]:

@@ -180,7 +180,7 @@ def integer_charge(lattice: Lattice, links: Array) -> Array:
         If the links are not those of U(1) in two dimensions.
     """
     density = angle_density(lattice, links)
-    return array_namespace(density).round(_sum(lattice, density))
+    return array_namespace(density).round(_sum(lattice, density)) + 0.0  # no negative zero
 
 
 def has_integer_charge(lattice: Lattice, links: Array) -> bool:
