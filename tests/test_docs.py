@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from gaugeflow.cli import main
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -40,10 +43,12 @@ def test_ensemble_and_flow_scales(script, tmp_path):
     assert again == heat_bath  # nothing left to do
     longer, _ = script("generate_ensemble.py", *arguments, "--configurations", 8).splitlines()
     assert "64 configurations" in longer
-    out = script("flow_scales.py", "ensemble/ensemble.h5", "--time", 0.4, "--level", 0.05)
-    t_c, _, charge = out.splitlines()
-    assert 0.05 < numbers(t_c.split(" ", 1)[1])[0] < 0.4
-    assert charge.startswith("Q ")
+    options = ("--flow-time", 0.4, "--step", 0.1, "--average", "--level", 0.05, "--out", "scales")
+    result = CliRunner().invoke(main, list(map(str, ("measure", "ensemble/ensemble.h5", *options))))
+    assert result.exit_code == 0, result.output
+    rows = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+    assert 0.05 < numbers(rows["t_c(0.05)"].split("clover")[-1].split("plaquette")[-1])[0] < 0.4
+    assert "64 configurations, 8 chains, 4x4x4x4, wilson flow" in result.stdout
     found = {path.name for path in tmp_path.rglob("*.png")}
     assert found == {"plaquette.png", "autocorrelation.png", "t2_e.png", "charge.png"}
 
