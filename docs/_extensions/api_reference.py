@@ -1,0 +1,177 @@
+"""The API reference: one page for each public module of gaugeflow, written into ``docs/api`` before every build.
+
+A package shows what its face exports (``__all__``), by the modules that define it; a module without ``__all__`` shows
+every name that it defines and that does not begin with an underscore.  Nothing is listed by hand but the order of modules.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+SECTIONS = {
+    "Fields": ("lattice", "random", "groups", "tree", "typing", "errors"),
+    "Theories": ("actions", "priors"),
+    "Flows": ("flows", "nn", "training"),
+    "Sampling": ("samplers", "ensembles"),
+    "Quarks": ("operators", "solvers", "determinants", "hadrons"),
+    "Measurements": ("observables", "analysis", "plots"),
+    "Files and runs": ("io", "runfile", "systems", "filesystem"),
+    "Machines": ("backend", "devices", "bench"),
+    "Extending": ("check", "kernels"),
+}
+"""Every public module below ``gaugeflow``, in the order of the reference."""
+
+NOT_SHOWN = {"sites": "formulas behind the kernels", "cli": "the command, which has a page of its own"}
+"""Packages without a face for Python programs, and why."""
+
+
+class Public(NamedTuple):
+    """A public name of a module."""
+
+    name: str
+    value: Any
+    home: str
+    """Module that defines it."""
+    doc: str
+
+
+def _constants(module: ModuleType) -> dict[str, str]:
+    """Names that a module assigns at its top level, with the strings below them."""
+    body = ast.parse(inspect.getsource(module)).body
+    found = {}
+    for node, following in zip(body, [*body[1:], None], strict=True):
+        targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(targets[0], ast.Name):
+            text = getattr(getattr(following, "value", None), "value", "")
+            found[targets[0].id] = inspect.cleandoc(text) if isinstance(text, str) else ""
+    return found
+
+
+def _described(module: ModuleType, name: str) -> Public:
+    value = getattr(module, name)
+    if name in (own := _constants(module)):
+        return Public(name, value, module.__name__, own[name])
+    if inspect.isclass(value) or inspect.isfunction(value):
+        return Public(name, value, value.__module__, inspect.getdoc(value) or "")
+    imports = (node for node in ast.parse(inspect.getsource(module)).body if isinstance(node, ast.ImportFrom))
+    (home,) = {node.module for node in imports for alias in node.names if (alias.asname or alias.name) == name}
+    return Public(name, value, str(home), _constants(import_module(str(home)))[name])
+
+
+def public(name: str) -> list[Public]:
+    """Public names of a module, in the order of the page."""
+    module = import_module(name)
+    if hasattr(module, "__all__"):
+        names = [_described(module, entry) for entry in module.__all__]
+        return sorted(names, key=lambda entry: entry.home)
+    defined = [
+        entry
+        for entry, value in vars(module).items()
+        if not entry.startswith("_")
+        and not isinstance(value, TypeVar | ModuleType)
+        and (entry in _constants(module) or getattr(value, "__module__", None) == name)
+    ]
+    return [_described(module, entry) for entry in defined]
+
+
+def modules() -> list[str]:
+    """Names of all modules of the reference."""
+    return [f"gaugeflow.{name}" for section in SECTIONS.values() for name in section]
+
+
+def _summary(doc: str) -> str:
+    """The first sentence."""
+    return re.split(r"(?<=[.:])\s", " ".join(doc.split("\n\n")[0].split()) + " ")[0].rstrip(":")
+
+
+def _heading(text: str, line: str) -> list[str]:
+    return [text, line * len(text), ""]
+
+
+def _table(names: list[Public]) -> list[str]:
+    """Names with the first sentences of what is said about them."""
+    rows = [".. list-table::", "   :class: autosummary longtable", "   :widths: 30 70", ""]
+    for entry in names:
+        rows += [f"   * - :py:obj:`{entry.name}`", f"     - {_summary(entry.doc)}"]
+    return [*rows, ""]
+
+
+def _directive(entry: Public) -> list[str]:
+    if inspect.isclass(entry.value):
+        error = issubclass(entry.value, BaseException)
+        return [f".. autoexception:: {entry.name}" if error else f".. autoclass:: {entry.name}", ""]
+    if inspect.isfunction(entry.value):
+        return [f".. autofunction:: {entry.name}", ""]
+    shown = repr(entry.value)
+    value = [f"   :value: {shown}"] if len(shown) < 80 and " object at " not in shown else []
+    return [f".. py:data:: {entry.name}", *value, "", *(f"   {line}" for line in entry.doc.splitlines()), ""]
+
+
+def page(name: str) -> str:
+    """The page of a module."""
+    names = public(name)
+    lines = [*_heading(name, "="), f".. py:module:: {name}", "", inspect.getdoc(import_module(name)) or "", ""]
+    homes = sorted({entry.home for entry in names})
+    for home in homes:
+        inside = [entry for entry in names if entry.home == home]
+        if home != name:
+            title = home.rsplit(".", 1)[1].replace("_", " ").capitalize()
+            lines += [*_heading(title, "-"), inspect.getdoc(import_module(home)) or "", ""]
+        lines += _table(inside)
+        for entry in inside:
+            lines += _directive(entry)
+    return "\n".join(lines)
+
+
+def _index() -> str:
+    lines = [*_heading("API reference", "="), "Every public name, with the module that it is imported from.", ""]
+    for section, names in SECTIONS.items():
+        lines += [*_heading(section, "-"), ".. list-table::", "   :class: autosummary longtable", "   :widths: 30 70", ""]
+        for name in names:
+            lines += [f"   * - :doc:`gaugeflow.{name} <gaugeflow.{name}>`"]
+            lines += [f"     - {_summary(inspect.getdoc(import_module(f'gaugeflow.{name}')) or '')}"]
+        lines += ["", ".. toctree::", "   :hidden:", "", *(f"   gaugeflow.{name}" for name in names), ""]
+    return "\n".join(lines)
+
+
+def write_pages(app: Sphinx) -> None:
+    """Write the pages whose text has changed, and remove those of modules that are gone."""
+    folder = Path(app.srcdir) / "api"
+    folder.mkdir(exist_ok=True)
+    texts = {"index.rst": _index(), **{f"{name}.rst": page(name) for name in modules()}}
+    for old in folder.iterdir():
+        if old.name not in texts:
+            old.unlink()
+    for name, text in texts.items():
+        path = folder / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+def _signature(
+    app: Sphinx, what: str, name: str, value: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None] | None:
+    """Protocols are not called."""
+    return ("", None) if what == "class" and getattr(value, "_is_protocol", False) else None
+
+
+def _skip(app: Sphinx, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
+    """Fields of named tuples that only say which number they are."""
+    return True if (getattr(value, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Connect to a build."""
+    app.connect("builder-inited", write_pages)
+    app.connect("autodoc-process-signature", _signature)
+    app.connect("autodoc-skip-member", _skip)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
