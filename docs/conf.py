@@ -27,10 +27,11 @@ exclude_patterns = ["_build", "runs", "scripts"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 nitpicky = True
+default_role = "code"
 
 # ---- API reference -----------------------------------------------------------------------------------------------
 autodoc_default_options = {"members": True, "member-order": "bysource"}
-autodoc_type_aliases = {"Array": "Array", "Params": "Params"}
+autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 numpydoc_show_class_members = False

@@ -12,10 +12,12 @@ import re
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-if TYPE_CHECKING:
-    from sphinx.application import Sphinx
+from sphinx.application import Sphinx
+from sphinx.util.inspect import stringify_signature
+
+from gaugeflow import typing as protocols
 
 SECTIONS = {
     "Fields": ("lattice", "random", "groups", "tree", "typing", "errors"),
@@ -32,6 +34,9 @@ SECTIONS = {
 
 NOT_SHOWN = {"sites": "formulas behind the kernels", "cli": "the command, which has a page of its own"}
 """Packages without a face for Python programs, and why."""
+
+SPELLED = {"hmc": "HMC", "su": "SU(N)", "cg": "CG", "bicgstab": "BiCGStab"}
+"""Names of modules that are not words."""
 
 
 class Public(NamedTuple):
@@ -78,6 +83,7 @@ def public(name: str) -> list[Public]:
         for entry, value in vars(module).items()
         if not entry.startswith("_")
         and not isinstance(value, TypeVar | ModuleType)
+        and not (name != "gaugeflow.typing" and hasattr(protocols, entry))
         and (entry in _constants(module) or getattr(value, "__module__", None) == name)
     ]
     return [_described(module, entry) for entry in defined]
@@ -91,6 +97,32 @@ def modules() -> list[str]:
 def _summary(doc: str) -> str:
     """The first sentence."""
     return re.split(r"(?<=[.:])\s", " ".join(doc.split("\n\n")[0].split()) + " ")[0].rstrip(":")
+
+
+def _linked(text: str) -> str:
+    return re.sub(r"``docs/([a-z0-9_/]+)\.md``", r":doc:`docs/\1.md </\1>`", text)
+
+
+def _with_formulas(lines: list[str]) -> list[str]:
+    """Indented blocks are formulas: shown as they stand, not as quotations."""
+    found: list[str] = []
+    before = ""  # the first line of the last paragraph that is not indented
+    for index, line in enumerate(lines):
+        starts = not found or not found[-1].strip()
+        if starts and line.startswith("  ") and before and not re.match(r"[-*+] |\d+\. |\.\. |>>>", before):
+            found += ["::", ""]
+            before = ""
+        elif starts and line[:1].strip():
+            before = line
+        if set(line) == {"-"} and index:
+            before = "" if lines[index - 1] != "Notes" else "Notes"
+        found.append(line)
+    return found
+
+
+def _module_doc(name: str) -> str:
+    text = inspect.getdoc(import_module(name)) or ""
+    return _linked("\n".join(_with_formulas(text.splitlines())))
 
 
 def _heading(text: str, line: str) -> list[str]:
@@ -116,16 +148,26 @@ def _directive(entry: Public) -> list[str]:
     return [f".. py:data:: {entry.name}", *value, "", *(f"   {line}" for line in entry.doc.splitlines()), ""]
 
 
+def _title(name: str, home: str) -> str:
+    """What a module below ``name`` is about, from its path."""
+    *families, last = home.removeprefix(f"{name}.").split(".")
+    words = SPELLED.get(last, last.replace("_", " "))
+    text = f"{families[0]}: {words}" if families else words
+    return text[0].upper() + text[1:]
+
+
 def page(name: str) -> str:
     """The page of a module."""
     names = public(name)
-    lines = [*_heading(name, "="), f".. py:module:: {name}", "", inspect.getdoc(import_module(name)) or "", ""]
+    lines = [*_heading(name, "="), f".. py:module:: {name}", "", _module_doc(name), ""]
     homes = sorted({entry.home for entry in names})
     for home in homes:
         inside = [entry for entry in names if entry.home == home]
         if home != name:
-            title = home.rsplit(".", 1)[1].replace("_", " ").capitalize()
-            lines += [*_heading(title, "-"), inspect.getdoc(import_module(home)) or "", ""]
+            lines += _heading(_title(name, home), "-")
+            if home.removeprefix(f"{name}.") not in {entry.name for entry in names}:  # a function may have its name
+                lines += [f".. py:module:: {home}", "", f".. py:currentmodule:: {name}", ""]
+            lines += [_module_doc(home), ""]
         lines += _table(inside)
         for entry in inside:
             lines += _directive(entry)
@@ -135,7 +177,13 @@ def page(name: str) -> str:
 def _index() -> str:
     lines = [*_heading("API reference", "="), "Every public name, with the module that it is imported from.", ""]
     for section, names in SECTIONS.items():
-        lines += [*_heading(section, "-"), ".. list-table::", "   :class: autosummary longtable", "   :widths: 30 70", ""]
+        lines += [
+            *_heading(section, "-"),
+            ".. list-table::",
+            "   :class: autosummary longtable",
+            "   :widths: 30 70",
+            "",
+        ]
         for name in names:
             lines += [f"   * - :doc:`gaugeflow.{name} <gaugeflow.{name}>`"]
             lines += [f"     - {_summary(inspect.getdoc(import_module(f'gaugeflow.{name}')) or '')}"]
@@ -158,10 +206,31 @@ def write_pages(app: Sphinx) -> None:
 
 
 def _signature(
-    app: Sphinx, what: str, name: str, value: Any, options: Any, signature: str | None, returns: str | None
-) -> tuple[str | None, str | None] | None:
-    """Protocols are not called."""
-    return ("", None) if what == "class" and getattr(value, "_is_protocol", False) else None
+    app: Sphinx, what: str, name: str, value: Any, options: Any, arguments: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    """Signatures with the annotations that the source has; protocols are not called."""
+    if what == "class" and getattr(value, "_is_protocol", False):
+        return "", None
+    if arguments is None or not callable(value):
+        return None
+    found = inspect.signature(value)
+    if what == "method" and "self" in found.parameters:
+        found = found.replace(parameters=list(found.parameters.values())[1:])
+    if inspect.isclass(value):
+        found = found.replace(return_annotation=inspect.Signature.empty)
+    text = stringify_signature(found, unqualified_typehints=True)
+    arguments, _, result = text.rpartition(" -> ")
+    return (arguments, result) if arguments else (text, None)
+
+
+def _docstring(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """Files of the documentation become links to their pages, indented blocks formulas."""
+    lines[:] = [_linked(line) for line in _with_formulas(lines)]
+
+
+def _foreign(app: Sphinx, env: Any, node: Any, text: Any) -> Any:
+    """Annotations name types of other libraries as well: only references that were written as such must resolve."""
+    return None if "refexplicit" in node or node.get("refdomain") != "py" else text
 
 
 def _skip(app: Sphinx, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
@@ -173,5 +242,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Connect to a build."""
     app.connect("builder-inited", write_pages)
     app.connect("autodoc-process-signature", _signature)
+    app.connect("autodoc-process-docstring", _docstring, priority=400)  # before numpydoc
+    app.connect("missing-reference", _foreign)
     app.connect("autodoc-skip-member", _skip)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -19,6 +19,7 @@ from gaugeflow.errors import BackendError
 
 F = TypeVar("F", bound=Callable[..., Any])
 REFERENCE = "reference"
+"""Name of the back end that every kernel brings along: its reference implementation."""
 
 
 @runtime_checkable

@@ -292,7 +292,8 @@ def time_kernel(
     kernel
         A name in `CASES`.
     shape, batch, n
-        Extents, configurations, number of colours; the lattice is folded as :meth:`Lattice.suggest_fold` says.
+        Extents, configurations, number of colours; the lattice is folded as
+        :meth:`gaugeflow.lattice.Lattice.suggest_fold` says.
     backend
         Name of a back end; fields are made where it computes.
     peaks

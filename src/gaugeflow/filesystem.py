@@ -120,10 +120,10 @@ class FileLock:
     """A lock that one process at a time has, while the object is used as a context.
 
     The lock is the kernel's (``flock``) on ``path``: it ends with the process, however that ends, so that the lock of a killed
-    run is stale at once. Where the file system has no locks, a :class:`LockWarning` that names the folder says so, and the file
-    ``<path>.owner`` takes its place: created exclusively, with machine and process in it, and touched every ``HEARTBEAT``
-    seconds. It is stale when its process has ended on this machine, or when it has not been touched for ``STALE`` seconds by
-    the clock of the file system.
+    run is stale at once. Where the file system has no locks, a :class:`gaugeflow.errors.LockWarning` that names the folder
+    says so, and the file ``<path>.owner`` takes its place: created exclusively, with machine and process in it, and touched
+    every ``HEARTBEAT`` seconds. It is stale when its process has ended on this machine, or when it has not been touched for
+    ``STALE`` seconds by the clock of the file system.
 
     Parameters
     ----------

@@ -21,6 +21,7 @@ LANES = {"cpu": 8, "cuda": 32}
 
 Array = Any
 IntArray = npt.NDArray[np.int32]
+"""Indices of sites, lanes and permutations."""
 
 
 @dataclass(frozen=True)

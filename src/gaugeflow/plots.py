@@ -19,8 +19,11 @@ from gaugeflow.analysis import EffectiveMass, Estimate, Fit, Series, format_erro
 _FEWEST = 5
 """Configurations of a chain that the Gamma method needs."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colours of curves, in the order in which they are used."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""Markers of points, likewise."""
 LINES = ("-", "--", "-.", ":")
+"""Styles of lines, likewise."""
 POINTS: dict[str, Any] = {"ms": 4, "capsize": 2, "lw": 1}
 """Options of error bars."""
 _BAND: dict[str, Any] = {"alpha": 0.3, "lw": 0}

@@ -11,7 +11,7 @@ counter, word 3     block of components; a block makes two numbers of 53 bits
 ==================  ====================================================================================================
 
 The numbers therefore do not depend on threads, fold, lanes, register width or back end, and not on the machine either:
-logarithm, sine and cosine are those of :mod:`gaugeflow.sites.elementary`.  This layout is an interface; changing it
+logarithm, sine and cosine are those of ``gaugeflow.sites.elementary``.  This layout is an interface; changing it
 changes every published ensemble and is a major version.
 """
 

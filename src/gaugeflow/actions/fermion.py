@@ -132,7 +132,7 @@ class Drawn:
     x: Array
     """Links for which it was drawn."""
     value: Array
-    """|eta|^2, the pseudofermion action at these links, ``(batch,)``."""
+    """``|eta|^2``, the pseudofermion action at these links, ``(batch,)``."""
     memory: Chronology
     """Solutions so far."""
 
@@ -162,7 +162,7 @@ class WithPseudofermions(ABC):
 
     @abstractmethod
     def _heat_bath(self, x: Array, eta: Array) -> Array:
-        """Pseudofermions with S = |eta|^2 at the links x."""
+        """Pseudofermions with ``S = |eta|^2`` at the links x."""
 
     def _quadratic(self, operator: Any, b: Array) -> Array:
         """<b, (M^dagger M)^-1 b> to second order in the error of the solution: 2 Re <b, X> - |M X|^2."""

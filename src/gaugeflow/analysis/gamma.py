@@ -98,10 +98,10 @@ def gamma_method(series: SeriesLike, *, s_tau: float = 2.0, tau_exp: float = 0.0
     distance, more than there are: with positive autocorrelation, gaps that are short beside tau_int make the error too large.
     The factors with 1/N correct for the subtracted mean (eq. 49). W is the first one with
     exp(-W/tau) < tau / sqrt(W N), tau = s_tau / ln((2 tau_int + 1) / (2 tau_int - 1)). The errors are
-    delta tau_int = 2 tau_int sqrt(|W + 1/2 - tau_int| / N) (eq. 42) and
+    delta tau_int = 2 tau_int sqrt(``|W + 1/2 - tau_int|`` / N) (eq. 42) and
     delta error = error sqrt((W + 1/2) / N). Partial sums of tau_int below 1/2 count as 1/2.
 
-    With `tau_exp` > 0, W is where rho(W) is no longer one standard deviation above zero, and tau_exp |rho(W + 1)|
+    With `tau_exp` > 0, W is where rho(W) is no longer one standard deviation above zero, and tau_exp ``|rho(W + 1)|``
     is added to tau_int for the tail.
 
     Parameters

@@ -49,12 +49,12 @@ def effective_mass(
 ) -> EffectiveMass:
     """Effective mass m(t) of a correlator C(t).
 
-    ====== ============================================================================================
+    ======= ============================================================================================
     log     m(t) = ln(C(t) / C(t + 1))
     cosh    solves C(t) / C(t + 1) = cosh(m (t - T/2)) / cosh(m (t + 1 - T/2)), periodic correlators
     sinh    solves C(t) / C(t + 1) = sinh(m (t - T/2)) / sinh(m (t + 1 - T/2)), antiperiodic correlators
     arccosh m(t) = arccosh((C(t - 1) + C(t + 1)) / (2 C(t)))
-    ====== ============================================================================================
+    ======= ============================================================================================
 
     Times at which the mean correlator has no real solution m > 0 (m of any sign for "log") are left out. See
     arXiv:1205.5380; errors follow by linear propagation, those of the solved masses from the derivative of the equation.

@@ -62,7 +62,7 @@ def topological_susceptibility(charge: SeriesLike, volume: float) -> Series:
 
 
 def polyakov_susceptibility(loop: SeriesLike, spatial_volume: float) -> Series:
-    """chi_P = V_s (<|P|^2> - <|P|>^2) with |P| the modulus of the mean Polyakov loop of a configuration.
+    """``chi_P = V_s (<|P|^2> - <|P|>^2)`` with ``|P|`` the modulus of the mean Polyakov loop of a configuration.
 
     Parameters
     ----------

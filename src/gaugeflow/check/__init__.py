@@ -6,7 +6,7 @@ central differences of sixth order in the step, whose error is near 1e-10 for sm
 loose, and far below what a wrong sign or a missing term costs.
 
 Random directions and rotations come from an ``rng`` with ``standard_normal(shape)``, such as a
-:class:`numpy.random.Generator`.
+``numpy.random.Generator``.
 """
 
 from gaugeflow.check.actions import check_action, check_gauge_covariance, check_observable

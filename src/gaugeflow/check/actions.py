@@ -31,8 +31,8 @@ def check_action(
     Returns
     -------
     dict
-        ``force``: |dS/de - <grad, w>| / |grad| for w of unit normal components, so that the derivative itself has the
-        size of |grad|; ``tangent``: part of the gradient outside the algebra, relative; ``lanes``: relative change of
+        ``force``: ``|dS/de - <grad, w>| / |grad|`` for w of unit normal components, so that the derivative itself has the
+        size of ``|grad|``; ``tangent``: part of the gradient outside the algebra, relative; ``lanes``: relative change of
         the first S when all other configurations of the batch become equal to the first.
 
     Raises

@@ -53,7 +53,7 @@ def check_flow(
         ``round_trip``: largest change of an entry by f^-1 f or f f^-1, and of log_det; ``lanes``: change of the first
         log_det when all other configurations become equal to the first; ``log_det``: difference from a brute-force
         determinant in orthonormal left coordinates; ``tangent``: part of the cotangent of x outside the algebra,
-        relative; ``x_bar`` and ``params_bar NAME``: |difference| / |cotangent| along unit normal directions, for
+        relative; ``x_bar`` and ``params_bar NAME``: ``|difference| / |cotangent|`` along unit normal directions, for
         parameters also along single entries (the norm is that of the leaf, plus 1e-4 of the whole); ``score``, for flows
         that offer ``push_score``: error of the score of y along images of normal directions, relative to their product.
 

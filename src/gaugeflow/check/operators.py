@@ -59,8 +59,8 @@ def check_operator(
 
         ``adjoint``: of <x, D y> = <D^dagger x, y>; ``linear``: of D (a x + b y) = a D x + b D y; ``stack``: largest
         difference of a stack from its fields one by one, forces summed; ``select``: of one configuration alone from the
-        same one in the batch; ``covariance``: of D(U^g) g psi = g D(U) psi and of the force; ``force``: |difference quotient
-        - <F, w>| / |F| along normal directions w; ``tangent``: part of the force outside the algebra.
+        same one in the batch; ``covariance``: of D(U^g) g psi = g D(U) psi and of the force; ``force``: ``|difference
+        quotient - <F, w>| / |F|`` along normal directions w; ``tangent``: part of the force outside the algebra.
         ``gamma_5``; ``split``: of D = T + K; ``halves``: of T, T^-1, K, T^-1 K and T - K on one parity from those on all
         sites, adjoints too; ``schur``: of M from block elimination of the dense matrix; ``log_det`` and ``phase``: of
         det T_ee; ``solution``: of ``complete`` and ``prepare`` around a dense solution from that of the dense D;

@@ -45,7 +45,7 @@ def reduced(operator: HoppingOperator) -> Small:
 
 
 def log_det_by_lu(operator: HoppingOperator) -> LogDet:
-    """log |det D| and the phase of det D by LU decomposition.
+    """``log |det D|`` and the phase of det D by LU decomposition.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def log_det_by_lu(operator: HoppingOperator) -> LogDet:
 
 
 def log_det_gradient(operator: HoppingOperator) -> LogDetGradient:
-    """log |det D|, the phase of det D and the gradient of log |det D|, all from one decomposition.
+    """``log |det D|``, the phase of det D and the gradient of ``log |det D|``, all from one decomposition.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def log_det_gradient(operator: HoppingOperator) -> LogDetGradient:
     Returns
     -------
     LogDetGradient
-        The gradient in single precision where links are.  Costs 8 n^3 operations, three times those of :func:`log_det_by_lu`;
+        The gradient in single precision where links are.  Costs 8 n^3 operations, three times those of ``log_det_by_lu``;
         5 n^3 where gamma_5 times the matrix is Hermitian.
 
     Raises

@@ -15,7 +15,7 @@ METHODS = {"dense": log_det_by_lu, "slices": log_det_by_slices}
 
 
 def log_det(operator: HoppingOperator, method: str = "dense") -> LogDet:
-    """log |det D| and the phase of det D, one flavour.
+    """``log |det D|`` and the phase of det D, one flavour.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Determinants by noise: ratios in interpolated steps, and traces tr M^-1 dM, which are linear in the noise and unbiased.
 
-For complex noise of density exp(-|eta|^2) and A = M_2^-1 M_1,
+For complex noise of density ``exp(-|eta|^2)`` and A = M_2^-1 M_1,
 
     |det M_2 / det M_1|^2 = <exp(|eta|^2 - |A eta|^2)>,        det M_2 / det M_1 = <exp(eta^dagger (1 - A) eta)>,
 
@@ -166,7 +166,7 @@ def stochastic_trace(
 def stochastic_gradient(
     rng: Rng, operator: HoppingOperator, *, noise: int = 1, tolerance: float = 1e-10, max_iterations: int = 10000
 ) -> Array:
-    """Gradient of log |det D| with respect to links without bias, the mean over noise vectors; an algebra field.
+    """Gradient of ``log |det D|`` with respect to links without bias, the mean over noise vectors; an algebra field.
 
     Arguments and errors as for :func:`stochastic_trace`; one vector is enough for an unbiased one.
     """

@@ -20,7 +20,7 @@ class Manifold(Protocol):
 
     @property
     def components(self) -> int:
-        """Axes of a field before its site axis, as :meth:`Lattice.pack` counts them."""
+        """Axes of a field before its site axis, as :meth:`gaugeflow.lattice.Lattice.pack` counts them."""
 
     def dimension(self, x: Array) -> int:
         """Real dimension of the manifold of one configuration."""

@@ -1,4 +1,4 @@
-"""Spin structures of hadron operators, built from the gamma matrices of :mod:`gaugeflow.sites.dirac`.
+"""Spin structures of hadron operators, built from the gamma matrices of ``gaugeflow.sites.dirac``.
 
 Every product of gamma matrices has one number in each row, so that a matrix is a tuple of (column, value), row by row.
 """

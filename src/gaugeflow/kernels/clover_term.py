@@ -50,7 +50,7 @@ def clover_blocks(lattice: Lattice, links: Array, diagonal: float, weights: Sequ
     diagonal
         A real number.
     weights
-        One for each of :attr:`Lattice.planes`.
+        One for each of :attr:`gaugeflow.lattice.Lattice.planes`.
 
     Returns
     -------

@@ -37,7 +37,7 @@ def plaquette(lattice: Lattice, links: Array) -> Array:
     Returns
     -------
     Array
-        ``(n_planes, batch)`` float64, planes in the order of :attr:`Lattice.planes`.
+        ``(n_planes, batch)`` float64, planes in the order of :attr:`gaugeflow.lattice.Lattice.planes`.
     """
     xp = array_namespace(links)
     here = all_slots(lattice, xp)

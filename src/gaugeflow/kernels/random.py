@@ -69,7 +69,7 @@ def haar_field(lattice: Lattice, key: Array, directions: int, n: int, batch: int
     """Matrices with Haar distribution on U(1) (n = 1) or SU(n), ``(directions, n_blocks, n, n, lanes)`` complex128.
 
     Entry k of direction mu is made from the normal pair of block ``mu n^2 + k``; see
-    :func:`gaugeflow.sites.random.haar_of_size`.
+    ``gaugeflow.sites.random.haar_of_size``.
     """
     return _matrices(lattice, key, directions, n, batch, n * n, haar_of_size(n))
 
@@ -78,6 +78,6 @@ def haar_field(lattice: Lattice, key: Array, directions: int, n: int, batch: int
 def momentum_field(lattice: Lattice, key: Array, directions: int, n: int, batch: int) -> Array:
     """Algebra field of density exp(-<p, p> / 2), ``(directions, n_blocks, n, n, lanes)`` complex128.
 
-    Each direction uses ``max(1, n^2 // 2)`` blocks; see :func:`gaugeflow.sites.random.momentum_of_size`.
+    Each direction uses ``max(1, n^2 // 2)`` blocks; see ``gaugeflow.sites.random.momentum_of_size``.
     """
     return _matrices(lattice, key, directions, n, batch, max(1, n * n // 2), momentum_of_size(n))

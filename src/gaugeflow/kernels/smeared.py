@@ -3,7 +3,7 @@
 The active links are those of one direction ``mu`` at some block ``sites``.  What an update knows of the frozen links
 are seven matrices for each active link, ``paths`` of shape ``(7, n_active, N, N, lanes)``: sums of staples S_A, S_C, S_Z
 and S_0, a gradient G (a path from x + mu to x), and the links B_0 and B_n, as in
-:func:`gaugeflow.sites.smeared.assemble`.
+``gaugeflow.sites.smeared.assemble``.
 Cotangents of matrices are matrices x with dL = Re tr(x dm).  Arguments named ``total`` are *consumed*.
 """
 

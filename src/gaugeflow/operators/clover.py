@@ -25,8 +25,8 @@ class Clover(Wilson):
     Parameters
     ----------
     csw
-        c of every plane, or one number for each of :attr:`Lattice.planes` (on anisotropic lattices c_t in planes with
-        direction 0 and c_r / xi in the others).
+        c of every plane, or one number for each of :attr:`gaugeflow.lattice.Lattice.planes` (on
+        anisotropic lattices c_t in planes with direction 0 and c_r / xi in the others).
     lattice, links, boundary, kappa, mass, hopping, twisted_mass
         As for :class:`Wilson`.
     """

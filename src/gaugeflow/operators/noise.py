@@ -13,7 +13,9 @@ from gaugeflow.random import Rng, normal
 
 
 def gaussian(rng: Rng, operator: Any, fields: int = 0) -> Array:
-    """Fermion field of an operator, or stack of ``fields``, with density exp(-|eta|^2): every component has <|eta|^2> = 1.
+    """Fermion field of an operator, or stack of ``fields``, with density ``exp(-|eta|^2)``.
+
+    Every component has ``<|eta|^2> = 1``.
 
     Parameters
     ----------

@@ -26,8 +26,8 @@ class Stout:
     Parameters
     ----------
     rho
-        Weight of the staples: one number, or one for each of :attr:`Lattice.planes` (0 for those that are left out, such as
-        the temporal ones).  Above about 1/8 in four dimensions short waves grow.
+        Weight of the staples: one number, or one for each of :attr:`gaugeflow.lattice.Lattice.planes` (0 for
+        those that are left out, such as the temporal ones).  Above about 1/8 in four dimensions short waves grow.
     steps
         Number of steps.
 

@@ -43,7 +43,7 @@ class Wilson(HoppingOperator):
     Notes
     -----
     On anisotropic lattices m = 1 / (2 kappa) - ndim too, as in Chroma, and the kappa form is 2 kappa times the mass form.
-    Gamma matrices: :mod:`gaugeflow.sites.dirac`.
+    Gamma matrices: ``gaugeflow.sites.dirac``.
     """
 
     kappa: float | None = None

@@ -60,7 +60,7 @@ class HMC:
         The lattice.
     levels
         Time scales, the one with the largest step first; one :class:`Level` will do, and so will an action, which is taken
-        as one level of :data:`STEPS` steps.  The action is the sum of theirs;
+        as one level of ten steps.  The action is the sum of theirs;
         :class:`gaugeflow.actions.PulledBack` makes it field-transformation HMC.
     length
         Length of a trajectory.

@@ -77,7 +77,7 @@ def refined_cg(
     """Solve ``(D^dagger D + shift) x = b`` in double precision by iterations in single precision.
 
     Arguments, result and errors are those of :func:`cg`; ``operator`` must offer ``with_links``.  See
-    :mod:`gaugeflow.solvers.conjugate`.
+    ``gaugeflow.solvers.conjugate``.
     """
     return solve_normal(operator, single(operator, b), b, tolerance, max_iterations, start, shift, deflation, strict)
 

@@ -1,6 +1,6 @@
 """Maps of the cell of eigen-angles of SU(2) and SU(3): networks and splines, one coordinate after the other.
 
-Formulas: :mod:`gaugeflow.sites.cell` and ``docs/derivations/spectral.md``.
+Formulas: ``gaugeflow.sites.cell`` and ``docs/derivations/spectral.md``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Moved(NamedTuple):
     log_det
         Logarithm of the Jacobian with respect to the Haar measure, site by site.
     log_ratios
-        As :func:`gaugeflow.sites.cell.log_ratios`.
+        As ``gaugeflow.sites.cell.log_ratios``.
     pull_back
         Takes the cotangents of ``place`` and ``log_det`` to those of the parameters, the context and the coordinates before.
     """
