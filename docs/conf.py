@@ -20,6 +20,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx-mathjax-offline",
     "api_reference",
+    "linked_code",
 ]
 exclude_patterns = ["_build", "runs", "scripts"]
 
