@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -49,6 +50,7 @@ class Public(NamedTuple):
     doc: str
 
 
+@cache
 def _constants(module: ModuleType) -> dict[str, str]:
     """Names that a module assigns at its top level, with the strings below them."""
     body = ast.parse(inspect.getsource(module)).body
@@ -72,6 +74,7 @@ def _described(module: ModuleType, name: str) -> Public:
     return Public(name, value, str(home), _constants(import_module(str(home)))[name])
 
 
+@cache
 def public(name: str) -> list[Public]:
     """Public names of a module, in the order of the page."""
     module = import_module(name)

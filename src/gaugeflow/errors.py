@@ -44,7 +44,7 @@ def require_finite(owner: object, *names: str, infinite: bool = False) -> None:
     ----------
     owner
         The object under construction.
-    names
+    *names
         Attributes: numbers, nested sequences of them or arrays.  None passes.
     infinite
         Whether an infinite number is allowed, so that only nan is refused.

@@ -320,6 +320,8 @@ class Lattice:
         array
             ``(batch, *lead, *shape, *trail)`` with ``components`` axes in ``lead``; NumPy-like.  Links are
             ``(batch, d, *shape, N, N)`` with ``components=1``.
+        components
+            Number of axes before those of the sites.
 
         Returns
         -------

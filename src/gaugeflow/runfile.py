@@ -233,7 +233,7 @@ def read_runfile(path: Path, *used: type) -> RunFile:
     ----------
     path
         The file.
-    used
+    *used
         Sections of the flow half that a command uses: their keys must agree with each other and with the lattice.  What
         a command does not use need not be complete.
 

@@ -210,10 +210,12 @@ class Pseudofermion(WithPseudofermions):
 class Ratio(WithPseudofermions):
     """Two flavours over two heavier ones: S = phi^dagger M_h (M^dagger M)^-1 M_h^dagger phi, weight det(D)^2 / det(D_h)^2.
 
-    Hasenbusch, hep-lat/0107019.  Parameters as for :class:`Pseudofermion`, and
+    Hasenbusch, hep-lat/0107019.
 
     Parameters
     ----------
+    operator, drawn, inversion
+        As for :class:`Pseudofermion`.
     heavier
         D_h: the same operator with a smaller kappa, a larger mass or a twisted mass.
     """
@@ -262,6 +264,8 @@ class Hasenbusch:
         D_1 ... D_n, from light to heavy; none leaves :class:`Pseudofermion`.
     inversion
         How linear systems are solved.
+    drawn
+        The factors with their pseudofermions, as :meth:`refreshed` leaves them.
     """
 
     operator: HoppingOperator

@@ -155,9 +155,11 @@ class EnsembleFile:
         Parameters
         ----------
         links : ndarray, shape (n, d, \\*shape, N, N), complex
+            The configurations.
         id : int or ndarray, shape (n,)
             Number of the configuration in its chain; correlated ensembles share it. A pair (chain, id) occurs once.
         chain : int or ndarray, shape (n,)
+            Number of the chain.
         log_weight : float or ndarray, shape (n,)
             Logarithm of the reweighting factor.
 

@@ -80,6 +80,7 @@ def read(
     Parameters
     ----------
     path : path
+        The file.
     format : str, optional
         Name of the format; by default it is detected from the content.
     shape : tuple of int, optional
@@ -122,7 +123,9 @@ def write(
     Parameters
     ----------
     path : path
+        The file, which is replaced.
     config : Config
+        Links and metadata.
     format : str, optional
         Name of the format; by default the suffix decides (.nersc, .ildg, .lime, .scidac, .milc, .openqcd, .oqcd, .h5,
         .hdf5).

@@ -97,6 +97,7 @@ def write_table(
     Parameters
     ----------
     path : path
+        The file, which is replaced.
     columns : mapping of str to array
         Arrays of any shapes; NaN is allowed. Names must not contain ``/``.
     attributes : mapping, optional
@@ -123,6 +124,7 @@ def read_table(path: StrPath) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     columns : dict of str to ndarray
         In the order of their names.
     attributes : dict
+        What the file says about them.
 
     Raises
     ------

@@ -29,6 +29,7 @@ def write_params(path: StrPath, params: Mapping[str, Any], *, attributes: Mappin
     Parameters
     ----------
     path : path
+        The file, which is replaced.
     params : mapping
         Values are arrays, numbers or mappings of the same kind, also empty ones. A key is one step of the HDF5 path of
         the array (``/params/layer/weight``); the arrays are stored in the order of their sorted keys.
@@ -54,6 +55,7 @@ def read_params(path: StrPath) -> tuple[dict[str, Any], dict[str, Any]]:
     params : dict
         Nested dict of arrays, keys sorted.
     attributes : dict
+        What the file says about them.
 
     Raises
     ------

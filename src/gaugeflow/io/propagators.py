@@ -42,6 +42,7 @@ def write_propagator(
     Parameters
     ----------
     path : path
+        The file, which is replaced.
     array : ndarray, shape (\\*shape, spin, N, spin', columns), complex
         Of one configuration; the precision is kept.
     origin : sequence of int

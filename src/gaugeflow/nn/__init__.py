@@ -4,10 +4,16 @@ A module is a frozen dataclass with ``init(rng)``, ``forward(params, x)`` and ``
 :class:`gaugeflow.typing.Module`.  Parameters are nested dicts of arrays; numbers have the precision of the features.
 
 >>> from gaugeflow import nn
+>>> from gaugeflow.lattice import Lattice
+>>> from gaugeflow.random import Rng, normal
+>>> lattice = Lattice((8, 8))
 >>> net = nn.convolutional(lattice, (1, 8, 8, 2), kernel=3, activation=nn.LeakyRelu())
 >>> params = net.init(Rng(1))
->>> y, pull_back = nn.forward_and_pull_back(net, params, x)      # x: (1, n_blocks, lanes)
->>> params_bar, x_bar = pull_back(y_bar)
+>>> x = normal(Rng(2), lattice, batch=16)  # (1, n_blocks, lanes)
+>>> y, pull_back = nn.forward_and_pull_back(net, params, x)
+>>> params_bar, x_bar = pull_back(y)  # the gradient of the sum of y^2 / 2
+>>> y.shape, x_bar.shape
+((2, 64, 16), (1, 64, 16))
 
 :func:`forward_and_pull_back` evaluates once and keeps what the cotangents need; ``vjp`` alone evaluates again.
 """

@@ -24,6 +24,8 @@ class Chronology:
     ----------
     depth
         Number of solutions that are kept; 0 for none.
+    solutions
+        The solutions, to which :meth:`add` adds.
     """
 
     depth: int = 5

@@ -55,6 +55,7 @@ def gauss_newton(
     Returns
     -------
     GaussNewton
+        The best parameters, and how the sum of squares fell.
 
     Raises
     ------

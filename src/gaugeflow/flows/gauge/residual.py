@@ -44,6 +44,8 @@ class ResidualSweep:
         Only links at sites in this box move; default: all.
     learn_convolutions
         Whether eta and kappa of the convolutions are parameters, which start from those of ``convolutions``.
+    tolerance, iterations
+        Largest change of a link in the last step of the inverse, and how many steps it may take.
 
     Notes
     -----
