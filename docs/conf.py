@@ -42,11 +42,14 @@ viewcode_line_numbers = True
 html_theme = "pydata_sphinx_theme"
 html_title = f"gaugeflow {version}"
 templates_path = ["_templates"]
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_sidebars = {"**": ["navigation.html"]}
 html_show_sourcelink = False
 html_theme_options = {
     "navbar_center": [],
-    "navbar_end": ["theme-switcher"],
+    "navbar_persistent": [],
+    "navbar_end": ["search-button-field", "theme-switcher"],
     "navigation_depth": 2,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],

@@ -39,6 +39,8 @@ NOT_SHOWN = {"sites": "formulas behind the kernels", "cli": "the command, which 
 SPELLED = {"hmc": "HMC", "su": "SU(N)", "cg": "CG", "bicgstab": "BiCGStab"}
 """Names of modules that are not words."""
 
+TABLE = (".. list-table::", "   :class: autosummary longtable", "   :widths: 30 70", "")
+
 
 class Public(NamedTuple):
     """A public name of a module."""
@@ -134,7 +136,7 @@ def _heading(text: str, line: str) -> list[str]:
 
 def _table(names: list[Public]) -> list[str]:
     """Names with the first sentences of what is said about them."""
-    rows = [".. list-table::", "   :class: autosummary longtable", "   :widths: 30 70", ""]
+    rows = list(TABLE)
     for entry in names:
         rows += [f"   * - :py:obj:`{entry.name}`", f"     - {_summary(entry.doc)}"]
     return [*rows, ""]
@@ -163,6 +165,7 @@ def page(name: str) -> str:
     """The page of a module."""
     names = public(name)
     lines = [*_heading(name, "="), f".. py:module:: {name}", "", _module_doc(name), ""]
+    lines += _table(names)
     homes = sorted({entry.home for entry in names})
     for home in homes:
         inside = [entry for entry in names if entry.home == home]
@@ -171,7 +174,6 @@ def page(name: str) -> str:
             if home.removeprefix(f"{name}.") not in {entry.name for entry in names}:  # a function may have its name
                 lines += [f".. py:module:: {home}", "", f".. py:currentmodule:: {name}", ""]
             lines += [_module_doc(home), ""]
-        lines += _table(inside)
         for entry in inside:
             lines += _directive(entry)
     return "\n".join(lines)
