@@ -101,7 +101,7 @@ def modules() -> list[str]:
 
 def _summary(doc: str) -> str:
     """The first sentence."""
-    return re.split(r"(?<=[.:])\s", " ".join(doc.split("\n\n")[0].split()) + " ")[0].rstrip(":")
+    return re.split(r"(?<=[.])\s(?=[A-Z])", " ".join(doc.split("\n\n")[0].split()))[0]
 
 
 def _linked(text: str) -> str:
