@@ -37,7 +37,7 @@ def panels(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     # Panels side by side are smaller: in print they share the width of a page, and letters must stay readable.
-    width, height = (5.5, 4.0) if columns == 1 else (4.0 * columns, 3.4)
+    width, height = (5.5, 4.0) if columns == 1 else (2.0 + 2.6 * columns, 3.2)
     figure = Figure(figsize=(width, height if rows == 1 else 2.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)

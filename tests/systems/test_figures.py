@@ -5,7 +5,7 @@ import pytest
 from matplotlib.image import imread
 
 from gaugeflow import plots
-from gaugeflow.systems import figures
+from gaugeflow.systems import figures, phi4_report
 
 GREY = (153, 153, 153)
 
@@ -73,9 +73,10 @@ def test_log_weights_have_common_bins(tmp_path, drawn):
     widths = {f"{kind}{i}": width for i in range(4) for kind, width in (("plain", 9), ("flow", 1))}
     columns = {f"{name}|log_weight": rng.normal(size=400) * width + 7 for name, width in widths.items()}
     figures.log_weights(tmp_path / "w.png", columns, {str(i): f"target {i}" for i in range(4)})
-    figures.weights(tmp_path / "v.png", {"a": columns["plain0|log_weight"], "b": columns["flow0|log_weight"]})
+    narrow_and_wide = {"a": columns["plain0|log_weight"], "b": columns["flow0|log_weight"]}
+    figures.weights(tmp_path / "v.png", {"one": narrow_and_wide, "two": narrow_and_wide})
     panels = [axis for figure in drawn for axis in figure.axes if axis.get_visible()]
-    assert len(panels) == 5
+    assert len(panels) == 6
     for axis in panels:
         one, two = (set(np.round(patch.get_xy()[:, 0], 9)) for patch in axis.patches)
         assert one == two
@@ -94,11 +95,82 @@ def test_charges_on_integer_ticks(tmp_path, drawn):
         np.testing.assert_array_equal(ticks, np.rint(ticks))
 
 
-def test_phi4_and_qualities_name_their_units(tmp_path, drawn):
-    found, frozen = {"Q": {"tau_int": 2.0, "tau_int_error": 0.1}}, {"Q": {"tau_int": None, "tau_int_error": None}}
-    rows = [{"lattice": [8], "beta": b, "ess": 0.5, "ess_error": 0.1, "flow": found, "hmc": frozen} for b in (1, 2)]
-    figures.qualities(tmp_path / "q.png", rows)
-    figures.sample_sizes(tmp_path / "s.png", [{"ess": 0.5, "ess_error": 0.1, "ess_published": 0.4, "target": "SU(2)"}])
-    labels = [axis.get_ylabel() for figure in drawn for axis in figure.axes]
-    assert labels[1] == r"$\tau_\mathrm{int}(Q)$ (proposals or trajectories)"
-    assert labels[0] == labels[2] == "effective sample size per configuration"
+def measured(tau, value=1.0, error=0.1):
+    """What a chain says about its charge; a frozen one has neither memory nor error."""
+    return {"Q": {"tau_int": tau, "tau_int_error": 0.1 if tau else None}, "Q^2": {"value": value, "error": error}}
+
+
+def test_qualities_compare_with_exact_and_published_values(tmp_path, drawn):
+    common = {"lattice": [8], "steps": 400, "ess": 0.5, "ess_error": 0.1, "exact": {"Q^2": 0.5}}
+    frozen = measured(None, 0.0, None)
+    rows = [{**common, "beta": b, "flow": measured(2.0, 0.6), "hmc": frozen} for b in (1, 2)]
+    figures.qualities(tmp_path / "q.png", rows, [(2.0, 0.24, "a"), (3.0, 0.34, "b")])
+    quality, times, charge = drawn[0].axes
+    assert times.get_ylabel() == r"$\tau_\mathrm{int}(Q)$ (proposals or trajectories)"
+    assert quality.get_ylabel() == "ESS per configuration"
+    found = {line.get_label(): line for line in quality.lines}
+    assert found["a"].get_ydata()[0] == 0.24
+    assert found["b"].get_xdata()[0] == 3.0
+    quarter, half = (
+        line.get_ydata()[0] for line in times.lines if line.get_label() in ("a quarter of a chain", "independent")
+    )
+    assert (quarter, half) == (100.0, 0.5)
+    flow, hmc = (container[0].get_xydata() for container in charge.containers)
+    np.testing.assert_allclose(flow, [[1, 1.2], [2, 1.2]])  # in units of the exact value
+    assert len(hmc) == 0
+
+
+def test_sample_sizes_name_theory_and_coupling(tmp_path, drawn):
+    rows = [
+        {
+            "target": "a",
+            "n_colours": 3,
+            "lattice": [16, 16],
+            "beta": 4.0,
+            "ess": 0.5,
+            "ess_error": 0.1,
+            "ess_published": 0.4,
+        },
+        {
+            "target": "b",
+            "n_colours": 1,
+            "lattice": [8, 4],
+            "beta": 2.0,
+            "ess": 0.6,
+            "ess_error": 0.1,
+            "ess_published": None,
+        },
+    ]
+    figures.sample_sizes(tmp_path / "s.png", rows)
+    (axis,) = drawn[0].axes
+    assert axis.get_xlabel() == "effective sample size per configuration"
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert labels == [r"SU(3), $16^2$, $\beta$ = 4", r"U(1), $8 \times 4$, $\beta$ = 2"]
+    (published,) = (line for line in axis.lines if line.get_label() == "published")
+    assert (published.get_xdata()[0], published.get_ydata()[0]) == (0.4, 0)
+    assert figures.by_theory(rows, {"a": 1, "b": 2}) == {
+        "SU(3), $16^2$": {r"$\beta$ = 4": 1},
+        r"U(1), $8 \times 4$": {r"$\beta$ = 2": 2},
+    }
+
+
+def test_phi4_says_what_is_exact(tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(phi4_report, "save", lambda figure, path: found.append(figure))
+    number = {"value": 0.5, "error": 0.1}
+    volumes = [{"extent": e, "ess": number, "ess_from_hmc": number, "acceptance": 0.6} for e in (6, 8)]
+    names = ("M", "chi_2", "E")
+    rows = [
+        {"extent": e, "algorithm": a, "observable": o, "tau_int": 2.0, "tau_int_error": 0.1}
+        for e in (6, 8)
+        for a in ("flow", "HMC")
+        for o in names
+    ]
+    phi4_report.slowing_down(tmp_path / "s.png", volumes, rows)
+    columns = {"broken|HMC|measured": np.linspace(-1, 1, 24).reshape(4, 3, 2)}
+    phi4_report.modes(tmp_path / "m.png", columns, [{"sampler": "HMC", "positive": number}])
+    labels = [text.get_text() for text in found[0].legends[0].get_texts()]
+    assert labels == ["independent", "flow (proposals)", "HMC (trajectories)"]
+    assert all(axis.get_xlabel() == "extent $L / a$" for axis in found[0].axes)
+    labels = [text.get_text() for text in found[1].axes[0].get_legend().get_texts()]
+    assert labels == ["HMC: 0.50(10) at $M > 0$", "exact: 1/2 on either side"]

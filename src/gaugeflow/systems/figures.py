@@ -52,11 +52,44 @@ def log_weights(path: Path, columns: Mapping[str, Any], targets: Mapping[str, st
     return save(figure, path)
 
 
-def weights(path: Path, samples: Mapping[str, Any]) -> Path:
-    """Histograms of log-weights, with the same bins for all."""
-    figure, axes = panels()
-    _histograms(axes[0, 0], samples)
+def weights(path: Path, samples: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Histograms of log-weights, one panel for each title, with the same bins for all histograms of a panel.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    samples
+        Log-weights by title and label.
+    """
+    figure, axes = panels(1, len(samples))
+    for axis, (title, chosen) in zip(axes[0], samples.items(), strict=True):
+        _histograms(axis, chosen)
+        axis.set(title=title)
     return save(figure, path)
+
+
+def by_theory(rows: Iterable[Mapping[str, Any]], samples: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Samples of targets, sorted by theory and labelled by coupling, as :func:`weights` wants them.
+
+    Parameters
+    ----------
+    rows
+        ``target, n_colours, lattice, beta``.
+    samples
+        By target.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        found.setdefault(_theory(row), {})[rf"$\beta$ = {row['beta']:g}"] = samples[row["target"]]
+    return found
+
+
+def _theory(row: Mapping[str, Any]) -> str:
+    """Group and lattice, such as SU(3), 16^2."""
+    n, shape = row["n_colours"], row["lattice"]
+    extents = f"{shape[0]}^{len(shape)}" if len(set(shape)) == 1 else r" \times ".join(map(str, shape))
+    return f"{'U(1)' if n == 1 else f'SU({n})'}, ${extents}$"
 
 
 def _histograms(axis: Any, samples: Mapping[str, Any]) -> None:
@@ -79,6 +112,7 @@ def training(path: Path, history: Any) -> Path:
     label = f"kept: {format_error(history.ess[best], history.ess_error[best])} at step {history.step[best]}"
     axis.plot(history.step[best], history.ess[best], "o", ms=11, mfc="none", color=colour(1), label=label)
     axis.set(xlabel="training step", ylabel="ESS of configurations held out")
+    integer_ticks(axis.xaxis, history.step)
     axis.legend(fontsize=8)
     return save(figure, path)
 
@@ -134,13 +168,13 @@ def derivatives(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
                         axis.plot(edge, labels.index(p["estimator"]) + shift, symbol, color="0.6", ms=6, clip_on=False)
         parameter = SYMBOLS.get(of_name[0].get("parameter", "beta"), "")
         symbol = SYMBOLS.get(name, rf"\mathrm{{{name}}}")
-        axis.set(title=NAMES.get(name, name), ylim=(len(labels) - 0.5, -0.5))
+        axis.set(title=NAMES.get(name, name), ylim=(len(labels) - 0.5, -1.2 if good else -0.5))  # room for the legend
         axis.set_xlabel(rf"$\mathrm{{d}}\langle {symbol} \rangle / \mathrm{{d}}{parameter}$")
         axis.set_yticks(range(len(labels)), labels)
         axis.grid(axis="x", lw=0.4, color="0.9")
         axis.set_axisbelow(True)
         if good:
-            axis.legend(fontsize=7)
+            axis.legend(fontsize=7, loc="upper center", borderaxespad=0.2)
     handles = [
         axes[0, 0].errorbar([], [], xerr=[], fmt=marker(k), color=colour(k), label=f"step {step:+g}", **POINTS)
         for k, step in enumerate(steps)
@@ -222,47 +256,90 @@ def replicas(path: Path, betas: Sequence[float], charge: Any, local: Any, walker
 
 
 def sample_sizes(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Effective sample size of every target, with published ones."""
+    """Effective sample size of every target with its error, and published ones.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    rows
+        ``n_colours, lattice, beta, ess, ess_error, ess_published``, the last one None where nothing is published.
+    """
     figure, axes = panels()
+    figure.set_figheight(1.2 + 0.3 * len(rows))
     axis = axes[0, 0]
     place = np.arange(len(rows))
     errors = [row["ess_error"] for row in rows]
-    axis.bar(place, [row["ess"] for row in rows], yerr=errors, capsize=3, color=colour(5), label="this flow")
+    axis.barh(
+        place, [row["ess"] for row in rows], xerr=errors, capsize=3, height=0.6, color=colour(5), label="this flow"
+    )
     known = [i for i, row in enumerate(rows) if row["ess_published"] is not None]
     if known:
-        axis.plot(known, [rows[i]["ess_published"] for i in known], "k_", ms=24, mew=2, label="published")
-    axis.set(ylabel="effective sample size per configuration", ylim=(0.0, 1.05))
-    axis.set_xticks(place, [row["target"] for row in rows], rotation=30, ha="right")
-    axis.legend(loc="lower left")
+        axis.plot([rows[i]["ess_published"] for i in known], known, "kD", ms=6, mfc="w", label="published")
+    axis.set(xlabel="effective sample size per configuration", xlim=(0.0, 1.05))
+    axis.set_yticks(place, [rf"{_theory(row)}, $\beta$ = {row['beta']:g}" for row in rows])
+    axis.invert_yaxis()
+    figure.legend(fontsize=8, loc="outside upper right", ncols=2, frameon=False)
     return save(figure, path)
 
 
-def qualities(path: Path, results: Sequence[Mapping[str, Any]]) -> Path:
-    """ESS of flows, and autocorrelation times of the charge by flow and by HMC, against beta for every lattice."""
-    figure, axes = panels(1, 2)
+def qualities(
+    path: Path, results: Sequence[Mapping[str, Any]], published: Iterable[tuple[float, float, str]] = ()
+) -> Path:
+    """Flow and HMC against beta: ESS, autocorrelation times of the charge, and its mean square beside the exact one.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    results
+        ``lattice, beta, steps, ess, ess_error, exact`` and what ``flow`` and ``hmc`` measured. Frozen chains, whose
+        charge never moved, have no error and are left out.
+    published
+        Coupling, effective sample size and source of flows by others.
+    """
+    figure, axes = panels(1, 3)
+    quality, times, charge = axes[0]
     for i, extent in enumerate(dict.fromkeys(r["lattice"][0] for r in results)):
         rows = [r for r in results if r["lattice"][0] == extent]
-        beta = [r["beta"] for r in rows]
-        style: dict[str, Any] = {"marker": marker(i), "ms": 4, "color": colour(i)}
-        axes[0, 0].errorbar(
-            beta,
-            [r["ess"] for r in rows],
-            yerr=[r["ess_error"] for r in rows],
-            capsize=2,
-            label=f"L = {extent}",
-            **style,
-        )
-        for kind, dashes, label in (("flow", "-", "flow"), ("hmc", "--", "HMC")):
-            moving = [r for r in rows if r[kind]["Q"]["tau_int"] is not None]  # frozen chains have none
+        style: dict[str, Any] = {"color": colour(i), **POINTS}
+        ess, error = ([r[key] for r in rows] for key in ("ess", "ess_error"))
+        label = f"flow, $L$ = {extent}"
+        quality.errorbar([r["beta"] for r in rows], ess, yerr=error, fmt=marker(i) + "-", label=label, **style)
+        for kind, dashes, face in (("flow", "-", colour(i)), ("hmc", "--", "none")):
+            moving = [r for r in rows if r[kind]["Q"]["tau_int"] is not None]
             tau, error = ([r[kind]["Q"][key] for r in moving] for key in ("tau_int", "tau_int_error"))
-            shown = {"ls": dashes, "label": f"{label}, L = {extent}", "capsize": 2, **style}
-            axes[0, 1].errorbar([r["beta"] for r in moving], tau, yerr=error, **shown)
-    axes[0, 0].set(xlabel=r"$\beta$", ylabel="effective sample size per configuration", ylim=(0.0, 1.05))
-    unit = "proposals or trajectories"
-    axes[0, 1].set(xlabel=r"$\beta$", ylabel=rf"$\tau_\mathrm{{int}}(Q)$ ({unit})", yscale="log")
-    for axis in axes[0]:
-        axis.legend(fontsize=8)
+            label = f"{_KINDS[kind]}, $L$ = {extent}"
+            shown = {"fmt": marker(i) + dashes, "mfc": face, "label": label, **style}
+            times.errorbar([r["beta"] for r in moving], tau, yerr=error, **shown)
+    sources: dict[str, list[tuple[float, float]]] = {}
+    for beta, size, source in published:
+        sources.setdefault(source, []).append((beta, size))
+    for k, (source, points) in enumerate(sources.items()):
+        quality.plot(*np.transpose(points), "*D"[k % 2], color="k", mfc="w", ms=8 - 2 * (k % 2), label=source)
+    largest = max(r["lattice"][0] for r in results)
+    for k, (kind, label) in enumerate(_KINDS.items()):
+        known = [r for r in results if r["lattice"][0] == largest and r[kind]["Q^2"]["error"] is not None]
+        value, error = ([r[kind]["Q^2"][key] / r["exact"]["Q^2"] for r in known] for key in ("value", "error"))
+        shown = {"fmt": marker(k), "mfc": "none" if k else colour(k), "color": colour(k), "label": label}
+        charge.errorbar([r["beta"] for r in known], value, yerr=error, **shown, **POINTS)
+    charge.axhline(1.0, color="k", lw=0.8, label="exact")
+    frozen = min(r["steps"] for r in results) / 4.0
+    times.axhline(frozen, color="k", lw=0.8, ls=":", label="a quarter of a chain")
+    times.axhline(0.5, color="k", lw=0.8, label="independent")
+    quality.set(xlabel=r"$\beta$", ylabel="ESS per configuration", ylim=(0.0, 1.05))
+    times.set(xlabel=r"$\beta$", ylabel=r"$\tau_\mathrm{int}(Q)$ (proposals or trajectories)", yscale="log")
+    charge.set(xlabel=r"$\beta$", ylabel=r"$\langle Q^2 \rangle$ / exact value", title=f"topology, $L$ = {largest}")
+    quality.set_title("effective sample size")
+    times.set_title("memory of the charge")
+    charge.set_ylim(bottom=0.0)
+    for axis, place in zip(axes[0], ("center", "center right", "upper left"), strict=True):
+        integer_ticks(axis.xaxis, [r["beta"] for r in results])
+        axis.legend(fontsize=7, loc=place)
     return save(figure, path)
+
+
+_KINDS = {"flow": "flow", "hmc": "HMC"}
 
 
 def charges(path: Path, histories: Mapping[str, Any], title: str) -> Path:

@@ -173,7 +173,7 @@ def run(
     }
     pictures = (
         phi4_report.slowing_down(out / "slowing_down.png", volumes, autocorrelations),
-        phi4_report.modes(out / "modes.png", columns),
+        phi4_report.modes(out / "modes.png", columns, broken["rows"]),
     )
     return Report(phi4_report.tables(result), result, pictures, phi4_report.notes(result))
 

@@ -13,6 +13,8 @@ from gaugeflow.plots import POINTS, colour, line, marker, panels, save
 from gaugeflow.systems.report import BRACKETS, ESS, VARIANCE, Table
 
 _SYMBOLS = {"M": "magnetisation $M$", "abs_M": "$|M|$", "E": "energy $E$", "chi_2": r"susceptibility $\chi_2$"}
+_STEPS = {"flow": "proposals", "Metropolis": "sweeps", "HMC": "trajectories"}
+"""Units of autocorrelation times."""
 _PULL = "pull: difference of flow and HMC in units of its error"
 
 
@@ -114,8 +116,12 @@ def slowing_down(path: Path, volumes: Sequence[Mapping[str, Any]], rows: Sequenc
     """Autocorrelation times against the extent, one panel for each observable, and quality of the flows."""
     names = list(dict.fromkeys(row["observable"] for row in rows))
     labels = list(dict.fromkeys(row["algorithm"] for row in rows))
-    figure, axes = panels(1, len(names) + 1)
-    for axis, name in zip(axes[0], names, strict=False):
+    figure, grid = panels(-(-(len(names) + 1) // 2), 2)
+    axes = grid.ravel()
+    axes[-1].set_visible(False)
+    quality = axes[len(names)]
+    quality.set_visible(True)
+    for axis, name in zip(axes, names, strict=False):
         for k, label in enumerate(labels):
             chosen = [row for row in rows if row["observable"] == name and row["algorithm"] == label]
             axis.errorbar(
@@ -124,35 +130,50 @@ def slowing_down(path: Path, volumes: Sequence[Mapping[str, Any]], rows: Sequenc
                 yerr=[row["tau_int_error"] for row in chosen],
                 fmt=marker(k) + line(k),
                 color=colour(k),
-                label=label,
+                label=f"{label} ({_STEPS.get(label, 'steps')})",
                 **POINTS,
             )
-        axis.set(title=_SYMBOLS.get(name, name), xlabel="extent $L / a$", yscale="log")
-    axes[0, 0].set_ylabel(r"$\tau_\mathrm{int}$ (proposals, sweeps or trajectories)")
-    axes[0, 0].legend(fontsize=8)
+        axis.axhline(0.5, color="k", lw=0.8, label="independent")
+        axis.set(title=_SYMBOLS.get(name, name), ylabel=r"$\tau_\mathrm{int}$", yscale="log")
     extents = [row["extent"] for row in volumes]
     for k, (key, label) in enumerate((("ess", "ESS"), ("ess_from_hmc", "ESS from configurations of HMC"))):
         values, errors = ([row[key][part] for row in volumes] for part in ("value", "error"))
         style = {"fmt": marker(k) + line(k), "color": colour(k), "label": label}
-        axes[0, -1].errorbar(extents, values, yerr=errors, **style, **POINTS)
+        quality.errorbar(extents, values, yerr=errors, **style, **POINTS)
     acceptance = [row["acceptance"] for row in volumes]
-    axes[0, -1].plot(extents, acceptance, marker(2) + line(2), color=colour(2), ms=4, label="acceptance")
-    axes[0, -1].set(title="quality of the flow", xlabel="extent $L / a$", ylabel="ESS, acceptance", ylim=(0.0, 1.0))
-    for axis in axes[0]:
+    quality.plot(extents, acceptance, marker(2) + line(2), color=colour(2), ms=4, label="acceptance")
+    quality.set(title="quality of the flow", ylabel="ESS, acceptance", ylim=(0.0, 1.0))
+    for axis in axes[: len(names) + 1]:
+        axis.set(xlabel="extent $L / a$")
         axis.set_xticks(extents)
-        axis.minorticks_off()
-    axes[0, -1].legend(fontsize=8)
+        axis.tick_params(axis="x", which="minor", bottom=False)
+    quality.legend(fontsize=8)
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, fontsize=8, loc="outside lower center", ncols=len(labels) + 1, frameon=False)
     return save(figure, path)
 
 
-def modes(path: Path, columns: Mapping[str, Any]) -> Path:
-    """Distribution of the magnetisation in the broken phase, for each sampler."""
+def modes(path: Path, columns: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Distribution of the magnetisation in the broken phase for each sampler, with the share of M > 0, which is exactly 1/2.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    columns
+        Measurements, with columns ``broken|SAMPLER|measured``.
+    rows
+        ``sampler, positive`` for each of them.
+    """
     figure, axes = panels()
+    share = {row["sampler"]: _text(row["positive"]) for row in rows}
     chosen = {key.split("|")[1]: values[:, 0].ravel() for key, values in columns.items() if _is_mode(key)}
     edge = max(float(np.abs(values).max()) for values in chosen.values())
     for k, (label, values) in enumerate(chosen.items()):
-        style: dict[str, Any] = {"color": colour(k), "ls": line(k), "label": label}
+        style: dict[str, Any] = {"color": colour(k), "ls": line(k), "label": f"{label}: {share[label]} at $M > 0$"}
         axes[0, 0].hist(values, bins=60, range=(-edge, edge), histtype="step", density=True, **style)
+    axes[0, 0].axvline(0.0, color="k", lw=0.8, ls=":", label="exact: 1/2 on either side")
+    axes[0, 0].set_ylim(0.0, 1.35 * axes[0, 0].get_ylim()[1])  # room for the legend
     axes[0, 0].set(xlabel="magnetisation $M$ of a configuration", ylabel="probability density")
     axes[0, 0].legend(fontsize=8)
     return save(figure, path)

@@ -153,7 +153,10 @@ def run(
     progress("sampling", len(chosen.targets), len(chosen.targets))
     io.write_table(out / "histories.h5", columns, attributes=attributes)
     weights = {target.name: columns[f"{target.name}|flow log_weight"].reshape(-1) for target in chosen.targets}
-    pictures = (figures.sample_sizes(out / "ess.png", rows), figures.weights(out / "log_weights.png", weights))
+    pictures = (
+        figures.sample_sizes(out / "ess.png", rows),
+        figures.weights(out / "log_weights.png", figures.by_theory(rows, weights)),
+    )
     return Report(tables(rows), rows, pictures)
 
 

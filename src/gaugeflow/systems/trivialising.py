@@ -323,7 +323,10 @@ def run(
         io.write_table(out / f"samples-{target.name}.h5", columns, attributes=io.provenance(seed=seed, **row))
         rows.append(row)
         samples[target.name] = columns["log_weight"]
-    pictures = (figures.sample_sizes(out / "ess.png", rows), figures.weights(out / "log_weights.png", samples))
+    pictures = (
+        figures.sample_sizes(out / "ess.png", rows),
+        figures.weights(out / "log_weights.png", figures.by_theory(rows, samples)),
+    )
     return Report((_table(rows),), rows, pictures, _notes(chosen))
 
 

@@ -32,6 +32,13 @@ from gaugeflow.systems.report import BRACKETS, ESS, PULL, VARIANCE, Progress, Re
 from gaugeflow.typing import Params
 
 SHIPPED = files("gaugeflow.systems") / "data" / "u1.h5"
+PUBLISHED = (
+    (2.0, 0.24, "arXiv:2101.08176"),
+    (8.0, 0.34, "arXiv:2404.10819"),
+    (12.0, 0.295, "arXiv:2404.10819"),
+    (16.0, 0.276, "arXiv:2404.10819"),
+)
+"""Coupling and effective sample size of flows by others: a tutorial on 8 x 8, and multiscale flows (read off a figure)."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ def run(
     io.write_table(out / "histories.h5", columns, attributes=attributes)
     extent, beta = work[-1]
     pictures = (
-        figures.qualities(out / "quality.png", results),
+        figures.qualities(out / "quality.png", results, PUBLISHED),
         figures.charges(
             out / "charge.png",
             {kind: columns[f"{extent}|{beta:g}|{kind} Q"][:, 0] for kind in ("flow", "HMC")},
@@ -204,6 +211,7 @@ def sample(
         "system": "u1",
         "lattice": [extent, extent],
         "beta": beta,
+        "steps": settings.steps,
         "n_configurations": settings.steps * settings.chains,
         "ess": quality.value,
         "ess_error": quality.error,
