@@ -275,7 +275,7 @@ def effective_masses(
         room = max(high - low, 0.1 * abs(high))
         axis.set_ylim(low - 0.1 * room, high + 0.2 * room)
     if masses:
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, title="fitted mass $a\\, m$" if fits else None, title_fontsize=8)
     axis.set(xlabel="time $t / a$", ylabel=r"effective mass $a\, m_\mathrm{eff}(t)$")
     return save(figure, path)
 

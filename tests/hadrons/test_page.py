@@ -8,37 +8,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaugeflow import io, random
-from gaugeflow.lattice import Lattice
+from gaugeflow import io
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "hadrons.md").read_text()
-FIRST, MASS, LOOPS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+CONFIGURATION, FIRST, LOOPS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+(MASS,) = re.findall(r"^```{code-block} python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A rough SU(3) configuration under the name of the page, and quarks heavy enough for it."""
+    """An empty folder to work in."""
     monkeypatch.chdir(tmp_path)
-    lattice = Lattice((4, 4, 4, 4))
-    links = lattice.unpack(random.haar_links(random.Rng(1), lattice, 3), components=1)[0]
-    io.write("config.ildg", io.Config(links))
     return tmp_path
 
 
 def test_first_propagator_and_loops(folder, capsys):
     scope = {}
-    assert "kappa=0.1530" in FIRST
     assert len(FIRST.strip().splitlines()) <= 12
-    exec(compile(FIRST.replace("kappa=0.1530", "kappa=0.08"), "hadrons.md", "exec"), scope)
+    exec(compile(CONFIGURATION, "hadrons.md", "exec"), scope)
+    exec(compile(FIRST, "hadrons.md", "exec"), scope)
     pion = np.array([float(x) for x in re.findall(r"[\d.]+e?[-+\d]*", capsys.readouterr().out)])
-    assert len(pion) == 4
+    assert len(pion) == 8
     assert np.all(pion > 0)
+    assert np.all(np.diff(pion[:4]) < 0)
     exec(compile(LOOPS, "hadrons.md", "exec"), scope)
     condensate, slope = (float(line.split()[-1]) for line in capsys.readouterr().out.splitlines())
     # The trace of D^-1 is close to that of 1 for heavy quarks, and the slope is what the difference says.
-    assert condensate == pytest.approx(2 * 0.08 * 12, rel=0.01)
-    assert slope == pytest.approx(2 * (condensate / 0.16 - 12) * 256 / 0.08, rel=1e-9)
+    assert condensate == pytest.approx(2 * 0.13 * 12, rel=0.05)
+    assert slope == pytest.approx(2 * (condensate / 0.26 - 12) * 512 / 0.13, rel=1e-9)
 
 
 def test_mass_from_a_file(folder, capsys):
