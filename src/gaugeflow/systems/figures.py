@@ -55,6 +55,8 @@ def log_weights(path: Path, columns: Mapping[str, Any], targets: Mapping[str, st
 def weights(path: Path, samples: Mapping[str, Mapping[str, Any]]) -> Path:
     """Histograms of log-weights, one panel for each title, with the same bins for all histograms of a panel.
 
+    Densities are logarithmic: a few proposals in the tails decide about the effective sample size.
+
     Parameters
     ----------
     path
@@ -64,7 +66,7 @@ def weights(path: Path, samples: Mapping[str, Mapping[str, Any]]) -> Path:
     """
     figure, axes = panels(1, len(samples))
     for axis, (title, chosen) in zip(axes[0], samples.items(), strict=True):
-        _histograms(axis, chosen)
+        _histograms(axis, chosen, log=True)
         axis.set(title=title)
     return save(figure, path)
 
@@ -92,13 +94,14 @@ def _theory(row: Mapping[str, Any]) -> str:
     return f"{'U(1)' if n == 1 else f'SU({n})'}, ${extents}$"
 
 
-def _histograms(axis: Any, samples: Mapping[str, Any]) -> None:
+def _histograms(axis: Any, samples: Mapping[str, Any], log: bool = False) -> None:
     centred = {name: np.ravel(weight) - np.mean(weight) for name, weight in samples.items()}
     edges = bin_edges(list(centred.values()))
+    style: dict[str, Any] = {"bins": edges, "histtype": "step", "density": True, "lw": 1.2, "log": log}
     for k, (name, weight) in enumerate(centred.items()):
-        label = rf"{name}, $\sigma$ = {weight.std():.3g}"
-        axis.hist(weight, bins=edges, histtype="step", density=True, color=colour(k), ls=line(k), lw=1.2, label=label)
-    axis.set_ylim(0.0, 1.35 * axis.get_ylim()[1])  # room for the legend
+        axis.hist(weight, color=colour(k), ls=line(k), label=rf"{name}, $\sigma$ = {weight.std():.3g}", **style)
+    low, high = axis.get_ylim()  # room for the legend
+    axis.set_ylim(*((low, high * (high / low) ** 0.35) if log else (0.0, 1.35 * high)))
     axis.set(xlabel=r"log-weight $\log w - \langle\log w\rangle$", ylabel="probability density")
     axis.legend(fontsize=8)
 
