@@ -234,13 +234,15 @@ def replicas(path: Path, betas: Sequence[float], charge: Any, local: Any, walker
     for k, i in enumerate(shown):
         axes[0].plot(time, charge[:, i, 0], line(k), lw=1, color=colour(k), label=f"{betas[i]:g}")
     axes[0].set(title="replica exchange", ylabel="topological charge $Q$")
-    axes[0].legend(title=r"$\beta$", fontsize=8)
     axes[1].plot(time, charge[:, -1, 0], line(0), lw=1, color=colour(0), label="replica exchange")
     axes[1].plot(time, local[:, 0], line(1), lw=1, color=colour(1), label="local updates")
     axes[1].set(title=rf"$\beta$ = {betas[-1]:g}", ylabel="topological charge $Q$")
-    axes[1].legend(fontsize=8)
     for axis, values in ((axes[0], charge[:, list(shown), 0]), (axes[1], (charge[:, -1, 0], local[:, 0]))):
         integer_ticks(axis.yaxis, values)
+        low, high = axis.get_ylim()
+        axis.set_ylim(low, high + 0.25 * (high - low))  # room for the legend
+    axes[0].legend(title=r"$\beta$", fontsize=7, title_fontsize=7, ncols=len(shown), loc="upper center")
+    axes[1].legend(fontsize=7, loc="upper center")
     place = np.argsort(walker[:, :, 0], axis=1)
     for k, i in enumerate(shown):
         track = place[:, i] + 0.06 * (i / max(last, 1) - 0.5)
