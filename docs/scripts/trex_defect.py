@@ -120,7 +120,10 @@ def main() -> None:
     for k, (name, found) in enumerate(rates.items()):
         style = {"fmt": marker(k) + line(k), "color": colour(k), "label": name}
         axis.errorbar(middle, [r.value for r in found], yerr=[r.error for r in found], **style, **POINTS)
-    axis.set(xlabel="strength of the links in the defect", ylabel="swap rate", ylim=(0, 1))
+    labels = [f"{low:g} and {high:g}" for low, high in pairwise(given.strengths)]
+    axis.set_xticks(middle, labels)
+    axis.set(xlabel="strengths $c$ of the defect that are exchanged", ylabel="share of swaps accepted")
+    axis.set_ylim(bottom=0.0)
     axis.legend()
     save(figure, given.out / "swaps.png")
 
