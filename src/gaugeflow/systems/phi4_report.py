@@ -141,7 +141,7 @@ def slowing_down(path: Path, volumes: Sequence[Mapping[str, Any]], rows: Sequenc
         style = {"fmt": marker(k) + line(k), "color": colour(k), "label": label}
         quality.errorbar(extents, values, yerr=errors, **style, **POINTS)
     acceptance = [row["acceptance"] for row in volumes]
-    quality.plot(extents, acceptance, marker(2) + line(2), color=colour(2), ms=4, label="acceptance")
+    quality.plot(extents, acceptance, marker(2) + line(2), color=colour(2), ms=4, lw=1, label="acceptance")
     quality.set(title="quality of the flow", ylabel="ESS, acceptance", ylim=(0.0, 1.0))
     for axis in axes[: len(names) + 1]:
         axis.set(xlabel="extent $L / a$")
