@@ -10,6 +10,7 @@ Random directions and rotations come from an ``rng`` with ``standard_normal(shap
 """
 
 from gaugeflow.check.actions import check_action, check_gauge_covariance, check_observable
+from gaugeflow.check.conditional import check_conditional
 from gaugeflow.check.flows import brute_force_log_det, check_flow, check_module
 from gaugeflow.check.operators import check_operator
 from gaugeflow.check.report import ContractError
@@ -19,6 +20,7 @@ __all__ = [
     "ContractError",
     "brute_force_log_det",
     "check_action",
+    "check_conditional",
     "check_flow",
     "check_gauge_covariance",
     "check_module",

@@ -240,7 +240,7 @@ def _check_cotangents(
             w = PARAMETER_SIZE * direction
 
             def move_leaf(e: float, name: str = name, leaf: Array = leaf, w: Array = w) -> tuple[Params, Array]:
-                return _replaced(params, name, leaf + e * w), x
+                return replaced(params, name, leaf + e * w), x
 
             error = abs(float(xp.sum(slope(move_leaf))) - float(array_namespace(w).sum(bars[name] * w)))
             report.measure(f"params_bar {name}", error / (scale if scale > 0.0 else 1.0), tolerance)
@@ -255,6 +255,7 @@ def _leaf_directions(leaf: Array, rng: Normal) -> Iterator[Array]:
     yield normal(rng, leaf.shape, leaf)
 
 
-def _replaced(params: Params, name: str, value: Array) -> dict[str, Any]:
+def replaced(params: Params, name: str, value: Array) -> dict[str, Any]:
+    """Parameters with another leaf, named by its path."""
     key, _, rest = name.partition("/")
-    return {**params, key: _replaced(params[key], rest, value) if rest else value}
+    return {**params, key: replaced(params[key], rest, value) if rest else value}

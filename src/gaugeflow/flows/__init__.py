@@ -1,6 +1,9 @@
 """Invertible maps of fields with tractable Jacobians, by family; chains and their evaluation stand above the families."""
 
 from gaugeflow.flows.chain import Chain
+from gaugeflow.flows.conditional.chain import ConditionalChain, ConditionalFlow
+from gaugeflow.flows.conditional.coupling import HoppingCoupling
+from gaugeflow.flows.conditional.series import HoppingSeries
 from gaugeflow.flows.evaluation import Evaluation, evaluate
 from gaugeflow.flows.gauge.convolution import Convolution
 from gaugeflow.flows.gauge.residual import ResidualSweep
@@ -22,9 +25,13 @@ __all__ = [
     "CellSpline",
     "Chain",
     "CircularSpline",
+    "ConditionalChain",
+    "ConditionalFlow",
     "Convolution",
     "Evaluation",
     "HalfLoop",
+    "HoppingCoupling",
+    "HoppingSeries",
     "LoopCoupling",
     "ProjectionMixture",
     "ResidualSweep",

@@ -1,0 +1,182 @@
+"""Couplings of pseudofermions: sites of one parity change with the help of the other ones (arXiv:2207.08945).
+
+Derivation: ``docs/derivations/conditional.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from gaugeflow import kernels
+from gaugeflow.kernels.fermions import sites_of
+from gaugeflow.kernels.loops import Words
+from gaugeflow.lattice import Array, Lattice
+from gaugeflow.operators import HoppingOperator, even_odd
+from gaugeflow.operators.even_odd import joined, split
+from gaugeflow.typing import Module, Params
+
+
+@dataclass(frozen=True, eq=False)
+class HoppingCoupling:
+    """phi' = A(U) phi + B(U) K phi + C(U) K^dagger phi on the sites of one parity; K are the hops of an operator.
+
+    A = exp(a + a' gamma_5), B = b + b' gamma_5 and C likewise differ from site to site: a network makes their six numbers from
+    real and imaginary parts of traces of loops.  K and K^dagger together hold every hop with and without gamma_mu.  The
+    Jacobian is triangular: log det = 2 spin N sum a.
+
+    Parameters
+    ----------
+    operator
+        Whose hops, boundary phases included, join the parities; bound to links or not, of at least two spin components.
+    net
+        From :attr:`inputs` channels to :data:`CHANNELS`, which are a, a', b, b', c, c'.  Zeros make the identity.
+    parity
+        Sites that change: 0 (even) or 1.
+    words
+        Loops, as closed walks (see :mod:`gaugeflow.kernels.loops`); default: plaquettes of all planes.
+    """
+
+    operator: HoppingOperator
+    net: Module
+    parity: int = 1
+    words: Words = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.parity not in (0, 1):
+            raise ValueError(f"parity: expected 0 or 1, got {self.parity!r}")
+        if self.operator.spin < 2:
+            raise ValueError(f"HoppingCoupling: expected an operator with gamma_5, got {self.operator.label}")
+        even_odd(self.operator)
+        if not self.words:
+            planes = self.operator.lattice.planes
+            object.__setattr__(self, "words", tuple((m + 1, n + 1, -m - 1, -n - 1) for m, n in planes))
+
+    @property
+    def lattice(self) -> Lattice:
+        """The lattice."""
+        return self.operator.lattice
+
+    @property
+    def inputs(self) -> int:
+        """Channels that the network sees."""
+        return 2 * len(self.words)
+
+    def init(self, rng: Any) -> Params:
+        """Parameters of the network."""
+        return self.net.init(rng)
+
+    def _features(self, links: Array) -> Array:
+        xp = array_namespace(links)
+        traces = kernels.loop_traces(self.lattice, links, self.words) / links.shape[2]
+        return xp.concat([xp.real(traces), xp.imag(traces)])
+
+    @cached_property
+    def _sites(self) -> list[int]:
+        return [int(s) for s in sites_of(self.lattice, self.parity)]
+
+    def _numbers(self, params: Params, features: Array) -> list[Array]:
+        """The six numbers at active sites, ``(rows, lanes)``."""
+        xp = array_namespace(features)
+        raw = self.net.forward(params, features)
+        if raw.shape[0] != CHANNELS:
+            raise ValueError(f"net: expected {CHANNELS} channels, got {raw.shape[0]}")
+        at = xp.take(raw, xp.asarray(self._sites, dtype=xp.int64), axis=1)
+        return [at[k, ...] for k in range(CHANNELS)]
+
+    def _halves(self, psi: Array) -> tuple[Array, Array]:
+        """Active and frozen rows."""
+        even, odd = split(self.lattice, psi)
+        return (even, odd) if self.parity == 0 else (odd, even)
+
+    def _joined(self, active: Array, frozen: Array) -> Array:
+        return joined(self.lattice, *((active, frozen) if self.parity == 0 else (frozen, active)))
+
+    def _moved(self, links: Array, frozen: Array) -> tuple[Array, Array]:
+        """K and K^dagger of the frozen rows."""
+        bound = self.operator.with_links(links)
+        return bound.hops(frozen, self.parity), bound.hops(frozen, self.parity, adjoint=True)
+
+    def _log_det(self, a: Array, n: int) -> Array:
+        xp = array_namespace(a)
+        lanes = xp.sum(xp.astype(a, xp.float64), axis=0)
+        return 2.0 * self.operator.spin * n * self.lattice.sum_folds(lanes)
+
+    def forward(self, params: Params, links: Array, eta: Array) -> tuple[Array, Array]:
+        """``(phi, log_det)``; fields live on all sites."""
+        a, a5, b, b5, c, c5 = self._numbers(params, self._features(links))
+        active, frozen = self._halves(eta)
+        ahead, back = self._moved(links, frozen)
+        moved = _exp_times(a, a5, active) + _times(b, b5, ahead) + _times(c, c5, back)
+        return self._joined(moved, frozen), self._log_det(a, links.shape[2])
+
+    def inverse(self, params: Params, links: Array, phi: Array) -> tuple[Array, Array]:
+        """``(eta, -log_det)``."""
+        a, a5, b, b5, c, c5 = self._numbers(params, self._features(links))
+        active, frozen = self._halves(phi)
+        ahead, back = self._moved(links, frozen)
+        before = _exp_times(-a, -a5, active - _times(b, b5, ahead) - _times(c, c5, back))
+        return self._joined(before, frozen), -self._log_det(a, links.shape[2])
+
+    def vjp(
+        self, params: Params, links: Array, eta: Array, phi: Array, phi_bar: Array, log_det_bar: Array
+    ) -> tuple[Params, Array, Array]:
+        """Cotangents ``(params_bar, links_bar, eta_bar)``."""
+        xp = array_namespace(links)
+        lattice, n = self.lattice, int(links.shape[2])
+        features = self._features(links)
+        a, a5, b, b5, c, c5 = self._numbers(params, features)
+        active, frozen = self._halves(eta)
+        bar, frozen_bar = self._halves(phi_bar)
+        ahead, back = self._moved(links, frozen)
+        bound = self.operator.with_links(links)
+        one, two = _times(b, b5, bar), _times(c, c5, bar)
+        other = 1 - self.parity
+        frozen_bar = frozen_bar + bound.hops(one, other, adjoint=True) + bound.hops(two, other)
+        none = xp.zeros_like(frozen)
+        still, nothing = self._joined(none, frozen), xp.zeros_like(active)
+        left = xp.stack([self._joined(one, nothing), still])
+        right = xp.stack([still, self._joined(two, nothing)])
+        links_bar = bound.force(left, right)
+
+        bars = []
+        for image in (_exp_times(a, a5, active), ahead, back):
+            by_spin = xp.sum(xp.real(xp.conj(bar) * image), axis=2)
+            half = self.operator.spin // 2
+            upper, lower = xp.sum(by_spin[:, :half, :], axis=1), xp.sum(by_spin[:, half:, :], axis=1)
+            bars += [upper + lower, upper - lower]
+        grown = lattice.spread_folds(2.0 * self.operator.spin * n * log_det_bar)
+        bars[0] = bars[0] + xp.astype(grown, bars[0].dtype)[None, :]
+        both = xp.concat([xp.stack(bars), xp.zeros_like(xp.stack(bars))], axis=1)
+        rest = [s for s in range(lattice.n_blocks) if s not in set(self._sites)]
+        order = xp.argsort(xp.asarray([*self._sites, *rest], dtype=xp.int64))
+        raw_bar = xp.take(both, order, axis=1)
+        raw = self.net.forward(params, features)
+        params_bar, features_bar = self.net.vjp(params, features, raw, raw_bar)
+        count = len(self.words)
+        weights = (features_bar[:count, ...] - 1j * features_bar[count:, ...]) / n
+        weights = xp.astype(weights, links.dtype)
+        links_bar = links_bar + kernels.loop_gradient(lattice, links, self.words, weights)
+        return params_bar, links_bar, self._joined(_exp_times(a, a5, bar), frozen_bar)
+
+
+CHANNELS = 6
+"""Numbers at every site of a :class:`HoppingCoupling`."""
+
+
+def _times(number: Array, chiral: Array, psi: Array) -> Array:
+    """(number + chiral gamma_5) psi, numbers ``(rows, lanes)``."""
+    xp = array_namespace(psi)
+    half = psi.shape[1] // 2
+    upper, lower = (xp.astype(x, psi.dtype)[:, None, None, :] for x in (number + chiral, number - chiral))
+    return xp.concat([upper * psi[:, :half, ...], lower * psi[:, half:, ...]], axis=1)
+
+
+def _exp_times(number: Array, chiral: Array, psi: Array) -> Array:
+    """exp(number + chiral gamma_5) psi."""
+    xp = array_namespace(psi)
+    upper, lower = xp.exp(number + chiral), xp.exp(number - chiral)
+    return _times(0.5 * (upper + lower), 0.5 * (upper - lower), psi)

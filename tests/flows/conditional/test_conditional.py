@@ -1,0 +1,138 @@
+"""Conditional flows of pseudofermions: contract, traces, the perfect limit, and what couplings cannot see."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from cases.fields import links
+from gaugeflow import check, nn, tree
+from gaugeflow.backend import use_backend
+from gaugeflow.check.operators import matrix
+from gaugeflow.errors import ConvergenceError
+from gaugeflow.flows import ConditionalChain, HoppingCoupling, HoppingSeries
+from gaugeflow.lattice import Lattice
+from gaugeflow.operators import Clover, Staggered, Wilson, even_odd, gaussian
+from gaugeflow.random import Rng
+
+
+def _series(operator, order=3, preconditioned=True, scale=1.0):
+    flow = HoppingSeries(operator, order, preconditioned, scale)
+    return flow, {"c": np.array([0.1, -0.9, -0.4, 0.2, -0.3, 0.1])[: order + 1] / scale}
+
+
+def _coupling(operator, parity):
+    lattice = operator.lattice
+    count = 2 * len(lattice.planes)
+    flow = HoppingCoupling(operator, nn.convolutional(lattice, (count, 3, 6), activation=nn.Tanh()), parity)
+    params = tree.map(lambda p: p + 0.1 * np.cos(1.0 + np.arange(p.size)).reshape(p.shape), flow.init(Rng(3)))
+    return flow, params
+
+
+def _chain(operator):
+    parts = [_coupling(operator, 0), _coupling(operator, 1)]
+    return ConditionalChain(tuple(f for f, _ in parts)), {str(i): p for i, (_, p) in enumerate(parts)}
+
+
+def _wilson(shape, fold=None):
+    return Wilson(lattice=Lattice(shape, fold), kappa=0.2)
+
+
+ROWS = {
+    "even-odd series, SU(3)": (lambda: _series(_wilson((2, 2)), 2), 3, 1),
+    "even-odd series, U(1), folded": (lambda: _series(_wilson((4, 2), (2, 1)), 2), 1, 1),
+    "series, SU(2)": (lambda: _series(_wilson((2, 2)), 3, preconditioned=False), 2, -1),
+    "even-odd series, staggered": (lambda: _series(Staggered(lattice=Lattice((2, 4)), mass=2.5), 2, True, 2.5), 1, 1),
+    "even-odd series, clover": (lambda: _series(Clover(lattice=Lattice((2, 2)), kappa=0.15, csw=1.2), 1), 2, 1),
+    "coupling of even sites, U(1)": (lambda: _coupling(_wilson((2, 4)), 0), 1, -1),
+    "coupling of odd sites, SU(2), folded": (lambda: _coupling(_wilson((4, 2), (2, 1)), 1), 2, -1),
+    "couplings, SU(3)": (lambda: _chain(_wilson((2, 2))), 3, -1),
+}
+
+
+def _noise(operator, u, parity):
+    bound = operator.with_links(u)
+    return gaussian(Rng(8), even_odd(bound) if parity == 1 else bound)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_contract(name, rng):
+    make, n, parity = ROWS[name]
+    flow, params = make()
+    operator = flow.flows[0].operator if isinstance(flow, ConditionalChain) else flow.operator
+    u = links(operator.lattice, n, 2)
+    with use_backend("reference"):
+        eta = _noise(operator, u, parity)
+        errors = check.check_conditional(flow, operator.lattice, params, u, eta, rng, parity=parity)
+    assert {"log_det", "eta_bar", "links_bar", "covariance"} <= errors.keys()
+
+
+def test_compiled_kernels_equal_the_reference():
+    flow, params = _series(_wilson((4, 4)), 4)
+    u = links(flow.lattice, 1, 5)
+    eta = _noise(flow.operator, u, 1)
+    ones = np.ones(5)
+    phi, log_det = flow.forward(params, u, eta)
+    found = flow.vjp(params, u, eta, phi, eta, ones)
+    with use_backend("reference"):
+        expected, value = flow.forward(params, u, eta)
+        bars = flow.vjp(params, u, eta, expected, eta, ones)
+    np.testing.assert_allclose(phi, expected, atol=1e-13)
+    np.testing.assert_allclose(log_det, value, atol=1e-12)
+    np.testing.assert_allclose(found[0]["c"], bars[0]["c"], rtol=1e-12)
+    np.testing.assert_allclose(found[1], bars[1], atol=1e-12)
+
+
+@pytest.mark.parametrize(("preconditioned", "order", "shared"), [(True, 1, 2), (True, 3, 1), (False, 3, 2)])
+def test_traces_with_probes_that_do_not_meet(preconditioned, order, shared):
+    """8 x 4: sites share probes where K^order does not join them; dense matrices know nothing of that."""
+    operator = Wilson(lattice=Lattice((8, 4)), kappa=0.24)
+    flow = HoppingSeries(operator, order, preconditioned)
+    u = links(operator.lattice, 1, 2)
+    m = flow.matrix(u)
+    found = flow.traces(u)
+    for c in range(2):
+        dense = matrix(m, c)
+        k = np.eye(len(dense)) - dense
+        expected = [np.trace(np.linalg.matrix_power(k, j)).real for j in range(order + 1)]
+        np.testing.assert_allclose(found[:, c], expected, atol=1e-11)
+    assert shared * sum(p.shape[0] for p in flow._probes(m)) == len(dense)
+
+
+def test_perfect_limit_is_the_heat_bath():
+    """The Taylor series of log(1 - K): phi - M^dagger eta and the error of log det fall geometrically with the order."""
+    operator = _wilson((4, 4))
+    u = links(operator.lattice, 1, 3)
+    m = even_odd(operator.with_links(u))
+    eta = gaussian(Rng(1), m)
+    exact = np.array([2.0 * np.linalg.slogdet(matrix(m, c))[1] for c in range(3)])
+    fields, values = [], []
+    for order in (2, 4, 8, 16):
+        flow = HoppingSeries(operator, order)
+        phi, log_det = flow.forward(flow.init(), u, eta)
+        fields.append(np.abs(phi - m.adjoint(eta)).max())
+        values.append(np.abs(log_det - exact).max())
+    assert all(b < 0.3 * a for a, b in itertools.pairwise(fields)), fields
+    assert fields[-1] < 1e-5
+    assert values[-1] < 1e-5
+
+
+def test_input_is_named():
+    operator = _wilson((2, 4))
+    with pytest.raises(ValueError, match="order, terms: expected positive integers, got 0"):
+        HoppingSeries(operator, 0)
+    with pytest.raises(ValueError, match="expected a number other than 0"):
+        HoppingSeries(operator, 2, scale=0.0)
+    with pytest.raises(ValueError, match="parity: expected 0 or 1, got 2"):
+        HoppingCoupling(operator, nn.ChannelMixing(None, 2, 6), 2)
+    with pytest.raises(ValueError, match="expected an operator with gamma_5"):
+        HoppingCoupling(Staggered(lattice=operator.lattice, mass=0.1), nn.ChannelMixing(None, 2, 6))
+    u = links(operator.lattice, 1, 1)
+    flow = HoppingSeries(operator, 2)
+    with pytest.raises(ValueError, match=r"c: expected shape \(3,\), got \(2,\)"):
+        flow.forward({"c": np.zeros(2)}, u, _noise(operator, u, 1))
+    with pytest.raises(ConvergenceError, match="not converged after 5 powers"):
+        HoppingSeries(operator, 2, terms=5).forward(flow.init(), u, _noise(operator, u, 1))
+    wrong = HoppingCoupling(operator, nn.ChannelMixing(None, 2, 5))
+    with pytest.raises(ValueError, match="net: expected 6 channels, got 5"):
+        wrong.forward(wrong.init(Rng(0)), u, _noise(operator, u, -1))
