@@ -79,5 +79,11 @@ def systems() -> dict[str, System]:
             "gaugeflow.systems.spectral",
             host_only=True,
         ),
+        System(
+            "pseudofermions",
+            "2D U(1) and SU(3) with two flavours: joint flows of links and pseudofermions; --quick: U(1) on 8 x 8",
+            "gaugeflow.systems.pseudofermions",
+            host_only=True,
+        ),
     )
     return {system.name: system for system in known}

@@ -356,3 +356,20 @@ def charges(path: Path, histories: Mapping[str, Any], title: str) -> Path:
     axes[0, 0].set(ylabel="topological charge $Q$")
     integer_ticks(axes[0, 0].yaxis, np.concatenate([np.ravel(values) for values in histories.values()]))
     return save(figure, path)
+
+
+def joint_sizes(path: Path, results: Sequence[Mapping[str, Any]], published: Mapping[str, float]) -> Path:
+    """Effective sample sizes of joint samplers by the treatment of the determinant, one line for each theory."""
+    figure, axes = panels()
+    axis = axes[0, 0]
+    names = [row["name"] for row in results[0]["models"]]
+    for i, result in enumerate(results):
+        values, errors = ([row[key] for row in result["models"]] for key in ("ess", "ess_error"))
+        axis.errorbar(range(len(names)), values, yerr=errors, color=colour(i), marker=marker(i), label=result["case"])
+    known = [(i, published[key]) for i, name in enumerate(names) if (key := name.split(",")[0]) in published]
+    if known:
+        axis.plot(*zip(*known, strict=True), "k_", ms=16, mew=2, label="published, Schwinger model")
+    axis.set(ylabel="effective sample size per configuration", ylim=(0.0, 1.05))
+    axis.set_xticks(range(len(names)), names, rotation=25, ha="right", fontsize=8)
+    axis.legend(fontsize=7)
+    return save(figure, path)

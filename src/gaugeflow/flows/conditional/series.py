@@ -99,6 +99,8 @@ class HoppingSeries:
             If all coefficients do not suffice.
         """
         xp = array_namespace(psi)
+        if not all(math.isfinite(coefficient) for coefficient in a):
+            raise ConvergenceError(f"hopping series of {m.label}: coefficients are too large for an exponential")
         rounding = 0.01 * float(xp.finfo(psi.dtype).eps)
         size = float(xp.max(xp.abs(psi)))
         powers, small = [psi], 0
@@ -245,7 +247,7 @@ class HoppingSeries:
 
 def exponential(c: list[float], terms: int) -> list[float]:
     """Taylor coefficients a_0 ... a_terms of exp(sum_k c_k z^k): j a_j = sum_k k c_k a_(j - k)."""
-    a = [math.exp(c[0])]
+    a = [math.exp(c[0]) if c[0] < 700.0 else math.inf]
     for j in range(1, terms + 1):
         a.append(sum(k * c[k] * a[j - k] for k in range(1, min(j, len(c) - 1) + 1)) / j)
     return a

@@ -1,0 +1,429 @@
+"""Two flavours of quarks in two dimensions by joint samplers of links and pseudofermions.
+
+The system of arXiv:2207.08945: a flow of links, conditional flows of pseudofermions, weights without any determinant of the
+Dirac operator.  Links come from the solved gauge theory (:mod:`gaugeflow.systems.decimation`) or a trivialising flow, and are
+corrected for the quarks by a potential of loops (:mod:`gaugeflow.systems.loop_correction`); pseudofermions come from hopping
+series (:mod:`gaugeflow.systems.joint`).  All parameters are fitted in minutes; ``--quick`` loads those that are installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gaugeflow import io
+from gaugeflow.actions import Hasenbusch, WilsonAction
+from gaugeflow.analysis import Series, ess, format_error, gamma_method, reweighted_mean
+from gaugeflow.determinants import log_det
+from gaugeflow.flows import TrivialisingFlow, luescher_classes
+from gaugeflow.lattice import Array, Lattice
+from gaugeflow.observables import LinkObservable, integer_charge, plaquette
+from gaugeflow.operators import Wilson
+from gaugeflow.priors import Haar
+from gaugeflow.random import Rng, haar_links
+from gaugeflow.samplers import HMC, Level, metropolis_chain
+from gaugeflow.samplers import run as run_chain
+from gaugeflow.systems import figures, trivialising, u1
+from gaugeflow.systems.decimation import pairs
+from gaugeflow.systems.joint import Factor, count_walks, hasenbusch, plain
+from gaugeflow.systems.loop_correction import fit_potential, follow
+from gaugeflow.systems.report import BRACKETS, ESS, Progress, Report, Table, silent
+from gaugeflow.typing import Flow, Params
+
+DATA = "data"
+"""Folder of fitted parameters beside this module."""
+
+PRECONDITIONERS: dict[str, Callable[[Wilson, int], tuple[Factor, ...]]] = {
+    "none": plain,
+    "even-odd": partial(hasenbusch, count=1),
+    "Hasenbusch 1": partial(hasenbusch, count=2),
+    "Hasenbusch 2": partial(hasenbusch, count=3),
+    "Hasenbusch 3": partial(hasenbusch, count=4),
+}
+"""Factors of det(D)^2 by name; the number is that of heavier operators."""
+
+PUBLISHED = {
+    "none": 0.020,
+    "even-odd": 0.05,
+    "Hasenbusch 1": 0.074,
+    "Hasenbusch 2": 0.091,
+    "Hasenbusch 3": 0.145,
+}
+"""Joint effective sample sizes of the Schwinger model read off a figure of arXiv:2207.08945."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A theory: S = -(beta / N) sum Re tr P - 2 log det D(kappa) on a square lattice.
+
+    Parameters
+    ----------
+    n_colours, extent, beta, kappa
+        Group, lattice and couplings.
+    prior_beta
+        Coupling of the pure gauge theory that links come from before the correction.
+    classes_order
+        Order of Luescher's expansion whose classes of loops make the correction.
+    """
+
+    n_colours: int
+    extent: int
+    beta: float
+    kappa: float
+    prior_beta: float
+    classes_order: int = 2
+
+    @property
+    def name(self) -> str:
+        """Name of files and rows."""
+        group = "u1" if self.n_colours == 1 else f"su{self.n_colours}"
+        return f"{group}-{self.extent}-beta{self.beta:g}-kappa{self.kappa:g}"
+
+    @property
+    def lattice(self) -> Lattice:
+        """The lattice."""
+        return Lattice((self.extent, self.extent))
+
+    @property
+    def operator(self) -> Wilson:
+        """D, antiperiodic in time."""
+        return Wilson(lattice=self.lattice, kappa=self.kappa)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of the run; the defaults are the demo's."""
+
+    cases: tuple[Case, ...] = (
+        Case(1, 8, 2.0, 0.25, 2.2),
+        Case(1, 8, 2.0, 0.263, 2.25),
+        Case(1, 8, 2.0, 0.276, 2.35),
+        Case(1, 16, 2.0, 0.25, 2.2),
+        Case(1, 16, 2.0, 0.263, 2.25),
+        Case(3, 8, 5.0, 0.24, 5.0, 1),
+    )
+    models: tuple[tuple[str, int], ...] = (
+        ("none", 4),
+        ("even-odd", 4),
+        ("Hasenbusch 1", 4),
+        ("Hasenbusch 2", 4),
+        ("Hasenbusch 3", 4),
+        ("Hasenbusch 3", 8),
+    )
+    """Preconditioner and order of the hopping series, in double hops."""
+    batch: int = 256
+    fit_blocks: int = 16
+    sample_blocks: int = 16
+    chains: int = 32
+    trajectories: int = 400
+    burn_in: int = 100
+    shipped: bool = False
+
+    @property
+    def order(self) -> int:
+        """Largest order of a hopping series."""
+        return max(order for _, order in self.models)
+
+
+QUICK = Settings(cases=Settings().cases[1:2], sample_blocks=4, chains=16, trajectories=150, burn_in=50, shipped=True)
+"""The Schwinger model on 8 x 8 at kappa = 0.263, with installed parameters."""
+
+
+# ---- links -----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Gauge:
+    """Flows of links one after another, from Haar links."""
+
+    lattice: Lattice
+    n_colours: int
+    parts: tuple[tuple[Flow, Params], ...]
+
+    def sample(self, rng: Rng, batch: int) -> tuple[Array, Array]:
+        """Links and log det, minus the logarithm of their density."""
+        x = Haar(self.lattice, self.n_colours).sample(rng, batch)
+        total: Any = 0.0
+        for flow, params in self.parts:
+            x, change = flow.forward(params, x)
+            total = total + change
+        return x, total
+
+
+def prior(case: Case) -> Gauge:
+    """The flow to the pure gauge theory at ``prior_beta``: blocks for U(1), a trivialising flow for SU(3).
+
+    Couplings of blocks are trained here, in a second or two, from installed ones; no random numbers.
+    """
+    if case.n_colours == 1:
+        flow = u1.make_flow(case.extent, u1.Settings())
+        learned = u1.shipped()
+        nearest = min(learned, key=lambda name: abs(float(name.split()[1]) - case.prior_beta))
+        start = u1.carried(flow, learned[nearest])
+        problems = pairs(flow, partial(u1.plaquette_action, case.prior_beta))
+        params = {key: problem.train(start[key], 40) for key, problem in problems.items()}
+        return Gauge(case.lattice, 1, ((flow, params),))
+    target = trivialising.Target(case.n_colours, case.prior_beta)
+    learned_flow = trivialising.shipped(target).on(case.lattice)
+    return Gauge(case.lattice, case.n_colours, ((learned_flow.flow, learned_flow.params),))
+
+
+def correction(case: Case) -> TrivialisingFlow:
+    """The flow that adds the potential of loops."""
+    classes = luescher_classes(2, case.n_colours, case.classes_order)
+    return TrivialisingFlow(case.lattice, case.n_colours, classes, knots=2, steps=4)
+
+
+def gauge(case: Case, params: Params) -> Gauge:
+    """The flow of links with fitted parameters."""
+    start = prior(case)
+    return replace(start, parts=(*start.parts, (correction(case), params["correction"])))
+
+
+def quark_weight(case: Case, links: Array) -> Array:
+    """2 log det D."""
+    return np.asarray(2.0 * log_det(case.operator.with_links(links)).log_abs)
+
+
+# ---- fits ------------------------------------------------------------------------------------------------------------
+def model_name(preconditioner: str, order: int) -> str:
+    """Key of parameters and columns."""
+    return f"{preconditioner}, order {order}"
+
+
+def learn(case: Case, settings: Settings, rng: Rng, progress: Progress) -> dict[str, Any]:
+    """Correction of links, then the coefficients of all conditional flows."""
+    before, flow = prior(case), correction(case)
+    batches, values, weights, sources = [], [], [], []
+    for k in range(settings.fit_blocks):
+        x, change = before.sample(rng.stream("correction").at(k), settings.batch)
+        batches.append(x)
+        values.append(flow.potential.values(x))
+        weights.append(change - WilsonAction(case.lattice, case.beta).value(x) + quark_weight(case, x))
+        sources.append(change - WilsonAction(case.lattice, case.prior_beta).value(x))
+        progress(f"{case.name}: determinants", k + 1, settings.fit_blocks)
+    potential = fit_potential(np.concatenate(values, axis=1), np.concatenate(weights))
+    few = batches[: max(1, settings.fit_blocks // 2)]
+    source = np.concatenate(sources)[: len(few) * settings.batch]
+    params: dict[str, Any] = {"correction": follow(flow, case.prior_beta, potential, few, source)}
+    x, change = gauge(case, params).sample(rng.stream("conditional"), 2 * settings.batch)
+    log_weight = change - WilsonAction(case.lattice, case.beta).value(x) + quark_weight(case, x)
+    shares = np.exp(log_weight - np.max(log_weight))
+    walks = count_walks(case.operator, settings.order, x)
+    for k, (preconditioner, order) in enumerate(settings.models):
+        factors = PRECONDITIONERS[preconditioner](case.operator, order)
+        here = rng.stream(model_name(preconditioner, order))
+        params[model_name(preconditioner, order)] = {
+            str(i): factor.fit(here.stream(i), x, shares, walks) for i, factor in enumerate(factors)
+        }
+        progress(f"{case.name}: hopping series", k + 1, len(settings.models))
+    return params
+
+
+def shipped(case: Case) -> dict[str, Any]:
+    """Parameters that are installed with the package."""
+    with as_file(files("gaugeflow.systems") / DATA / f"pseudofermions-{case.name}.h5") as path:
+        return io.read_params(path)[0]
+
+
+def _learned(case: Case, settings: Settings, seed: int, out: Path, progress: Progress) -> dict[str, Any]:
+    """Parameters from the package, from the folder of an interrupted run, or fitted now."""
+    if settings.shipped:
+        return shipped(case)
+    path = out / f"pseudofermions-{case.name}.h5"
+    attributes = io.provenance(seed=seed, settings=repr(replace(settings, cases=(case,))))
+    if path.exists():
+        params, found = io.read_params(path)
+        if found.get("settings") == attributes["settings"]:
+            return params
+    params = learn(case, settings, Rng(seed).stream(case.name).stream("fit"), progress)
+    io.write_params(path, params, attributes=attributes)
+    return params
+
+
+# ---- sampling --------------------------------------------------------------------------------------------------------
+def sample(case: Case, settings: Settings, params: Params, rng: Rng, progress: Progress) -> dict[str, Array]:
+    """Log-weights, of the marginal sampler with exact determinants and of all joint ones, and observables of the links."""
+    links, action = gauge(case, params), WilsonAction(case.lattice, case.beta)
+    columns: dict[str, list[Array]] = {}
+
+    def add(name: str, value: Array) -> None:
+        columns.setdefault(name, []).append(np.asarray(value))
+
+    for k in range(settings.sample_blocks):
+        x, change = links.sample(rng.stream("links").at(k), settings.batch)
+        own = change - action.value(x)
+        add("marginal", own + quark_weight(case, x))
+        walks = count_walks(case.operator, settings.order, x)
+        for preconditioner, order in settings.models:
+            name = model_name(preconditioner, order)
+            factors, total = PRECONDITIONERS[preconditioner](case.operator, order), own
+            for i, factor in enumerate(factors):
+                _, part = factor.draw(rng.stream(name).stream(i).at(k), params[name][str(i)], x, walks)
+                total = total + part
+            add(name, total)
+        for observable in _observables(case):
+            add(observable.name, observable(x))
+        progress(f"{case.name}: sampling", k + 1, settings.sample_blocks)
+    return {name: np.concatenate(parts) for name, parts in columns.items()}
+
+
+def _observables(case: Case) -> list[LinkObservable]:
+    lattice = case.lattice
+    found = [LinkObservable("plaquette", lattice, plaquette)]
+    if case.n_colours == 1:
+        found.append(LinkObservable("Q^2", lattice, lambda on, x: integer_charge(on, x) ** 2))
+    return found
+
+
+def hybrid(case: Case, settings: Settings, rng: Rng) -> dict[str, Array]:
+    """Histories of HMC with pseudofermions of its own, ``(trajectories, chains)``."""
+    lattice = case.lattice
+    quarks = Hasenbusch(case.operator)
+    sampler = HMC(lattice, (Level(quarks, 8), Level(WilsonAction(lattice, case.beta), 1)), tune=settings.burn_in // 2)
+    start = haar_links(rng.stream("start"), lattice, case.n_colours, settings.chains)
+    chain = run_chain(
+        sampler,
+        rng.stream("chain"),
+        sampler.init(start),
+        settings.trajectories,
+        burn_in=settings.burn_in,
+        observe=_observables(case),
+        progress=False,
+    )
+    return {name: np.asarray(chain.records[name]) for name in (*[o.name for o in _observables(case)], "accepted")}
+
+
+def analyse(case: Case, settings: Settings, columns: Mapping[str, Array], local: Mapping[str, Array], rng: Rng) -> Any:
+    """The JSON object of one case."""
+    names = [model_name(*model) for model in settings.models]
+    shares = np.exp(columns["marginal"] - np.max(columns["marginal"]))
+    rows = []
+    for name in ("marginal", *names):
+        weight = columns[name]
+        quality = ess(weight)
+        _, accepted = metropolis_chain(rng.stream(name), weight.reshape(-1, 16))
+        row = {
+            "name": name,
+            "ess": quality.value,
+            "ess_error": quality.error,
+            "acceptance": float(np.mean(accepted[1:])),
+            "conditional_variance": float(np.average((weight - columns["marginal"]) ** 2, weights=shares)),
+        }
+        for observable in _observables(case):
+            estimate = reweighted_mean(columns[observable.name], weight)
+            row[observable.name], row[f"{observable.name}_error"] = estimate.value, estimate.error
+        rows.append(row)
+    hmc: dict[str, float] = {"acceptance": float(np.mean(local["accepted"]))}
+    for observable in _observables(case):
+        found = gamma_method(Series.from_lanes(local[observable.name], name=observable.name))
+        hmc[observable.name], hmc[f"{observable.name}_error"] = found.value, found.error
+        hmc[f"{observable.name}_tau_int"] = found.tau_int
+    for row in rows:
+        for observable in _observables(case):
+            key = observable.name
+            error = np.hypot(row[f"{key}_error"], hmc[f"{key}_error"])
+            row[f"{key}_pull"] = float((row[key] - hmc[key]) / error)
+    return {
+        "case": case.name,
+        "n_colours": case.n_colours,
+        "lattice": [case.extent, case.extent],
+        "beta": case.beta,
+        "kappa": case.kappa,
+        "configurations": len(columns["marginal"]),
+        "models": rows,
+        "hmc": hmc,
+    }
+
+
+def run(
+    *, out: Path, seed: int = 2207, quick: bool = False, progress: Progress = silent, settings: Settings | None = None
+) -> Report:
+    """Fit (or load) all flows, sample with them and with HMC, and compare.
+
+    Parameters
+    ----------
+    out
+        Folder for figures, samples and parameters; parameters found there, of an interrupted run, are not fitted again.
+    seed
+        Seed of all random numbers.
+    quick
+        Installed parameters, one lattice and short chains.
+    progress
+        Called as work goes on.
+    settings
+        Parameters other than the demo's.
+
+    Returns
+    -------
+    Report
+    """
+    chosen = settings or (QUICK if quick else Settings())
+    out.mkdir(parents=True, exist_ok=True)
+    results = []
+    for case in chosen.cases:
+        rng = Rng(seed).stream(case.name)
+        params = _learned(case, chosen, seed, out, progress)
+        columns = sample(case, chosen, params, rng.stream("sample"), progress)
+        progress(f"{case.name}: HMC", 0, 1)
+        local = hybrid(case, chosen, rng.stream("hmc"))
+        progress(f"{case.name}: HMC", 1, 1)
+        results.append(analyse(case, chosen, columns, local, rng.stream("metropolis")))
+        io.write_table(out / f"samples-{case.name}.h5", columns, attributes=io.provenance(seed=seed, case=case.name))
+    picture = figures.joint_sizes(out / "ess.png", results, PUBLISHED)
+    return Report((_sizes(results), _values(results)), results, (picture,))
+
+
+def _sizes(results: Sequence[Mapping[str, Any]]) -> Table:
+    cells = []
+    for result in results:
+        for row in result["models"]:
+            preconditioner = row["name"].split(",")[0]
+            known = PUBLISHED.get(preconditioner) if result["n_colours"] == 1 else None
+            cells.append(
+                (
+                    result["case"],
+                    row["name"],
+                    format_error(row["ess"], row["ess_error"]),
+                    "" if known is None else f"{known:.3f}",
+                    f"{row['acceptance']:.3f}",
+                    f"{row['conditional_variance']:.3f}",
+                )
+            )
+    return Table(
+        "Joint samplers of links and pseudofermions",
+        ("case", "pseudofermions", "ESS", "published", "acceptance", "variance at fixed links"),
+        tuple(cells),
+        (
+            ESS,
+            BRACKETS,
+            "marginal: the same links with exact determinants, which no joint sampler can beat",
+            "published: Schwinger model of arXiv:2207.08945, read off a figure; its kappa is not known to us",
+            "variance at fixed links: what pseudofermions add to the log-weight, mean over the target distribution",
+        ),
+    )
+
+
+def _values(results: Sequence[Mapping[str, Any]]) -> Table:
+    cells = []
+    for result in results:
+        keys = [key for key in ("plaquette", "Q^2") if key in result["hmc"]]
+        for row in (*result["models"], {"name": "HMC", **result["hmc"]}):
+            shown: list[Any] = [result["case"], row["name"]]
+            for key in ("plaquette", "Q^2"):
+                if key not in keys:
+                    shown += ["", ""]
+                    continue
+                shown.append(format_error(row[key], row[f"{key}_error"]))
+                shown.append(f"{row[f'{key}_pull']:.1f}" if f"{key}_pull" in row else "")
+            cells.append(tuple(shown))
+    return Table(
+        "Observables",
+        ("case", "sampler", "plaquette", "pull", "Q^2", "pull"),
+        tuple(cells),
+        (BRACKETS, "pull: difference from HMC in units of both errors"),
+    )
