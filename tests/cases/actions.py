@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from cases.fields import links, scalars
 from gaugeflow.actions import (
     DBW2,
@@ -12,6 +14,7 @@ from gaugeflow.actions import (
     Hasenbusch,
     ImprovedAction,
     Inversion,
+    OfScalar,
     Pseudofermion,
     Ratio,
     Rational,
@@ -19,10 +22,15 @@ from gaugeflow.actions import (
     Scaled,
     Sum,
     WilsonAction,
+    YukawaDeterminant,
+    YukawaPseudofermions,
 )
 from gaugeflow.lattice import Box, Lattice
-from gaugeflow.operators import Clover, Wilson
+from gaugeflow.operators import Clover, Wilson, Yukawa
 from gaugeflow.random import Rng
+
+TIGHT = Inversion(1e-13, 1e-13, depth=0)
+"""Differences see the errors of solutions."""
 
 
 def _gauge(shape, n, make, fold=None, batch=8):
@@ -68,20 +76,41 @@ def _scalar(shape, make, fold=None, batch=8):
     return factory
 
 
+def _yukawa(shape, coupling, make, joint=False, batch=4):
+    """An action of quarks that a scalar field gives their mass; ``joint`` ones are functions of pseudofermions, too."""
+
+    def factory():
+        lattice = Lattice(shape)
+        operator = Yukawa(lattice=lattice, coupling=coupling)
+        phi = 0.4 * scalars(lattice, batch)
+        if joint:
+            return make(operator), lattice, np.stack([phi, scalars(lattice, batch, 1)], axis=1)
+        action = make(operator)
+        return action.refreshed(Rng(5), -0.5 * phi) if hasattr(action, "refreshed") else action, lattice, phi
+
+    return factory
+
+
 ACTIONS = {
     **GAUGE_ACTIONS,
     "phi^4 2d": _scalar((4, 6), lambda lattice: ScalarAction(lattice, -4.0, 8.0)),
     "phi^4 2d smallest": _scalar((2, 3), lambda lattice: ScalarAction(lattice, 1.0, 0.5)),
     "phi^4 3d folded": _scalar((4, 2, 4), lambda lattice: ScalarAction(lattice, -1.0, 2.0, 0.5), (2, 1, 2), 3),
     "free scalar 1d": _scalar((8,), lambda lattice: ScalarAction(lattice, 0.3)),
+    "yukawa determinant 2d": _yukawa((4, 6), 0.7, YukawaDeterminant),
+    "yukawa determinant 2d, three flavours, smallest": _yukawa((2, 2), 1.0, lambda n: YukawaDeterminant(n, 3)),
+    "yukawa pseudofermion 2d": _yukawa((4, 6), 0.7, lambda n: Pseudofermion(n, inversion=TIGHT)),
+    "yukawa with pseudofermions 2d": _yukawa(
+        (4, 2),
+        0.7,
+        lambda n: Sum((OfScalar(ScalarAction(n.lattice, -4.0, 8.0)), YukawaPseudofermions(n, TIGHT))),
+        joint=True,
+    ),
+    "yukawa determinant 4d": _yukawa((2, 2, 2, 4), 0.7, YukawaDeterminant),
 }
 
 
 # ---- quarks ------------------------------------------------------------------------------------------------------
-TIGHT = Inversion(1e-13, 1e-13, depth=0)
-"""Differences see the errors of solutions."""
-
-
 def _wilson(lattice):
     return Wilson(
         lattice=lattice, kappa=0.22 if lattice.ndim == 2 else 0.14, boundary=(-1.0, *(1.0,) * (lattice.ndim - 1))

@@ -6,6 +6,13 @@ from gaugeflow.actions.fermion import Determinant, Hasenbusch, Inversion, Pseudo
 from gaugeflow.actions.gauge import DBW2, IWASAKI, SYMANZIK, ImprovedAction, WilsonAction, difference
 from gaugeflow.actions.rational import Rational
 from gaugeflow.actions.scalar import ScalarAction
+from gaugeflow.actions.yukawa import (
+    OfScalar,
+    YukawaDeterminant,
+    YukawaPseudofermions,
+    with_pseudofermions,
+    without_pseudofermions,
+)
 
 __all__ = [
     "DBW2",
@@ -17,6 +24,7 @@ __all__ = [
     "Hasenbusch",
     "ImprovedAction",
     "Inversion",
+    "OfScalar",
     "Pseudofermion",
     "PulledBack",
     "Ratio",
@@ -25,6 +33,10 @@ __all__ = [
     "Scaled",
     "Sum",
     "WilsonAction",
+    "YukawaDeterminant",
+    "YukawaPseudofermions",
     "difference",
     "refreshed",
+    "with_pseudofermions",
+    "without_pseudofermions",
 ]

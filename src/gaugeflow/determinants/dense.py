@@ -39,7 +39,12 @@ Small = EvenOdd | HoppingOperator
 
 
 def reduced(operator: HoppingOperator) -> Small:
-    """The matrix that is decomposed: the Schur complement of odd sites where there is one, else D (massless staggered too)."""
+    """The matrix that is decomposed: the Schur complement of odd sites where there is one, else D (massless staggered too).
+
+    An operator that is no sum of a diagonal part and hops, such as one that is preconditioned already, stays as it is.
+    """
+    if not isinstance(operator, HoppingOperator):
+        return operator
     singular = isinstance(operator, Staggered) and operator.mass == 0.0
     return even_odd(operator) if has_parities(operator) and not singular else operator
 

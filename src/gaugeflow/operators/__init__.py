@@ -7,6 +7,7 @@ from gaugeflow.operators.noise import gaussian
 from gaugeflow.operators.smeared import Smeared, Stout
 from gaugeflow.operators.staggered import Staggered
 from gaugeflow.operators.wilson import Wilson, anisotropic
+from gaugeflow.operators.yukawa import Yukawa
 
 __all__ = [
     "Clover",
@@ -16,6 +17,7 @@ __all__ = [
     "Staggered",
     "Stout",
     "Wilson",
+    "Yukawa",
     "anisotropic",
     "antiperiodic",
     "boundary_phases",
