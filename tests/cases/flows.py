@@ -18,8 +18,11 @@ from gaugeflow.flows import (
     Convolution,
     HalfLoop,
     LoopCoupling,
+    OnScalar,
     ProjectionMixture,
+    PseudofermionCoupling,
     ResidualSweep,
+    ScalarCoupling,
     SinhArcsinh,
     SmearedSweep,
     Smearing,
@@ -31,7 +34,9 @@ from gaugeflow.flows import (
     plaquette_chain,
     spectral_chain,
 )
+from gaugeflow.flows.real.yukawa import HOPS
 from gaugeflow.lattice import Box, Lattice
+from gaugeflow.operators import Yukawa
 from gaugeflow.random import Rng
 
 
@@ -112,6 +117,38 @@ def _pointwise():
     lattice = Lattice((4, 2), (2, 1))
     params = {"log_power": np.asarray(-0.4), "log_scale": np.asarray(0.3)}
     return SinhArcsinh(lattice), lattice, params, scalars(lattice, 2)
+
+
+def _joint(shape, make):
+    """A coupling of a scalar field and pseudofermions, at g = 0.9."""
+
+    def factory():
+        lattice = Lattice(shape)
+        flow = make(lattice, Yukawa(lattice=lattice, coupling=0.9))
+        x = np.stack([0.7 * scalars(lattice, 3), scalars(lattice, 3, 1)], axis=1)
+        return flow, lattice, shaken(flow, 0.2), x
+
+    return factory
+
+
+def _scalar_coupling(parity):
+    def make(lattice, operator):
+        net = nn.convolutional(lattice, (3, 3, 2), activation=nn.Tanh())
+        return ScalarCoupling(lattice, operator, net, parity)
+
+    return make
+
+
+def _pseudofermion_coupling(partition, side):
+    def make(lattice, operator):
+        net = nn.convolutional(lattice, (2, 3, 1 + len(HOPS[partition])), activation=nn.Tanh())
+        return PseudofermionCoupling(lattice, operator, net, partition, side)
+
+    return make
+
+
+def _on_scalar(lattice, operator):
+    return OnScalar(lattice, affine_chain(lattice, 2, (3,), activation=nn.Tanh(), single_precision=False))
 
 
 def _residual(n, shape, convolutions, planes="isotropic", learn=False, region=None):
@@ -251,5 +288,12 @@ SCALAR_FLOWS = {
     "affine 3d, folded": _affine((2, 4, 2), 1, fold=(1, 2, 1)),
     "affine chain": _affine_chain,
     "sinh-arcsinh": _pointwise,
+    "scalar given pseudofermions, smallest": _joint((2, 2), _scalar_coupling(0)),
+    "scalar given pseudofermions": _joint((4, 4), _scalar_coupling(1)),
+    "pseudofermions, smallest": _joint((2, 2), _pseudofermion_coupling("time", 0)),
+    "pseudofermions, time": _joint((4, 6), _pseudofermion_coupling("time", 1)),
+    "pseudofermions, checkerboard": _joint((4, 4), _pseudofermion_coupling("checkerboard", 0)),
+    "pseudofermions, double time": _joint((4, 8), _pseudofermion_coupling("double time", 1)),
+    "scalar alone": _joint((2, 4), _on_scalar),
 }
 FLOWS = {**SCALAR_FLOWS, **GAUGE_FLOWS}

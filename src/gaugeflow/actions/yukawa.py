@@ -6,7 +6,7 @@ For pseudofermions that are drawn anew for every trajectory, :class:`gaugeflow.a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from array_api_compat import array_namespace
 
@@ -127,7 +127,7 @@ class YukawaPseudofermions:
     """
 
     operator: Yukawa
-    inversion: Inversion = Inversion()
+    inversion: Inversion = field(default=Inversion())
 
     def value(self, x: Array) -> Array:
         """S of every configuration, ``(batch,)`` float64, to second order in the error of the solution."""

@@ -17,7 +17,9 @@ from gaugeflow.flows.planar.circle import CircularSpline, ProjectionMixture
 from gaugeflow.flows.planar.halving import SpectralCoupling, spectral_chain
 from gaugeflow.flows.planar.spectral import HalfLoop
 from gaugeflow.flows.real.affine import AffineCoupling, affine_chain
+from gaugeflow.flows.real.conditional import JointCoupling, OnScalar
 from gaugeflow.flows.real.pointwise import SinhArcsinh
+from gaugeflow.flows.real.yukawa import PseudofermionCoupling, ScalarCoupling, pseudofermion_chain, scalar_chain
 
 __all__ = [
     "AffineCoupling",
@@ -32,9 +34,13 @@ __all__ = [
     "HalfLoop",
     "HoppingCoupling",
     "HoppingSeries",
+    "JointCoupling",
     "LoopCoupling",
+    "OnScalar",
     "ProjectionMixture",
+    "PseudofermionCoupling",
     "ResidualSweep",
+    "ScalarCoupling",
     "SinhArcsinh",
     "SmearedSweep",
     "Smearing",
@@ -45,5 +51,7 @@ __all__ = [
     "evaluate",
     "luescher_classes",
     "plaquette_chain",
+    "pseudofermion_chain",
+    "scalar_chain",
     "spectral_chain",
 ]
