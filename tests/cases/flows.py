@@ -148,7 +148,7 @@ def _pseudofermion_coupling(partition, side):
 
 
 def _on_scalar(lattice, operator):
-    return OnScalar(lattice, affine_chain(lattice, 2, (3,), activation=nn.Tanh(), single_precision=False))
+    return OnScalar(lattice, SinhArcsinh(lattice))
 
 
 def _residual(n, shape, convolutions, planes="isotropic", learn=False, region=None):

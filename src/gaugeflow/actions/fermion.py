@@ -20,7 +20,7 @@ from gaugeflow.determinants.dense import reduced
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels import fermion_dot
 from gaugeflow.lattice import Array
-from gaugeflow.operators import EvenOdd, HoppingOperator, gaussian
+from gaugeflow.operators import EvenOdd, HoppingOperator, Yukawa, gaussian
 from gaugeflow.random import Rng
 from gaugeflow.solvers import Chronology, cg, refined_cg
 from gaugeflow.solvers.solution import norm2
@@ -141,7 +141,7 @@ class Drawn:
 class WithPseudofermions(ABC):
     """What actions with one pseudofermion field share: who writes the heat bath gets ``refreshed``."""
 
-    operator: HoppingOperator
+    operator: HoppingOperator | Yukawa
     inversion: Inversion = field(default=Inversion(), kw_only=True)
     drawn: Drawn | None = field(default=None, kw_only=True)
 

@@ -27,6 +27,7 @@ from gaugeflow.operators.even_odd import EVEN, EvenOdd, even_odd, joined, split
 from gaugeflow.operators.hopping import HoppingOperator
 from gaugeflow.operators.staggered import Staggered
 from gaugeflow.operators.wilson import Wilson
+from gaugeflow.operators.yukawa import Yukawa
 from gaugeflow.solvers.solve import has_parities
 
 MATRIX_BYTES = 2 << 30
@@ -38,12 +39,12 @@ BATCHED = 64
 Small = EvenOdd | HoppingOperator
 
 
-def reduced(operator: HoppingOperator) -> Small:
+def reduced(operator: HoppingOperator | Yukawa) -> Any:
     """The matrix that is decomposed: the Schur complement of odd sites where there is one, else D (massless staggered too).
 
-    An operator that is no sum of a diagonal part and hops, such as one that is preconditioned already, stays as it is.
+    :class:`gaugeflow.operators.Yukawa`, which is preconditioned already, stays as it is.
     """
-    if not isinstance(operator, HoppingOperator):
+    if isinstance(operator, Yukawa):
         return operator
     singular = isinstance(operator, Staggered) and operator.mass == 0.0
     return even_odd(operator) if has_parities(operator) and not singular else operator

@@ -85,5 +85,11 @@ def systems() -> dict[str, System]:
             "gaugeflow.systems.pseudofermions",
             host_only=True,
         ),
+        System(
+            "yukawa",
+            "2D scalar field with staggered quarks, 8 x 8 and 16 x 16: marginal, Gibbs, autoregressive, joint flows, HMC",
+            "gaugeflow.systems.yukawa",
+            host_only=True,
+        ),
     )
     return {system.name: system for system in known}

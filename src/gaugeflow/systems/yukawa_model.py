@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gaugeflow import io, tree
 from gaugeflow.actions import (
     Inversion,
     OfScalar,
@@ -22,8 +25,8 @@ from gaugeflow.lattice import Array, Lattice
 from gaugeflow.operators import Yukawa, gaussian
 from gaugeflow.priors import FreeField, Pushed
 from gaugeflow.random import Rng
-from gaugeflow.training import Adam, Stage, cosine
-from gaugeflow.typing import Prior
+from gaugeflow.training import Adam, Stage, Trained, anneal, cosine, reverse_kl_path
+from gaugeflow.typing import Params, Prior
 
 MASS_SQUARED, SELF_COUPLING = -4.0, 8.0
 """m^2 and lambda of S = sum [phi (-Laplace) phi + m^2 phi^2 + lambda phi^4]."""
@@ -123,23 +126,95 @@ class Model:
             "Gibbs": Chain((first, scalar_chain(operator, 4, hidden))),
         }
 
-    def stage(self, kind: str, params: dict[str, Any], rate: float, steps: int) -> Stage:
-        """How one sampler's flow is trained; ``params`` are those of all flows that are trained already."""
-        adam = Adam(cosine(rate, steps, warm_up=20), clip=50.0)
+    def stage(self, kind: str, params: Params, begin: Params, rate: float, steps: int) -> tuple[Stage, Params]:
+        """How one sampler's flow is trained, and from which parameters.
+
+        Parameters
+        ----------
+        kind
+            One of :data:`KINDS`.
+        params
+            Parameters of this point's samplers that are trained already, by kind.
+        begin
+            Parameters of this sampler at another point, or those of the identity.
+        rate, steps
+            Largest learning rate, and number of updates.
+        """
+        adam = Adam(cosine(rate, steps, warm_up=min(20, steps // 4)), clip=50.0)
         name = f"{self.point.name}-{kind}"
         if kind == "marginal":
-            return Stage(name, self.flows[kind], self.prior, self.action, adam, steps)
+            return Stage(name, self.flows[kind], self.prior, self.action, adam, steps), begin
         prior: Prior = self.joint_prior
         if kind == "Gibbs":
             source = Pushed(self.prior, self.flows["marginal"], params["marginal"])
             prior = WithHeatBath(self.prior, self.lattice, source, self.operator)
-        return Stage(name, self.flows[kind], prior, self.joint_action, adam, steps)
+        known = {"0": params["marginal"]} if kind != "joint" else dict(params["autoregressive"])
+        stage = Stage(name, self.flows[kind], prior, self.joint_action, adam, steps)
+        return stage, {**begin, **known}
 
-    def start(self, kind: str, params: dict[str, Any], rng: Rng) -> dict[str, Any]:
-        """Parameters from which one sampler's flow is trained: those of simpler ones, and the identity for the rest."""
-        begin = dict(self.flows[kind].init(rng))
-        if kind in ("autoregressive", "Gibbs"):
-            begin["0"] = params["marginal"]
-        if kind == "joint":
-            begin |= dict(params["autoregressive"])
-        return begin
+
+def train(
+    models: Sequence[Model],
+    rng: Rng,
+    folder: Path,
+    attributes: Mapping[str, object],
+    progress: Callable[[str, int, int], None],
+    *,
+    batch: int,
+    share: Mapping[str, float],
+) -> tuple[dict[str, Any], dict[str, Trained]]:
+    """Train all samplers of all points, each from the same sampler of the point before.
+
+    Networks do not know the volume.  The marginal flow of the scalar field comes first; the autoregressive and the Gibbs
+    sampler go on from it, and the joint one from the autoregressive one.  The parameters, in single precision, are written
+    to ``yukawa.h5``: the file that ``--quick`` loads.
+
+    Parameters
+    ----------
+    models
+        The points in their order.
+    rng
+        Random numbers.
+    folder
+        Where checkpoints go, too; an interrupted training continues from them.
+    attributes
+        Provenance of the file.
+    progress
+        Called with the name of the stage, updates made and updates in all.
+    batch
+        Configurations of an update on 8^2; larger lattices get fewer, by the ratio of extents.
+    share
+        Updates of each sampler in units of those of the point.
+
+    Returns
+    -------
+    params, history
+        By point and kind; by stage.
+    """
+    params: dict[str, Any] = {}
+    history: dict[str, Trained] = {}
+    before: dict[str, Any] = {}
+    for number, model in enumerate(models):
+        point = model.point
+        here: dict[str, Any] = {}
+        for kind in KINDS:
+            begin = before.get(kind) or model.flows[kind].init(rng.stream(kind))
+            steps = max(1, round(share[kind] * point.steps))
+            rate = 5e-3 if kind == "marginal" and number == 0 else 2e-3
+            stage, begin = model.stage(kind, here, begin, rate, steps)
+            (result,) = anneal(
+                [stage],
+                begin,
+                rng=rng,
+                loss=reverse_kl_path,
+                batch=max(2, batch * 8 // point.extent),
+                held_out=4 * batch,
+                evaluate_every=max(1, steps // 5),
+                folder=folder,
+                progress=lambda name, step, ess, steps=steps: progress(f"training {name}", step, steps),  # type: ignore[misc]
+            )
+            here[kind], history[stage.name] = result.params, result
+        params[point.name] = before = here
+    rounded = tree.map(lambda p: np.asarray(p, dtype=np.float32), params)
+    io.write_params(folder / "yukawa.h5", rounded, attributes=attributes)
+    return tree.map(lambda p: np.asarray(p, dtype=np.float64), rounded), history
