@@ -185,6 +185,17 @@ class PseudofermionCoupling(JointCoupling):
         ends = [number[(t[rows] + a) % extent_t * extent_x + (x[rows] + b) % extent_x] for a, b in HOPS[self.partition]]
         return rows, xp.stack(ends)
 
+    @cached_property
+    def _places(self) -> IntArray:
+        """For active sites, then for every hop: where each odd site stands among those that are reached, or the end."""
+        rows, ends = self._targets
+        xp = array_namespace(rows)
+        tables = xp.concat([rows[None, :], ends])
+        places: IntArray = xp.full((tables.shape[0], self.lattice.volume // 2), rows.shape[0], dtype=xp.int64)
+        for table, place in zip(tables, places, strict=True):
+            place[table] = xp.arange(rows.shape[0])
+        return places
+
     @property
     def active(self) -> IntArray:
         """Real parts, then imaginary parts, of the active pseudofermions."""
@@ -207,7 +218,7 @@ class PseudofermionCoupling(JointCoupling):
         even, odd = (xp.asarray(s, dtype=xp.int64) for s in self._sites)
         order = xp.argsort(xp.concat([even, odd]))
         rows, ends = (xp.asarray(k, dtype=xp.int64) for k in self._targets)
-        hops = ends.shape[0]
+        places = xp.asarray(self._places, dtype=xp.int64)
         products = xp.asarray(self._products)
         squares = xp.asarray(self.operator.propagator) ** 2
         x = xp.reshape(frozen, (-1, 2, lanes))
@@ -236,24 +247,20 @@ class PseudofermionCoupling(JointCoupling):
             active = rows.shape[0]
             t_bars = xp.reshape(t_bar, (2, active, lanes))
             weight_bar = xp.sum(t_bars[:, None, ...] * reached, axis=0)  # of r E
-            chi_bar = [_scattered(t_bars[c, ...][None, ...] * (r * entries), ends, chi.shape[1]) for c in (0, 1)]
+            chi_bar = [_scattered(t_bars[c, ...][None, ...] * (r * entries), places[1:, :]) for c in (0, 1)]
             out_bar = xp.concat(
                 [xp.sum(xp.reshape(s_bar, (2, active, lanes)), axis=0)[None, ...], weight_bar * entries]
             )
-            at_odd = xp.stack([_scattered(out_bar[k, ...], rows, chi.shape[1]) for k in range(hops + 1)])
+            at_odd = [_scattered(out_bar[k : k + 1, ...], places[:1, :]) for k in range(out_bar.shape[0])]
             nothing = xp.zeros_like(phi_even)
-            params_bar, channels_bar = net_pull_back(
-                xp.stack([in_order(nothing, at_odd[k, ...]) for k in range(hops + 1)])
-            )
+            params_bar, channels_bar = net_pull_back(xp.stack([in_order(nothing, bar) for bar in at_odd]))
             square_bar, local_bar = channels_bar[0, ...], channels_bar[1, ...]
             moved = phi * local_bar
             back = near(xp.take(moved, even, axis=0), xp.take(moved, odd, axis=0))
             phi_bar = 2.0 * phi * square_bar + local * local_bar + back
             entries_bar = weight_bar * r
             both_bar = entries_bar * kernel
-            odd_bar = _scattered(both_bar, ends, chi.shape[1]) + _scattered(
-                xp.sum(both_bar, axis=0), rows, chi.shape[1]
-            )
+            odd_bar = _scattered(xp.concat([xp.sum(both_bar, axis=0)[None, ...], both_bar]), places)
             even_bar = xp.sum(xp.matmul(xp.matrix_transpose(products), entries_bar * both), axis=0)
             phi_bar = phi_bar + in_order(even_bar, odd_bar)
             joint = xp.stack([phi_bar, in_order(chi_bar[1], chi_bar[0])], axis=1)
@@ -268,17 +275,16 @@ def _rows(field: Array, numbers: Array) -> Array:
     return xp.reshape(xp.take(field, xp.reshape(numbers, (-1,)), axis=0), (*numbers.shape, field.shape[-1]))
 
 
-def _scattered(values: Array, numbers: Array, rows: int) -> Array:
-    """Transpose of :func:`_rows`: every value is added to the row of its number, ``(rows, lanes)``."""
+def _scattered(values: Array, places: Array) -> Array:
+    """Transpose of :func:`_rows`: values ``(tables, active, lanes)`` are added to the rows that their numbers name.
+
+    Every number occurs once in a table at most; ``places`` says where, or one past the end: ``(tables, n)``.
+    """
     xp = array_namespace(values)
-    result = xp.zeros((rows, values.shape[-1]), dtype=values.dtype)
-    tables = numbers[None, ...] if len(numbers.shape) == 1 else numbers
-    stacked = values[None, ...] if len(numbers.shape) == 1 else values
-    for k in range(tables.shape[0]):  # within one hop all numbers differ
-        place = xp.full((rows,), tables.shape[1], dtype=xp.int64)
-        place[tables[k, :]] = xp.arange(tables.shape[1], dtype=xp.int64)
-        padded = xp.concat([stacked[k, ...], xp.zeros_like(stacked[k, :1, :])], axis=0)
-        result = result + xp.take(padded, place, axis=0)
+    padded = xp.concat([values, xp.zeros_like(values[:, :1, :])], axis=1)
+    result = xp.take(padded[0, ...], places[0, :], axis=0)
+    for k in range(1, values.shape[0]):
+        result = result + xp.take(padded[k, ...], places[k, :], axis=0)
     return result
 
 
