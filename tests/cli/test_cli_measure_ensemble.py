@@ -99,17 +99,21 @@ def test_files_have_the_numbers_in_their_names(gaugeflow, ensemble):
     for k in range(6):
         io.write(f"c.{IDS[0][k]:04d}", io.Config(ensemble[k]), format="hdf5")
     files = sorted(f"c.{i:04d}" for i in IDS[0])
-    found = gaugeflow("measure", *files, *OPTIONS, "--average", "--json")
+    found = gaugeflow("measure", *files, *OPTIONS[-2:], "--average", "--json")
     assert [r["id"] for r in found["configurations"]] == list(IDS[0])
     plaquettes = [r["plaquette"] for r in found["configurations"]]
     error = gamma_method(Series.from_chains([np.array(plaquettes)], [IDS[0]])).error
     assert found["averages"][0]["error"] == pytest.approx(error, rel=1e-12)
-    few = gaugeflow("measure", *files[:3], *OPTIONS, "--average", "--json")
+    few = gaugeflow("measure", *files[:3], *OPTIONS[-2:], "--average", "--json")
     assert few["averages"][0]["error"] is None
     assert few["averages"][0]["reason"] == "no error: fewer than 5 configurations in a chain"
-    assert "fewer than 5" in gaugeflow("measure", *files[:3], *OPTIONS, "--average")
-    text = gaugeflow("measure", files[0], files[0], *OPTIONS, "--average", status=2)
+    assert "fewer than 5" in gaugeflow("measure", *files[:3], *OPTIONS[-2:], "--average")
+    text = gaugeflow("measure", files[0], files[0], *OPTIONS[-2:], "--average", status=2)
     assert text == "gaugeflow: c.0010 is given more than once\n"
+    missing = [*files[:2], "c.0016", *files[2:]]  # a gap, as if it had not been given
+    text = gaugeflow("measure", *missing, *OPTIONS[-2:], "--average", "--json", status=2)
+    assert text == "gaugeflow: 1 of 7 files failed:\ngaugeflow: c.0016: No such file or directory\n"
+    assert json.loads(gaugeflow.stdout) == found
 
 
 def test_table_and_what_goes_on_from_it(gaugeflow, ensemble, tmp_path, monkeypatch):

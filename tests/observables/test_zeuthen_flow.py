@@ -11,6 +11,7 @@ from gaugeflow import kernels, observables
 from gaugeflow.backend import use_backend
 from gaugeflow.lattice import Lattice
 from gaugeflow.observables import AdaptiveStep, advance, flow_step, topology
+from gaugeflow.observables.gradient_flow import FLOWS
 
 SHAPE = (4, 2, 4)
 LATTICE, FOLDED = Lattice(SHAPE), Lattice(SHAPE, (2, 1, 2))
@@ -110,13 +111,33 @@ def test_differences_are_symmetric_and_negative():
 
 def test_third_order():
     """Halving the step divides errors by eight; adaptive steps come to the same field."""
-    lattice = Lattice((2, 2, 2))
+    lattice = Lattice((4, 2))
     x = advance(lattice, links(lattice, 3, 1), 0.1, flow="zeuthen")
     exact = advance(lattice, x, 0.08, step=0.0025, flow="zeuthen")
     errors = [abs(advance(lattice, x, 0.08, step=h, flow="zeuthen") - exact).max() for h in (0.02, 0.01)]
     assert 7 < errors[0] / errors[1] < 9
     adaptive = advance(lattice, x, 0.08, step=AdaptiveStep(1e-4), flow="zeuthen")
     assert abs(adaptive - exact).max() < 1e-3
+
+
+@pytest.mark.parametrize("flow", C1)
+def test_largest_step(flow):
+    """A weak wave of momentum pi in both directions: steps below the limit damp it, steps above make it grow."""
+    lattice = Lattice((2, 2))
+    angle = np.zeros((2, 2, 2))
+    angle[0] = 1e-5 * np.array([[1, -1], [-1, 1]])
+    angle[1] = -angle[0]
+    x = lattice.pack(np.exp(1j * angle)[None, ..., None, None], components=1)
+    limit = FLOWS[flow].largest_step(2)
+    for step, grows in ((0.99 * limit, False), (1.01 * limit, True)):
+        y = x
+        for _ in range(5):
+            y = flow_step(lattice, y, step, flow)
+        ratio = abs(np.angle(y)).max() / 1e-5
+        assert (ratio > 1) == grows
+        assert 0.8 < ratio < 1.3
+    with pytest.raises(ValueError, match=f"x: the {flow} flow in 2 dimensions is unstable for steps above"):
+        observables.measure("x", lattice.unpack(x, components=1)[0], flow_times=[1.0], step=1.01 * limit, flow=flow)
 
 
 @pytest.mark.parametrize("flow", ["iwasaki", "zeuthen"])

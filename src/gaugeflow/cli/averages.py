@@ -44,10 +44,12 @@ def average(columns: Mapping[str, Any], parameters: Mapping[str, Any], levels: S
     from gaugeflow.analysis import topological_susceptibility
 
     times = parameters["flow_times"]
+    volume = float(np.prod(parameters["shape"]))
+    if parameters["boundary"] is not None:  # the charge is the sum over interior slices
+        volume *= 1.0 - 2.0 / parameters["shape"][0]
     rows = [_row("plaquette", None, _series(columns, "plaquette"))]
     for definition, name, t in _charges(columns, times):
         charge = _series(columns, name, -1 if t is not None else None)
-        volume = float(np.prod(parameters["shape"]))
         rows.append(_row("q", definition, charge, t=t))
         rows.append(_row("chi_q", definition, topological_susceptibility(charge, volume), t=t))
     for name, definition in _ENERGIES.items():
@@ -175,7 +177,7 @@ def draw(
             axis.fill_between(times, values - errors, values + errors, color=plots.colour(k), alpha=0.3, lw=0)
         for c in levels:
             axis.axhline(c, color="0.5", lw=0.8)
-        axis.set(xlabel="$t/a^2$", ylabel=r"$t^2 \langle E\rangle$", title=f"{parameters['flow']} flow")
+        axis.set(xlabel="$t/a^2$", ylabel=r"$t^2 \langle E\rangle$", title=f"{parameters['flow'].capitalize()} flow")
         axis.legend(title="energy")
         made.append(plots.save(figure, folder / "t2_e.png"))
     for _, name, t in _charges(columns, times)[:1]:

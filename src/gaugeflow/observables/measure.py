@@ -8,7 +8,7 @@ from typing import Any
 from gaugeflow.lattice import Array, Lattice, suggest_fold
 from gaugeflow.observables import loops
 from gaugeflow.observables.flow_scales import FlowHistory, flow_history
-from gaugeflow.observables.gradient_flow import STEP
+from gaugeflow.observables.gradient_flow import FLOWS, STEP
 from gaugeflow.observables.open_time import is_open_in_time, measure_open, numbers
 from gaugeflow.observables.topology import has_integer_charge, integer_charge
 
@@ -56,11 +56,18 @@ def measure(
     Raises
     ------
     ValueError
-        If the lattice ends in time and has no interior slice, or the flow is not Wilson's; or as ``flow_history``.
+        If the step is so large that the flow of a smooth field is unstable, see
+        :meth:`gaugeflow.observables.gradient_flow.Descent.largest_step`; if the lattice ends in time and has no interior slice,
+        or the flow is not Wilson's; or as ``flow_history``.
     """
     shape = tuple(int(extent) for extent in links.shape[1:-2])
     lattice = Lattice(shape, suggest_fold(shape, LANES))
     field = lattice.pack(links[None, ...], components=1)
+    if len(flow_times) > 0 and flow in FLOWS and step > FLOWS[flow].largest_step(lattice.ndim):
+        raise ValueError(
+            f"{file}: the {flow} flow in {lattice.ndim} dimensions is unstable for steps above "
+            f"{FLOWS[flow].largest_step(lattice.ndim):.3g}, got {step:g}"
+        )
     if is_open_in_time(links):
         if charges:
             raise ValueError(

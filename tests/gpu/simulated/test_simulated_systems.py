@@ -199,19 +199,29 @@ dir = "{folder}"
 """
 
 
-def test_measure(tmp_path):
+@pytest.mark.parametrize(
+    ("shape", "n", "options"),
+    [
+        ((2, 2, 2, 2), 3, ("--flow", "zeuthen", "--charge", "plaquette", "--charge", "five-loop", "--slices")),
+        ((4, 2), 1, ("--flow", "iwasaki", "--slices")),
+    ],
+)
+def test_measure(tmp_path, shape, n, options):
     """``gaugeflow measure`` reads on the host and measures on the device."""
-    links = random.haar_links(random.Rng(7), Lattice((2, 2, 2, 2)), 3)
-    path = tmp_path / "one.nersc"
-    io.write(path, io.Config(Lattice((2, 2, 2, 2)).unpack(links, components=1)[0]))
+    links = random.haar_links(random.Rng(7), Lattice(shape), n)
+    path = tmp_path / "one.h5"
+    io.write(path, io.Config(Lattice(shape).unpack(links, components=1)[0]))
     found = []
     for backend in ("reference", "cupy"):
-        command = ["measure", str(path), "--flow-time", "0.02", "--json", "--backend", backend]
+        command = ["measure", str(path), "--flow-time", "0.02", *options, "--json", "--backend", backend]
         result = CliRunner().invoke(main, command, catch_exceptions=False)
         assert result.exit_code == 0, result.output
         (row,) = json.loads(result.stdout)
-        found.append([row["plaquette"], *row["polyakov_loop"], *(row["flow"][-1][k] for k in ("t2_e", "q"))])
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-10)
+        flow = row["flow"][-1]
+        slices = [x for values in flow.pop("slices").values() for x in values]
+        found.append([row["plaquette"], *row["polyakov_loop"], row["q"] or 0.0, *flow.values(), *slices])
+    assert len(found[0]) == (19 if n == 3 else 22)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-10, atol=1e-12)
 
 
 def test_pipeline(tmp_path):
