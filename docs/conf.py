@@ -21,6 +21,7 @@ extensions = [
     "sphinx-mathjax-offline",
     "api_reference",
     "linked_code",
+    "sphinx_codeautolink",
 ]
 exclude_patterns = ["_build", "runs", "scripts"]
 
@@ -28,6 +29,7 @@ exclude_patterns = ["_build", "runs", "scripts"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 nitpicky = True
+codeautolink_concat_default = True  # the blocks of a page are one program, as the tests run them
 default_role = "code"
 
 # ---- API reference -----------------------------------------------------------------------------------------------
