@@ -31,6 +31,7 @@ myst_heading_anchors = 3
 nitpicky = True
 codeautolink_concat_default = True  # the blocks of a page are one program, as the tests run them
 default_role = "code"
+smartquotes = False  # primes of formulas are primes
 
 # ---- API reference -----------------------------------------------------------------------------------------------
 autodoc_default_options = {"members": True, "member-order": "bysource"}

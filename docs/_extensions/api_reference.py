@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -210,6 +211,29 @@ def write_pages(app: Sphinx) -> None:
             path.write_text(text)
 
 
+class _Written:
+    """A default value as it is written in the reference."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _default(value: Any, parameter: inspect.Parameter) -> Any:
+    """Constants by their names; what a dataclass makes anew for every object as a call."""
+    found = parameter.default
+    if is_dataclass(value):
+        factories = {entry.name: entry.default_factory for entry in fields(value)}
+        factory = factories.get(parameter.name, MISSING)
+        if factory is not MISSING:
+            return _Written(f"{factory.__name__}()" if isinstance(factory, type) else "...")
+    named = [entry for name in modules() for entry in public(name) if entry.value is found]
+    constants = [entry.name for entry in named if type(found).__module__.startswith("gaugeflow")]
+    return _Written(constants[0]) if constants else found
+
+
 def _signature(
     app: Sphinx, what: str, name: str, value: Any, options: Any, arguments: str | None, returns: str | None
 ) -> tuple[str, str | None] | None:
@@ -219,6 +243,8 @@ def _signature(
     if arguments is None or not callable(value):
         return None
     found = inspect.signature(value)
+    shown = [entry.replace(default=_default(value, entry)) for entry in found.parameters.values()]
+    found = found.replace(parameters=shown)
     if what == "method" and "self" in found.parameters:
         found = found.replace(parameters=list(found.parameters.values())[1:])
     if inspect.isclass(value):
