@@ -86,6 +86,24 @@ def test_trex_in_a_defect(script, tmp_path):
     assert (tmp_path / "trex-defect" / "swaps.png").stat().st_size > 1000
 
 
+def test_estimators_of_derivatives(script, tmp_path):
+    """4^4, one step: the flow has the larger effective sample size; drawn again from the report, the same numbers."""
+    options = ("--extent", 4, "--steps", 0.1, "--configurations", 5, "--training-chains", 8, "--flow-time", 0.1)
+    first, *rows, _ = script("derivative_estimators.py", *options).splitlines()
+    plain, flow = numbers(first)[1:]
+    assert plain < flow < 1.0
+    assert {row.split("  ")[2] for row in rows} == {"independent", "reweighting", "flow", "linearised flow"}
+    assert script("derivative_estimators.py", *options).splitlines()[:-1] == [first, *rows]
+    assert (tmp_path / "estimators" / "estimators.png").stat().st_size > 1000
+
+
+def test_costs_of_flows(script):
+    """4^4: a smeared sweep costs more than one with staples alone."""
+    rows = script("flow_costs.py", "--extent", 4, "--repeats", 1).splitlines()
+    costs = {row.split(":")[0]: float(row.split()[-2]) for row in rows[2:]}
+    assert costs["residual, staples"] < costs["smeared, gradients 2 and 4"]
+
+
 def test_networks(script):
     """One row, with the time of a step and a rate."""
     out = script("networks.py", "--channels", 1, 8, 2, "--extent", 4, "--batch", 64)
