@@ -6,170 +6,148 @@ every factor.  With another map C weights fluctuate more, but their mean over et
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.polynomial import chebyshev
 
-from gaugeflow.determinants import log_det
-from gaugeflow.errors import ConvergenceError
 from gaugeflow.flows import HoppingSeries
 from gaugeflow.kernels import fermion_dot
 from gaugeflow.lattice import Array
-from gaugeflow.operators import Wilson, gaussian
+from gaugeflow.operators import HoppingOperator, gaussian
+from gaugeflow.operators.dense import transposed_matrix
 from gaugeflow.random import Rng
 from gaugeflow.solvers import cg
 from gaugeflow.training import levenberg_marquardt
 from gaugeflow.typing import Params
 
+TWISTED_MASSES = {1: (), 2: (0.06,), 3: (0.04, 0.2), 4: (0.02, 0.1, 0.4)}
+"""Squares of the twisted masses that split the determinant, by the number of factors; best for series of order 2 and 4."""
 
-@dataclass(frozen=True)
-class Walks:
-    """Traces of powers of K = kappa^2 H_oe H_eo, ``(order + 1, batch)``, of some links."""
-
-    kappa: float
-    values: Array
-
-
-def count_walks(operator: Wilson, order: int, links: Array) -> Walks:
-    """Traces for all series of at most this order in double hops."""
-    return Walks(_kappa(operator), HoppingSeries(operator, order).traces(links))
-
-
-def _kappa(operator: Any) -> float:
-    if not isinstance(operator, Wilson) or operator.kappa is None:
-        raise ValueError(f"expected a Wilson operator in the kappa form, got {operator.label}")
-    return operator.kappa
+SCALES = {True: 1.7, False: 2.2}
+"""What M^dagger M is divided by, with even-odd preconditioning and without: a little more than half its largest eigenvalue."""
 
 
 @dataclass(frozen=True)
 class Factor:
-    """det(M)^2, or det(M / M_heavy)^2, as pseudofermions with S = |M^-dagger M_heavy^dagger phi|^2, and their conditional flow.
+    """det(M^dagger M + a), or its ratio to det(M^dagger M + b), as pseudofermions, with their conditional flow.
+
+    S = phi^dagger (M^dagger M + b) / (M^dagger M + a) phi.  With twisted masses sqrt(a), sqrt(b) these are the factors of
+    Hasenbusch (hep-lat/0107019).
 
     Parameters
     ----------
     flow
-        The conditional flow: its operator is D.
-    heavy
-        The heavier operator of a ratio.
+        A Hermitian :class:`HoppingSeries`; its operator is D.
+    mass
+        a.
+    heavier
+        b; None for the numerator 1.
     tolerance
         Residual of solutions; S has its square as an error.
     """
 
     flow: HoppingSeries
-    heavy: Wilson | None = None
+    mass: float = 0.0
+    heavier: float | None = None
     tolerance: float = 1e-7
-
-    def _both(self, links: Array) -> tuple[Any, Any]:
-        heavy = None if self.heavy is None else replace(self.flow, operator=self.heavy).matrix(links)
-        return self.flow.matrix(links), heavy
 
     def action(self, links: Array, phi: Array) -> Array:
         """S, ``(batch,)``."""
-        light, heavy = self._both(links)
-        b = phi if heavy is None else heavy.adjoint(phi)
-        x = cg(light, b, tolerance=self.tolerance).x
-        image = light.apply(x)
-        lattice = self.flow.lattice
-        return np.asarray(2.0 * fermion_dot(lattice, b, x).real - fermion_dot(lattice, image, image).real)
+        m, lattice = self.flow.matrix(links), self.flow.lattice
+        x = cg(m, phi, tolerance=self.tolerance, shift=self.mass).x
+        image = m.apply(x)
 
-    def traces(self, walks: Walks) -> Array:
-        """Re tr K^k of the flow, ``(order + 1, batch)``: hops of all factors are the same up to kappa.
+        def square(psi: Array) -> Array:
+            return fermion_dot(lattice, psi, psi).real
 
-        Without preconditioning odd powers have no closed walks, and even ones count those of either parity.
+        inverse = 2.0 * fermion_dot(lattice, phi, x).real - square(image) - self.mass * square(x)
+        return np.asarray(inverse if self.heavier is None else square(phi) + (self.heavier - self.mass) * inverse)
+
+    def draw(self, rng: Rng, params: Params, links: Array, traces: Array) -> tuple[Array, Array]:
+        """Pseudofermions and their part of the log-weight, ``|eta|^2 - S + log det C``.
+
+        Parameters
+        ----------
+        rng, params, links
+            Numbers for the noise, coefficients, gauge fields.
+        traces
+            Those of the flow, or of one of higher order.
         """
-        flow = self.flow
-        ratio = (_kappa(flow.operator) / walks.kappa) ** 2
-        count = flow.order if flow.preconditioned else flow.order // 2
-        rows = np.stack([walks.values[k] * ratio**k for k in range(count + 1)])
-        if flow.preconditioned:
-            return rows
-        every = np.zeros((flow.order + 1, rows.shape[1]))
-        every[::2] = 2.0 * rows
-        return every
-
-    def draw(self, rng: Rng, params: Params, links: Array, walks: Walks) -> tuple[Array, Array]:
-        """Pseudofermions and their part of the log-weight, ``|eta|^2 - S + log det C``."""
         eta = gaussian(rng, self.flow.matrix(links))
         phi = self.flow.apply(params, links, eta)
-        value = self.action(links, phi)
-        change = 2.0 * params["c"] @ self.traces(walks)
-        return phi, fermion_dot(self.flow.lattice, eta, eta).real - value + change
+        change = 2.0 * params["c"] @ traces[: self.flow.order + 1]
+        return phi, fermion_dot(self.flow.lattice, eta, eta).real - self.action(links, phi) + change
 
-    def exact(self, links: Array) -> Array:
-        """What the mean of exp of that part is the exponential of: log of the factor of the weight, ``(batch,)``."""
-        light = log_det(self.flow.operator.with_links(links)).log_abs
-        if self.heavy is not None:
-            light = light - log_det(self.heavy.with_links(links)).log_abs
-        return np.asarray(2.0 * light)
+    def log_values(self, spectrum: Array) -> Array:
+        """Logarithm of this factor's function of M^dagger M, at eigenvalues of that."""
+        light = np.log(spectrum + self.mass)
+        return light if self.heavier is None else light - np.log(spectrum + self.heavier)
 
-    def fit(self, rng: Rng, links: Array, weights: Array, walks: Walks, draws: int = 2, steps: int = 12) -> Params:
+    def fit(self, spectrum: Array, weights: Array, steps: int = 30) -> Params:
         """Coefficients of the flow for which weights at fixed links are nearly equal.
 
         Parameters
         ----------
-        rng
-            For the noise.
-        links, weights
-            Configurations and their shares in the target distribution.
-        walks
-            Closed walks of these links.
-        draws, steps
-            Noise fields of every configuration; steps of the method of Levenberg and Marquardt from the Taylor series.
+        spectrum
+            Eigenvalues of M^dagger M, ``(batch, n)``.
+        weights
+            Shares of the configurations in the target distribution.
+        steps
+            Of the method of Levenberg and Marquardt.
 
         Notes
         -----
-        Minimised is the mean of ``4 (exp(x / 2) - 1)^2`` with x the logarithm of the weight over the exact factor.  Near
-        perfection that is the variance of x, and it is bounded where a mode of a configuration is out of reach.  M, M_heavy and
-        C are functions of the same hops: S = |C z|^2 with z = M^-dagger M_heavy^dagger eta needs one solution only.
+        Eigenvalue by eigenvalue the log-weight at fixed links has the variance d^2, d the error of ``log C^2``.  Minimised is
+        the sum of ``4 (1 - exp(-d / 2))^2``, which is bounded where a mode near zero gets too much: that costs the share of its
+        configuration, too little costs everything.
         """
-        exact, traces = self.exact(links), self.traces(walks)
-        lattice = self.flow.lattice
-        light, heavy = self._both(links)
-        etas = [gaussian(rng.at(k), light) for k in range(draws)]
-        images = []
-        for eta in etas:
-            b = eta if heavy is None else heavy.adjoint(eta)
-            images.append(light.apply(cg(light, b, tolerance=self.tolerance).x))
-        root = np.sqrt(np.tile(weights / (draws * np.sum(weights)), draws))
+        wanted = self.log_values(spectrum).reshape(-1)
+        basis = chebyshev.chebvander(1.0 - spectrum.reshape(-1) / self.flow.scale, self.flow.order)
+        root = np.repeat(np.sqrt(weights / np.sum(weights)), spectrum.shape[1])
+        start = np.linalg.lstsq(basis * root[:, None], wanted * root, rcond=None)[0]
 
         def residuals(trial: Params) -> tuple[Array, Callable[[], Params]]:
-            logs, rows = [], []
-            for eta, image in zip(etas, images, strict=True):
-                try:
-                    moved = self.flow.apply(trial, links, image)
-                except ConvergenceError:  # a step far too long, which is not taken
-                    return np.full(root.shape, 1e100), dict
-                value = fermion_dot(lattice, moved, moved).real
-                change = 2.0 * trial["c"] @ traces
-                logs.append(fermion_dot(lattice, eta, eta).real - value + change - exact)
-                rows.append(2.0 * (traces - self.flow.by_coefficients(links, moved, moved)))
-            factor = np.exp(0.5 * np.minimum(np.concatenate(logs), 20.0))
-            slopes = root * factor * np.concatenate(rows, axis=1)
-            return 2.0 * root * (factor - 1.0), lambda: {"c": slopes}
+            factor = np.exp(-0.5 * np.clip(basis @ trial["c"] - wanted, -100.0, None))
+            return 2.0 * root * (1.0 - factor), lambda: {"c": (root * factor) * basis.T}
 
-        return levenberg_marquardt(residuals, self.flow.init(), steps=steps).params
+        found = levenberg_marquardt(residuals, {"c": start}, steps=steps).params["c"]
+        powers = np.zeros(self.flow.order + 1)
+        series = 0.5 * chebyshev.cheb2poly(found)
+        powers[: len(series)] = series
+        return {"c": powers}
 
 
-def hasenbusch(operator: Wilson, order: int, count: int) -> tuple[Factor, ...]:
-    """Even-odd preconditioned factors of det(D)^2 that share the first neglected term of the hopping series equally.
+def factors(operator: HoppingOperator, order: int, count: int, *, preconditioned: bool = True) -> tuple[Factor, ...]:
+    """Factors of det(D)^2.
 
     Parameters
     ----------
     operator
-        D in the kappa form.
+        D, in the kappa form.
     order
         Of all series.
     count
-        Number of factors: one is plain even-odd preconditioning, two have one heavier operator.
+        Number of factors, 1 to 4; all but the last are ratios.
+    preconditioned
+        Whether M is the Schur complement.
     """
-    shares = [(1.0 - j / count) ** (0.5 / (order + 1)) for j in range(count)]
-    chain = [replace(operator, kappa=_kappa(operator) * share) for share in shares]
-    heavier: Sequence[Wilson | None] = (*chain[1:], None)
-    return tuple(Factor(HoppingSeries(one, order), other) for one, other in zip(chain, heavier, strict=True))
+    if count not in TWISTED_MASSES:
+        raise ValueError(f"count: expected one of {sorted(TWISTED_MASSES)}, got {count}")
+    flow = HoppingSeries(operator, order, preconditioned, True, SCALES[preconditioned])
+    masses = (0.0, *TWISTED_MASSES[count])
+    return tuple(Factor(flow, a, b) for a, b in zip(masses, (*masses[1:], None), strict=True))
 
 
-def plain(operator: Wilson, order: int) -> tuple[Factor, ...]:
-    """det(D)^2 without preconditioning; the same number of hops as ``hasenbusch`` at this order."""
-    return (Factor(HoppingSeries(operator, 2 * order, preconditioned=False)),)
+def eigenvalues(flow: HoppingSeries, links: Array) -> Array:
+    """Eigenvalues of M^dagger M from dense matrices, ``(batch, n)``: for fits on small lattices.
+
+    gamma_5 M is Hermitian: its eigenvalues are squared, and small ones keep their relative precision.
+    """
+    m = flow.matrix(links)
+    spin = flow.operator.spin
+    sign = np.repeat([1.0, -1.0], spin // 2)
+    rows, _, n, _ = m.zeros().shape
+    signs = np.tile(np.repeat(sign, n * flow.lattice.n_folds), rows)
+    return np.stack([np.linalg.eigvalsh(matrix * signs) ** 2 for matrix in np.asarray(transposed_matrix(m))])

@@ -16,8 +16,8 @@ from gaugeflow.operators import Clover, Staggered, Wilson, even_odd, gaussian
 from gaugeflow.random import Rng
 
 
-def _series(operator, order=3, preconditioned=True, scale=1.0):
-    flow = HoppingSeries(operator, order, preconditioned, scale)
+def _series(operator, order=3, preconditioned=True, scale=1.0, hermitian=False):
+    flow = HoppingSeries(operator, order, preconditioned, hermitian, scale)
     return flow, {"c": np.array([0.1, -0.9, -0.4, 0.2, -0.3, 0.1])[: order + 1] / scale}
 
 
@@ -41,6 +41,8 @@ def _wilson(shape, fold=None):
 ROWS = {
     "even-odd series, SU(3)": (lambda: _series(_wilson((2, 2)), 2), 3, 1),
     "even-odd series, U(1), folded": (lambda: _series(_wilson((4, 2), (2, 1)), 2), 1, 1),
+    "Hermitian even-odd series, U(1)": (lambda: _series(_wilson((4, 2)), 2, True, 1.5, hermitian=True), 1, 1),
+    "Hermitian series, SU(2)": (lambda: _series(_wilson((2, 2)), 2, False, 1.5, hermitian=True), 2, -1),
     "series, SU(2)": (lambda: _series(_wilson((2, 2)), 3, preconditioned=False), 2, -1),
     "even-odd series, staggered": (lambda: _series(Staggered(lattice=Lattice((2, 4)), mass=2.5), 2, True, 2.5), 1, 1),
     "even-odd series, clover": (lambda: _series(Clover(lattice=Lattice((2, 2)), kappa=0.15, csw=1.2), 1), 2, 1),
@@ -115,6 +117,24 @@ def test_perfect_limit_is_the_heat_bath():
     assert all(b < 0.3 * a for a, b in itertools.pairwise(fields)), fields
     assert fields[-1] < 1e-5
     assert values[-1] < 1e-5
+
+
+def test_perfect_limit_of_the_hermitian_form_is_the_square_root():
+    """|C eta|^2 = <eta, M^dagger M eta> up to a geometric error; log det as before."""
+    operator = _wilson((4, 4))
+    u = links(operator.lattice, 1, 3)
+    m = even_odd(operator.with_links(u))
+    eta = gaussian(Rng(1), m)
+    image = m.apply(eta)
+    exact = np.array([2.0 * np.linalg.slogdet(matrix(m, c))[1] for c in range(3)])
+    errors = []
+    for order in (4, 8, 16):
+        flow = HoppingSeries(operator, order, hermitian=True, scale=1.5)
+        phi, log_det = flow.forward(flow.init(), u, eta)
+        norms = [np.sum(np.abs(f) ** 2, axis=(0, 1, 2)) for f in (phi, image)]
+        errors.append(np.abs(norms[0] / norms[1] - 1.0).max() + np.abs(log_det - exact).max())
+    assert errors[0] > 5.0 * errors[1] > 25.0 * errors[2], errors
+    assert errors[2] < 2e-3
 
 
 def test_input_is_named():

@@ -25,10 +25,10 @@ from gaugeflow.typing import Params
 
 @dataclass(frozen=True, eq=False)
 class HoppingSeries:
-    """phi = exp(sum_k c_k (K^dagger)^k) eta, k = 0 ... order, with K = 1 - M / scale: to M^dagger eta at c_k = -1/k.
+    """phi = exp(sum_k c_k (K^dagger)^k) eta, k = 0 ... order: to M^dagger eta, or to sqrt(M^dagger M) eta.
 
-    M is the Schur complement of odd sites, or D itself.  log det = 2 sum_k c_k Re tr K^k, and traces are exact: of unit
-    vectors that are further apart than K^k reaches, one each side of what is left after half of the hops.
+    M is the Schur complement of odd sites, or D itself, and K = 1 - M / scale, or the Hermitian K = 1 - M^dagger M / scale.
+    log det = 2 sum_k c_k Re tr K^k, and traces are exact: of unit vectors that are further apart than K^k reaches.
 
     Parameters
     ----------
@@ -38,20 +38,24 @@ class HoppingSeries:
         Largest power of K, at least 1.
     preconditioned
         Whether M is the Schur complement; fields then live on odd sites.
+    hermitian
+        Whether K is made of M^dagger M.  A power costs twice the hops; but M is not normal, and where it has modes near
+        zero the other form makes some modes of M^-dagger C small as well, which weights do not forgive.
     scale
-        What M is divided by: 1 in the kappa form.
+        What M, or M^dagger M, is divided by; 1 suits M in the kappa form.
     terms
         Largest number of powers of K with which the exponential, an entire function, is evaluated to rounding.
 
     Notes
     -----
-    ``params["c"]`` is ``(order + 1,)``.  ``init`` gives the Taylor series of log(1 - K), not the identity: coefficients of
-    zero are that.
+    ``params["c"]`` is ``(order + 1,)``.  ``init`` gives the Taylor series of log(1 - K), or half of it, not the identity:
+    coefficients of zero are that.
     """
 
     operator: HoppingOperator
     order: int = 4
     preconditioned: bool = True
+    hermitian: bool = False
     scale: float = 1.0
     terms: int = 400
 
@@ -75,10 +79,10 @@ class HoppingSeries:
         return even_odd(bound) if self.preconditioned else bound
 
     def init(self, rng: Any = None) -> Params:
-        """c_k = -1/k, and c_0 that makes M instead of M / scale."""
+        """c_k = -1/k, and c_0 that makes M instead of M / scale; half of both for the square root."""
         xp: Any = import_module("array_api_compat.numpy")
         c = [math.log(abs(self.scale)), *(-1.0 / k for k in range(1, self.order + 1))]
-        return {"c": xp.asarray(c, dtype=xp.float64)}
+        return {"c": xp.asarray(c, dtype=xp.float64) * (0.5 if self.hermitian else 1.0)}
 
     def _coefficients(self, params: Params) -> list[float]:
         c = params["c"]
@@ -88,7 +92,15 @@ class HoppingSeries:
 
     def _hop(self, m: EvenOdd | HoppingOperator, psi: Array, adjoint: bool) -> Array:
         """K psi."""
-        return psi - (1.0 / self.scale) * (m.adjoint(psi) if adjoint else m.apply(psi))
+        image = m.adjoint(psi) if adjoint and not self.hermitian else m.apply(psi)
+        image = m.adjoint(image) if self.hermitian else image
+        return psi - (1.0 / self.scale) * image
+
+    def _force(self, m: EvenOdd | HoppingOperator, left: Array, right: Array) -> Array:
+        """Gradient of Re <left, K right>."""
+        if not self.hermitian:
+            return (-1.0 / self.scale) * m.force(left, right)
+        return (-1.0 / self.scale) * (m.force(m.apply(left), right) + m.force(m.apply(right), left))
 
     def _powers(self, m: EvenOdd | HoppingOperator, psi: Array, a: list[float], adjoint: bool) -> list[Array]:
         """psi, K psi, ... as far as they matter in a sum with the coefficients a.
@@ -150,7 +162,7 @@ class HoppingSeries:
         xp = array_namespace(zero)
         rows, spin, n, lanes = (int(k) for k in zero.shape)
         sites = rows_of(lattice, ODD, zero) if self.preconditioned else xp.arange(lattice.n_blocks)
-        reach = self.order * (2 if self.preconditioned else 1)
+        reach = self.order * (2 if self.preconditioned else 1) * (2 if self.hermitian else 1)
         colour = xp.zeros((rows, lattice.n_folds), dtype=xp.int64)
         for mu, extent in enumerate(lattice.shape):
             stride = next(s for s in range(1, extent + 1) if extent % s == 0 and (s > reach or s == extent))
@@ -201,7 +213,7 @@ class HoppingSeries:
             right = self.order * rows[self.order] * unit
             for k in range(self.order - 1, 0, -1):
                 right = self._hop(m, right, adjoint=False) + k * rows[k] * unit
-            total = total - (1.0 / self.scale) * m.force(unit, right)
+            total = total + self._force(m, unit, right)
         return total
 
     def _spread(self, number: Any, like: Array) -> Any:
@@ -235,7 +247,7 @@ class HoppingSeries:
         eta_bar = a[count] * right[count]
         links_bar = xp.zeros_like(links)
         for i in range(count - 1, -1, -1):
-            links_bar = links_bar - (1.0 / self.scale) * m.force(left, right[i])
+            links_bar = links_bar + self._force(m, left, right[i])
             left = self._hop(m, left, adjoint=True) + a[i] * eta
             eta_bar = eta_bar + a[i] * right[i]
         by_batch = self.by_coefficients(links, phi, phi_bar) + 2.0 * log_det_bar * self.traces(links)
