@@ -115,8 +115,10 @@ def test_bad_couplings():
     net = nn.convolutional(LATTICE, (2, 13))
     with pytest.raises(ValueError, match="partition: expected one of"):
         PseudofermionCoupling(LATTICE, OPERATOR, net, "space")
+    lattice = Lattice((6, 4))
+    operator = Yukawa(lattice=lattice, coupling=0.7)
     with pytest.raises(ValueError, match="that 4 divides"):
-        lattice = Lattice((6, 4))
-        PseudofermionCoupling(lattice, Yukawa(lattice=lattice, coupling=0.7), net, "checkerboard")
+        PseudofermionCoupling(lattice, operator, net, "checkerboard")
+    alone = OnScalar(LATTICE, SinhArcsinh(LATTICE))
     with pytest.raises(ValueError, match="joint field"):
-        OnScalar(LATTICE, SinhArcsinh(LATTICE)).forward(SinhArcsinh(LATTICE).init(), np.ones((32, 3)))
+        alone.forward(alone.init(), np.ones((32, 3)))
