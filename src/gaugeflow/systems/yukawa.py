@@ -58,8 +58,10 @@ class Settings:
     chains: int = 32
     """Chains on 8^2; larger lattices get fewer, by the ratio of extents."""
     proposals: int = 400
-    trajectories: int = 300
-    hmc_steps: int = 5
+    trajectories: int = 400
+    hmc_length: float = 2.0
+    hmc_steps: int = 4
+    """Of the force of quarks in a trajectory; three steps of the scalar force lie in each."""
     trained: bool = False
 
 
@@ -139,7 +141,7 @@ def samplers(settings: Settings, model: Model, params: Params) -> dict[str, Samp
         },
         "Gibbs": Gibbs(lattice, model.joint_action, model.operator, model.prior, flows["Gibbs"], params["Gibbs"]),
         **{
-            kind: HMC(lattice, (Level(action, settings.hmc_steps), Level(model.scalar, 2)))
+            kind: HMC(lattice, (Level(action, settings.hmc_steps), Level(model.scalar, 3)), length=settings.hmc_length)
             for kind, action in quarks.items()
         },
     }
