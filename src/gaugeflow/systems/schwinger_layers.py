@@ -1,0 +1,148 @@
+"""Stochastic layers: updates that keep the distribution of the Schwinger model, slice by slice with exact determinants.
+
+All but one slice are joined to an environment; a proposal on that slice then costs the determinant of a matrix of twice
+the spatial extent.  In temporal gauge the links along space of one slice are independent of each other but for the
+determinant, so that many of them are drawn at once from their heat bath and accepted with the ratio of determinants.
+Exchanging time and space between sweeps reaches all links.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from gaugeflow.lattice import Array
+from gaugeflow.systems.schwinger_slices import Angles, Chain, joined, log_det, log_det_by_holonomy, slices
+
+
+class State(NamedTuple):
+    """Angles with log abs det D and its sign at the kappa of the layer."""
+
+    angles: Angles
+    log_abs: Array
+    sign: Array
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Updates at one kappa, with two flavours.
+
+    Parameters
+    ----------
+    beta, kappa
+        Couplings.
+    parts
+        Links of a slice are drawn in so many groups.
+    shifts
+        Values of the temporal holonomy among which the heat bath of the holonomy chooses.
+    """
+
+    beta: float
+    kappa: float
+    twist: float = 0.0
+    parts: int = 2
+    shifts: int = 16
+
+    def start(self, angles: Angles) -> State:
+        """State of given angles."""
+        return State(angles, *log_det(self.kappa, angles, self.twist))
+
+    def sweep(self, generator: np.random.Generator, state: State) -> tuple[State, dict[str, float]]:
+        """One update of everything, time and space exchanged at the end; with shares of accepted proposals."""
+        state, links = self._links(generator, state)
+        state = self._holonomy(generator, state)
+        state, charge = self._charge(generator, state)
+        return state._replace(angles=state.angles.turned()), {"links": links, "charge": charge}
+
+    def _holonomy(self, generator: np.random.Generator, state: State) -> State:
+        """Heat bath of the temporal holonomy among equidistant values, the present one included."""
+        angles = state.angles
+        shifts = 2.0 * math.pi / self.shifts * np.arange(self.shifts)
+        log_abs, sign = log_det_by_holonomy(self.kappa, angles, shifts, self.twist)
+        chosen = draw(generator, 2.0 * log_abs)
+        rows = np.arange(len(chosen))
+        moved = angles._replace(time=angles.time + shifts[chosen][:, None])
+        return State(moved, log_abs[rows, chosen], sign[rows, chosen])
+
+    def _charge(self, generator: np.random.Generator, state: State) -> tuple[State, float]:
+        """Metropolis step that adds the field of one unit of charge, spread evenly, at random holonomies."""
+        angles = state.angles
+        batch, extent, width = angles.space.shape
+        unit = generator.choice([-1.0, 1.0], batch)[:, None]
+        first = generator.uniform(0.0, 2.0 * math.pi, (batch, 2))
+        slope = 2.0 * math.pi / (extent * width) * unit
+        space = angles.space + (slope * np.arange(extent))[:, :, None] + first[:, :1, None] / width
+        time = angles.time - slope * extent * np.arange(width) + first[:, 1:]
+        new = self.start(Angles(space, time))
+        change = self._gauge(new.angles) - self._gauge(angles) + 2.0 * (new.log_abs - state.log_abs)
+        accepted = np.log(generator.random(batch)) < change
+        return _either(accepted, new, state), float(np.mean(accepted))
+
+    def _gauge(self, angles: Angles) -> Array:
+        return self.beta * np.sum(np.cos(angles.plaquettes()), axis=(1, 2))
+
+    def _links(self, generator: np.random.Generator, state: State) -> tuple[State, float]:
+        """Heat bath of links along space, slice by slice, accepted with the square of the ratio of determinants."""
+        space, time = state.angles.space.copy(), state.angles.time
+        log_abs, sign = state.log_abs.copy(), state.sign.copy()
+        batch, extent, width = space.shape
+        ends = np.exp(1j * time)
+        every = slices(self.kappa, space, self.twist)
+        each = [every.at((slice(None), t)) for t in range(extent)]
+        each[-1] = each[-1].followed_by(ends)
+        after: list[Chain | None] = [None] * extent
+        for t in reversed(range(extent - 1)):
+            after[t] = _ahead(each[t + 1], after[t + 1])
+        before: Chain | None = None
+        total = 0.0
+        across = time - np.roll(time, -1, axis=-1)
+        for t in range(extent):
+            environment = _ahead(after[t], before)
+            assert environment is not None
+            matrix = environment.matrix
+            above = space[:, (t + 1) % extent] + (across if t == extent - 1 else 0.0)
+            below = space[:, t - 1] - (0.0 if t else across)
+            for part in generator.permutation(self.parts):
+                places = np.arange(part, width, self.parts)
+                proposal = space[:, t].copy()
+                proposal[:, places] = self._heat_bath(generator, above[:, places], below[:, places])
+                new = slices(self.kappa, proposal, self.twist)
+                new = new.followed_by(ends) if t == extent - 1 else new
+                own_sign, own = np.linalg.slogdet(np.eye(2 * width) - matrix @ new.matrix)
+                value = own + new.log_abs + environment.log_abs
+                accepted = np.log(generator.random(batch)) < 2.0 * (value - log_abs)
+                space[accepted, t] = proposal[accepted]
+                log_abs = np.where(accepted, value, log_abs)
+                sign = np.where(accepted, np.real(own_sign * new.sign * environment.sign), sign)
+                total += float(np.mean(accepted))
+            now = slices(self.kappa, space[:, t], self.twist)
+            before = _ahead(before, now)
+        return State(Angles(space, time), log_abs, sign), total / (extent * self.parts)
+
+    def _heat_bath(self, generator: np.random.Generator, above: Array, below: Array) -> Array:
+        """Links with density exp(beta [cos(a - above) + cos(a - below)])."""
+        half = 0.5 * (above - below)
+        centre = 0.5 * (above + below) + np.where(np.cos(half) < 0.0, math.pi, 0.0)
+        return centre + generator.vonmises(0.0, 2.0 * self.beta * np.abs(np.cos(half)))
+
+
+def draw(generator: np.random.Generator, log_weights: Array) -> Array:
+    """Indices ``(batch,)`` with probabilities proportional to exp of ``(batch, n)``, by the largest of Gumbel numbers."""
+    return np.argmax(log_weights + generator.gumbel(size=log_weights.shape), axis=1)
+
+
+def _ahead(first: Chain | None, second: Chain | None) -> Chain | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return joined(first, second)
+
+
+def _either(chosen: Array, new: State, old: State) -> State:
+    return State(
+        new.angles.select(chosen, old.angles),
+        np.where(chosen, new.log_abs, old.log_abs),
+        np.where(chosen, new.sign, old.sign),
+    )
