@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,8 +79,18 @@ class Chain:
         """As :meth:`vjp`, with a last axis ``batch`` on the cotangents of parameters."""
         return self._pull_back(params, x, y, y_bar, log_det_bar, "vjp_by_configuration")
 
-    def push_score(self, params: Params, x: Array, y: Array, score: Array) -> Array:
-        """Gradient of the log-density of ``y = f(x)`` from that of x."""
+    @property
+    def push_score(self) -> Callable[[Params, Array, Array, Array], Array]:
+        """Gradient of the log-density of ``y = f(x)`` from that of x: a function of (params, x, y, score).
+
+        A chain has it where all its flows have it, so that ``hasattr`` tells.
+        """
+        without = next((flow for flow in self.flows if not hasattr(flow, "push_score")), None)
+        if without is not None:
+            raise AttributeError(f"Chain: {type(without).__name__} offers no push_score")
+        return self._push_score
+
+    def _push_score(self, params: Params, x: Array, y: Array, score: Array) -> Array:
         stages = self._stages(params, x, y)
         for i, flow in enumerate(self.flows):
             score = flow.push_score(params[str(i)], stages[i], stages[i + 1], score)  # type: ignore[attr-defined]

@@ -252,7 +252,8 @@ def clover(lattice: Lattice, links: Array) -> tuple[Array, Array]:
     energy : Array
         ``(n_planes, n_blocks, lanes)`` float64, ``-tr G^2`` of each plane (units a^-4); their sum is E.
     charge : Array
-        ``(n_blocks, lanes)`` float64, q = (1 / 32 pi^2) eps tr G G with eps_xyzt = +1; zero unless ndim = 4.
+        ``(n_blocks, lanes)`` float64, q = -(1 / 32 pi^2) eps tr G G with eps_xyzt = +1; zero unless ndim = 4.  (The
+        minus sign belongs to the anti-Hermitian G; with F = -i G it is the usual (1 / 32 pi^2) eps tr F F.)
     """
     xp = array_namespace(links)
     here = all_slots(lattice, xp)

@@ -42,8 +42,9 @@ def five_loop_coefficients(c5: float = C5) -> tuple[float, ...]:
 def clover_charge(lattice: Lattice, links: Array) -> Array:
     """Q = sum_x q(x) with q = (1 / 32 pi^2) eps_{mu nu rho sigma} tr F F from the clover field strength.
 
-    F is made of the mean of the four plaquettes around a site.  The sign is that of MILC, eps_xyzt = +1; openQCD's is
-    opposite.  Q is near an integer only after the gradient flow, see :func:`gaugeflow.observables.flow_history`.
+    F is Hermitian, made of the mean of the four plaquettes around a site.  The sign is that of MILC, eps_xyzt = +1;
+    openQCD's is opposite.  Q is near an integer only after the gradient flow, see
+    :func:`gaugeflow.observables.flow_history`.
 
     Returns
     -------

@@ -193,9 +193,7 @@ def log_det(kappa: float, angles: Angles, twist: float = 0.0) -> tuple[Array, Ar
     return closed(whole(kappa, angles.space, twist), angles.time)
 
 
-def log_det_by_holonomy(
-    kappa: float, angles: Angles, shifts: Array, twist: float = 0.0
-) -> tuple[Array, Array]:
+def log_det_by_holonomy(kappa: float, angles: Angles, shifts: Array, twist: float = 0.0) -> tuple[Array, Array]:
     """As :func:`log_det` for links whose temporal holonomy is shifted by angles, ``(batch, n_shifts)`` each."""
     chain = whole(kappa, angles.space, twist)
     spread = Chain(*(array[:, None] for array in chain))
