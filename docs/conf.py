@@ -21,6 +21,7 @@ extensions = [
     "sphinx-mathjax-offline",
     "api_reference",
     "linked_code",
+    "arxiv_links",
     "sphinx_codeautolink",
 ]
 exclude_patterns = ["_build", "runs", "scripts"]

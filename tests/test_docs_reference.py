@@ -9,7 +9,8 @@ from importlib import import_module
 from itertools import pairwise
 
 import pytest
-from api_reference import NOT_SHOWN, SECTIONS, modules, page, public
+from api_reference import NOT_SHOWN, SECTIONS, modules, page, public, with_formulas
+from linked_code import targets, variables
 from numpydoc.validate import validate
 
 import gaugeflow
@@ -89,3 +90,37 @@ def _fields(value):
                 if isinstance(node, ast.AnnAssign) and isinstance(getattr(text, "value", None), ast.Constant)
             }
     return found
+
+
+def test_names_in_the_text_of_pages():
+    """Names are linked by every way to write them, but not where they mean two things or a variable."""
+    found = targets()
+    ways = ("HeatBath", "samplers.HeatBath", "gaugeflow.samplers.HeatBath")
+    assert {found[way] for way in ways} == {"gaugeflow.samplers.HeatBath"}
+    assert found["HeatBath.hot"] == "gaugeflow.samplers.HeatBath.hot"
+    assert "Chain" not in found  # of flows, and of samplers
+    assert {"log_det", "log_weight"} <= variables()
+
+
+def test_indented_blocks_are_formulas():
+    text = [
+        "Sum.",
+        "",
+        "With",
+        "",
+        "    a = b",
+        "",
+        "* a point",
+        "",
+        "    of two paragraphs",
+        "",
+        "Notes",
+        "-----",
+        "As",
+        "",
+        "  c",
+    ]
+    shown = with_formulas(text)
+    assert shown[3:7] == ["", "::", "", "    a = b"]
+    assert shown.count("::") == 2
+    assert shown[-3:] == ["::", "", "  c"]

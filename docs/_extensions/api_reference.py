@@ -109,7 +109,7 @@ def _linked(text: str) -> str:
     return re.sub(r"``docs/([a-z0-9_/]+)\.md``", r":doc:`docs/\1.md </\1>`", text)
 
 
-def _with_formulas(lines: list[str]) -> list[str]:
+def with_formulas(lines: list[str]) -> list[str]:
     """Indented blocks are formulas: shown as they stand, not as quotations."""
     found: list[str] = []
     before = ""  # the first line of the last paragraph that is not indented
@@ -128,7 +128,7 @@ def _with_formulas(lines: list[str]) -> list[str]:
 
 def _module_doc(name: str) -> str:
     text = inspect.getdoc(import_module(name)) or ""
-    return _linked("\n".join(_with_formulas(text.splitlines())))
+    return _linked("\n".join(with_formulas(text.splitlines())))
 
 
 def _heading(text: str, line: str) -> list[str]:
@@ -256,7 +256,7 @@ def _signature(
 
 def _docstring(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
     """Files of the documentation become links to their pages, indented blocks formulas."""
-    lines[:] = [_linked(line) for line in _with_formulas(lines)]
+    lines[:] = [_linked(line) for line in with_formulas(lines)]
 
 
 def _foreign(app: Sphinx, env: Any, node: Any, text: Any) -> Any:
