@@ -64,8 +64,11 @@ def weights(path: Path, samples: Mapping[str, Mapping[str, Any]]) -> Path:
     samples
         Log-weights by title and label.
     """
-    figure, axes = panels(1, len(samples))
-    for axis, (title, chosen) in zip(axes[0], samples.items(), strict=True):
+    columns = 2 if len(samples) == 4 else min(len(samples), 3)
+    figure, axes = panels(-(-len(samples) // columns), columns)
+    for axis in axes.ravel()[len(samples) :]:
+        axis.set_visible(False)
+    for axis, (title, chosen) in zip(axes.ravel(), samples.items(), strict=False):
         _histograms(axis, chosen, log=True)
         axis.set(title=title)
     return save(figure, path)
