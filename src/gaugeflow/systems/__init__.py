@@ -91,5 +91,11 @@ def systems() -> dict[str, System]:
             "gaugeflow.systems.yukawa",
             host_only=True,
         ),
+        System(
+            "strong-coupling",
+            "4D SU(3) with two flavours on 4^4 at beta = 1, kappa = 0.1: joint flow from Haar links, beside HMC",
+            "gaugeflow.systems.strong_coupling",
+            host_only=True,
+        ),
     )
     return {system.name: system for system in known}

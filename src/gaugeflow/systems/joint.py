@@ -112,11 +112,7 @@ class Factor:
             factor = np.exp(-0.5 * np.clip(basis @ trial["c"] - wanted, -100.0, None))
             return 2.0 * root * (1.0 - factor), lambda: {"c": (root * factor) * basis.T}
 
-        found = levenberg_marquardt(residuals, {"c": start}, steps=steps).params["c"]
-        powers = np.zeros(self.flow.order + 1)
-        series = 0.5 * chebyshev.cheb2poly(found)
-        powers[: len(series)] = series
-        return {"c": powers}
+        return {"c": 0.5 * levenberg_marquardt(residuals, {"c": start}, steps=steps).params["c"]}
 
 
 def factors(operator: HoppingOperator, order: int, count: int, *, preconditioned: bool = True) -> tuple[Factor, ...]:

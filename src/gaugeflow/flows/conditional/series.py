@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -25,30 +26,32 @@ from gaugeflow.typing import Params
 
 @dataclass(frozen=True, eq=False)
 class HoppingSeries:
-    """phi = exp(sum_k c_k (K^dagger)^k) eta, k = 0 ... order: to M^dagger eta, or to sqrt(M^dagger M) eta.
+    """phi = exp(P(K^dagger)) eta with a polynomial P of hops: to M^dagger eta, or to sqrt(M^dagger M) eta.
 
-    M is the Schur complement of odd sites, or D itself, and K = 1 - M / scale, or the Hermitian K = 1 - M^dagger M / scale.
-    log det = 2 sum_k c_k Re tr K^k, and traces are exact: of unit vectors that are further apart than K^k reaches.
+    M is the Schur complement of odd sites, or D itself.  Either K = 1 - M / scale and P = sum_k c_k K^k, or, Hermitian,
+    K = 1 - M^dagger M / scale and P = sum_k c_k T_k(K) with Chebyshev's polynomials, k = 0 ... order.  log det = 2 Re tr P, and
+    traces are exact: of unit vectors that are further apart than K^order reaches.
 
     Parameters
     ----------
     operator
         D, bound to links or not.
     order
-        Largest power of K, at least 1.
+        Degree of P, at least 1.
     preconditioned
         Whether M is the Schur complement; fields then live on odd sites.
     hermitian
-        Whether K is made of M^dagger M.  A power costs twice the hops; but M is not normal, and where it has modes near
-        zero the other form makes some modes of M^-dagger C small as well, which weights do not forgive.
+        Whether K is made of M^dagger M, with ``scale`` such that eigenvalues of K lie between -1 and 1.  A power costs twice
+        the hops; but M is not normal, and where it has modes near zero the other form makes some modes of M^-dagger C small
+        as well, which weights do not forgive.
     scale
         What M, or M^dagger M, is divided by; 1 suits M in the kappa form.
     terms
-        Largest number of powers of K with which the exponential, an entire function, is evaluated to rounding.
+        Largest degree of the polynomial that replaces the exponential, an entire function, to rounding.
 
     Notes
     -----
-    ``params["c"]`` is ``(order + 1,)``.  ``init`` gives the Taylor series of log(1 - K), or half of it, not the identity:
+    ``params["c"]`` is ``(order + 1,)``.  ``init`` gives the series of log M, or of half of log M^dagger M, not the identity:
     coefficients of zero are that.
     """
 
@@ -79,16 +82,23 @@ class HoppingSeries:
         return even_odd(bound) if self.preconditioned else bound
 
     def init(self, rng: Any = None) -> Params:
-        """c_k = -1/k, and c_0 that makes M instead of M / scale; half of both for the square root."""
+        """log(1 - z) = -sum_k z^k / k = -log 2 - sum_k 2 T_k(z) / k, and c_0 for the scale."""
         xp: Any = import_module("array_api_compat.numpy")
-        c = [math.log(abs(self.scale)), *(-1.0 / k for k in range(1, self.order + 1))]
-        return {"c": xp.asarray(c, dtype=xp.float64) * (0.5 if self.hermitian else 1.0)}
+        first = math.log(abs(self.scale))
+        c = [0.5 * (first - math.log(2.0)) if self.hermitian else first, *(-1.0 / k for k in range(1, self.order + 1))]
+        return {"c": xp.asarray(c, dtype=xp.float64)}
 
-    def _coefficients(self, params: Params) -> list[float]:
+    def _coefficients(self, params: Params) -> tuple[float, ...]:
         c = params["c"]
         if tuple(c.shape) != (self.order + 1,):
             raise ValueError(f"c: expected shape ({self.order + 1},), got {tuple(c.shape)}")
-        return [float(c[k]) for k in range(self.order + 1)]
+        return tuple(float(c[k]) for k in range(self.order + 1))
+
+    # ---- polynomials of K ------------------------------------------------------------------------------------------
+    @property
+    def _recursion(self) -> tuple[float, float]:
+        """a and b of B_(j + 1) = a K B_j - b B_(j - 1), j >= 1, after B_0 = 1 and B_1 = K."""
+        return (2.0, 1.0) if self.hermitian else (1.0, 0.0)
 
     def _hop(self, m: EvenOdd | HoppingOperator, psi: Array, adjoint: bool) -> Array:
         """K psi."""
@@ -96,14 +106,25 @@ class HoppingSeries:
         image = m.adjoint(image) if self.hermitian else image
         return psi - (1.0 / self.scale) * image
 
+    def _next(self, m: EvenOdd | HoppingOperator, fields: list[Array], adjoint: bool) -> Array:
+        """B_j psi from those before."""
+        image = self._hop(m, fields[-1], adjoint)
+        if len(fields) == 1:
+            return image
+        a, b = self._recursion
+        return image if b == 0.0 else a * image - b * fields[-2]
+
     def _force(self, m: EvenOdd | HoppingOperator, left: Array, right: Array) -> Array:
         """Gradient of Re <left, K right>."""
         if not self.hermitian:
             return (-1.0 / self.scale) * m.force(left, right)
         return (-1.0 / self.scale) * (m.force(m.apply(left), right) + m.force(m.apply(right), left))
 
-    def _powers(self, m: EvenOdd | HoppingOperator, psi: Array, a: list[float], adjoint: bool) -> list[Array]:
-        """psi, K psi, ... as far as they matter in a sum with the coefficients a.
+    def _exponential(self, c: tuple[float, ...]) -> tuple[float, ...]:
+        return chebyshev_exponential(c, self.terms) if self.hermitian else taylor_exponential(c, self.terms)
+
+    def _fields(self, m: EvenOdd | HoppingOperator, psi: Array, a: tuple[float, ...], adjoint: bool) -> list[Array]:
+        """B_j psi, j = 0, 1, ..., as far as they matter in a sum with the coefficients a.
 
         Raises
         ------
@@ -113,31 +134,51 @@ class HoppingSeries:
         xp = array_namespace(psi)
         if not all(math.isfinite(coefficient) for coefficient in a):
             raise ConvergenceError(f"hopping series of {m.label}: coefficients are too large for an exponential")
-        rounding = 0.01 * float(xp.finfo(psi.dtype).eps)
-        size = float(xp.max(xp.abs(psi)))
-        powers, small = [psi], 0
+        limit = 0.01 * float(xp.finfo(psi.dtype).eps) * max(abs(a[0]), abs(a[1])) * float(xp.max(xp.abs(psi)))
+        fields, small = [psi], 0
         for coefficient in a[1:]:
-            psi = self._hop(m, psi, adjoint)
-            powers.append(psi)
-            largest = abs(coefficient) * float(xp.max(xp.abs(psi)))
-            small = small + 1 if largest <= rounding * abs(a[0]) * size else 0
+            fields.append(self._next(m, fields, adjoint))
+            small = small + 1 if abs(coefficient) * float(xp.max(xp.abs(fields[-1]))) <= limit else 0
             if small > self.order:
-                return powers
+                return fields
         raise ConvergenceError(
             f"hopping series of {m.label}: the exponential has not converged after {self.terms} powers of K"
         )
 
-    def _sum(self, links: Array, psi: Array, c: list[float], adjoint: bool) -> Array:
-        a = exponential(c, self.terms)
-        powers = self._powers(self.matrix(links), psi, a, adjoint)
-        total = a[0] * powers[0]
-        for coefficient, power in zip(a[1:], powers[1:], strict=False):
-            total = total + coefficient * power
+    def _sum(self, links: Array, psi: Array, c: tuple[float, ...]) -> Array:
+        a = self._exponential(c)
+        fields = self._fields(self.matrix(links), psi, a, adjoint=True)
+        total = a[0] * fields[0]
+        for coefficient, field in zip(a[1:], fields[1:], strict=False):
+            total = total + coefficient * field
         return total
 
+    def _pull_back(
+        self, m: EvenOdd | HoppingOperator, fields: list[Array], a: Any, bar: Array, adjoint: bool
+    ) -> tuple[Array, Array]:
+        """Cotangents of psi and links in Re <bar, sum_j a_j B_j psi>, from the B_j psi: Clenshaw's recursion.
+
+        Coefficients are numbers, or arrays that multiply fields.
+        """
+        double, back = self._recursion
+        links_bar: Any = 0.0
+        ahead: list[Array] = []  # cotangents of the two fields before
+        for j in range(len(fields) - 1, -1, -1):
+            here = a[j] * bar
+            if ahead:
+                factor = double if j > 0 else 1.0
+                left, right = (fields[j], ahead[0]) if adjoint else (ahead[0], fields[j])
+                links_bar = links_bar + factor * self._force(m, left, right)
+                here = here + factor * self._hop(m, ahead[0], not adjoint)
+            if back != 0.0 and len(ahead) > 1:
+                here = here - back * ahead[1]
+            ahead = [here, *ahead[:1]]
+        return ahead[0], links_bar
+
+    # ---- the flow --------------------------------------------------------------------------------------------------
     def apply(self, params: Params, links: Array, eta: Array) -> Array:
         """phi alone, without the traces that log_det costs."""
-        return self._sum(links, eta, self._coefficients(params), adjoint=True)
+        return self._sum(links, eta, self._coefficients(params))
 
     def forward(self, params: Params, links: Array, eta: Array) -> tuple[Array, Array]:
         """``(phi, log_det)``."""
@@ -145,15 +186,14 @@ class HoppingSeries:
 
     def inverse(self, params: Params, links: Array, phi: Array) -> tuple[Array, Array]:
         """``(eta, -log_det)``: the map with the other sign of all coefficients."""
-        c = [-value for value in self._coefficients(params)]
-        return self._sum(links, phi, c, adjoint=True), -self.log_det(params, links)
+        c = tuple(-value for value in self._coefficients(params))
+        return self._sum(links, phi, c), -self.log_det(params, links)
 
     def log_det(self, params: Params, links: Array) -> Array:
-        """2 sum_k c_k Re tr K^k, ``(batch,)``."""
+        """2 sum_k c_k Re tr B_k, ``(batch,)``."""
         xp = array_namespace(links)
-        traces = self.traces(links)
         c = xp.asarray(self._coefficients(params), dtype=xp.float64)
-        return 2.0 * xp.sum(c[:, None] * traces, axis=0)
+        return 2.0 * xp.sum(c[:, None] * self.traces(links), axis=0)
 
     # ---- traces ----------------------------------------------------------------------------------------------------
     def _probes(self, m: EvenOdd | HoppingOperator) -> Iterator[Array]:
@@ -183,55 +223,39 @@ class HoppingSeries:
         if fields:
             yield xp.stack(fields)
 
+    def _powers(self, m: EvenOdd | HoppingOperator, psi: Array) -> list[Array]:
+        """B_j psi, j = 0 ... order."""
+        fields = [psi]
+        for _ in range(self.order):
+            fields.append(self._next(m, fields, adjoint=False))
+        return fields
+
     def traces(self, links: Array) -> Array:
-        """Re tr K^k, k = 0 ... order, ``(order + 1, batch)`` float64; tr 1 is the number of components."""
+        """Re tr B_k, k = 0 ... order, ``(order + 1, batch)`` float64; tr 1 is the number of components."""
         m = self.matrix(links)
         xp = array_namespace(links)
-        half = (self.order + 1) // 2
         total: list[Any] = [0.0] * (self.order + 1)
         for unit in self._probes(m):
-            right = left = unit
-            for k in range(1, self.order + 1):
-                if k <= half:
-                    right = self._hop(m, right, adjoint=False)
-                else:
-                    left = self._hop(m, left, adjoint=True)
-                total[k] = total[k] + xp.sum(xp.real(dot(self.lattice, left, right)), axis=0)
-            total[0] = total[0] + xp.sum(xp.real(dot(self.lattice, unit, unit)), axis=0)
+            for k, field in enumerate(self._powers(m, unit)):
+                total[k] = total[k] + xp.sum(xp.real(dot(self.lattice, unit, field)), axis=0)
         return xp.stack(total)
 
-    def traces_gradient(self, weights: Any, links: Array) -> Array:
-        """Gradient of ``sum_k weights_k Re tr K^k``, an algebra field; weights are ``(order + 1,)`` or ``(order + 1, batch)``.
-
-        d tr K^k = k tr K^(k - 1) dK: one force for each probe.
-        """
+    def traces_gradient(self, weights: Array, links: Array) -> Array:
+        """Gradient of ``sum_k weights_k Re tr B_k``, an algebra field; weights are ``(order + 1, batch)``."""
         m = self.matrix(links)
         xp = array_namespace(links)
-        rows = [self._spread(weights[k], links) for k in range(self.order + 1)]
+        rows = [xp.astype(self.lattice.spread_folds(weights[k, ...]), links.dtype) for k in range(self.order + 1)]
         total = xp.zeros_like(links)
         for unit in self._probes(m):
-            right = self.order * rows[self.order] * unit
-            for k in range(self.order - 1, 0, -1):
-                right = self._hop(m, right, adjoint=False) + k * rows[k] * unit
-            total = total + self._force(m, unit, right)
+            total = total + self._pull_back(m, self._powers(m, unit), rows, unit, adjoint=False)[1]
         return total
-
-    def _spread(self, number: Any, like: Array) -> Any:
-        """A number, or one for each configuration, that multiplies fields."""
-        if isinstance(number, float) or len(number.shape) == 0:
-            return float(number)
-        return array_namespace(like).astype(self.lattice.spread_folds(number), like.dtype)
 
     # ---- derivatives -----------------------------------------------------------------------------------------------
     def by_coefficients(self, links: Array, phi: Array, phi_bar: Array) -> Array:
-        """Derivatives of Re <phi_bar, phi> by the coefficients, Re <K^k phi_bar, phi>, ``(order + 1, batch)``."""
-        m = self.matrix(links)
+        """Derivatives of Re <phi_bar, phi> by the coefficients, Re <B_k phi_bar, phi>, ``(order + 1, batch)``."""
+        fields = self._powers(self.matrix(links), phi_bar)
         xp = array_namespace(links)
-        found = [xp.real(dot(self.lattice, phi_bar, phi))]
-        for _ in range(self.order):
-            phi_bar = self._hop(m, phi_bar, adjoint=False)
-            found.append(xp.real(dot(self.lattice, phi_bar, phi)))
-        return xp.stack(found)
+        return xp.stack([xp.real(dot(self.lattice, field, phi)) for field in fields])
 
     def vjp(
         self, params: Params, links: Array, eta: Array, phi: Array, phi_bar: Array, log_det_bar: Array
@@ -239,27 +263,36 @@ class HoppingSeries:
         """Cotangents ``(params_bar, links_bar, eta_bar)``."""
         xp = array_namespace(links)
         c = self._coefficients(params)
-        a = exponential(c, self.terms)
+        a = self._exponential(c)
         m = self.matrix(links)
-        right = self._powers(m, phi_bar, a, adjoint=False)
-        count = len(right) - 1
-        left = a[count] * eta
-        eta_bar = a[count] * right[count]
-        links_bar = xp.zeros_like(links)
-        for i in range(count - 1, -1, -1):
-            links_bar = links_bar + self._force(m, left, right[i])
-            left = self._hop(m, left, adjoint=True) + a[i] * eta
-            eta_bar = eta_bar + a[i] * right[i]
+        fields = self._fields(m, eta, a, adjoint=True)
+        eta_bar, links_bar = self._pull_back(m, fields, a, phi_bar, adjoint=True)
         by_batch = self.by_coefficients(links, phi, phi_bar) + 2.0 * log_det_bar * self.traces(links)
         weights = 2.0 * xp.asarray(c, dtype=xp.float64)[:, None] * log_det_bar[None, :]
         links_bar = links_bar + self.traces_gradient(weights, links)
-        c_bar = xp.sum(by_batch, axis=1)
-        return {"c": array_namespace(params["c"]).asarray(c_bar)}, links_bar, eta_bar
+        return {"c": array_namespace(params["c"]).asarray(xp.sum(by_batch, axis=1))}, links_bar, eta_bar
 
 
-def exponential(c: list[float], terms: int) -> list[float]:
+@lru_cache(maxsize=256)
+def taylor_exponential(c: tuple[float, ...], terms: int) -> tuple[float, ...]:
     """Taylor coefficients a_0 ... a_terms of exp(sum_k c_k z^k): j a_j = sum_k k c_k a_(j - k)."""
     a = [math.exp(c[0]) if c[0] < 700.0 else math.inf]
     for j in range(1, terms + 1):
         a.append(sum(k * c[k] * a[j - k] for k in range(1, min(j, len(c) - 1) + 1)) / j)
-    return a
+    return tuple(a)
+
+
+@lru_cache(maxsize=256)
+def chebyshev_exponential(c: tuple[float, ...], terms: int) -> tuple[float, ...]:
+    """Coefficients a_0 ... a_terms of exp(sum_k c_k T_k) in Chebyshev polynomials, by interpolation at twice as many nodes."""
+    xp: Any = import_module("array_api_compat.numpy")
+    count = 2 * (terms + 1)
+    angle = (xp.arange(count, dtype=xp.float64) + 0.5) * (math.pi / count)
+    series = xp.cos(angle[:, None] * xp.arange(len(c), dtype=xp.float64)[None, :]) @ xp.asarray(c, dtype=xp.float64)
+    if float(xp.max(series)) > 700.0:
+        return (math.inf,) * (terms + 1)
+    modes = xp.cos(xp.arange(terms + 1, dtype=xp.float64)[:, None] * angle[None, :])
+    values = xp.exp(series)
+    a = (2.0 / count) * (modes @ values)
+    a = xp.where(xp.abs(a) > 4.0 * xp.finfo(xp.float64).eps * xp.max(values), a, 0.0)  # nothing but rounding
+    return (0.5 * float(a[0]), *(float(a[j]) for j in range(1, terms + 1)))
