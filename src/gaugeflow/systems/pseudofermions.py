@@ -280,7 +280,7 @@ def sample(case: Case, settings: Settings, params: Params, rng: Rng, progress: P
     return {name: np.concatenate(parts) for name, parts in columns.items()}
 
 
-def _observables(case: Case) -> list[LinkObservable]:
+def _observables(case: Case) -> list[Any]:
     lattice = case.lattice
     found = [LinkObservable("plaquette", lattice, plaquette)]
     if case.n_colours == 1:

@@ -117,7 +117,7 @@ class Coupling:
         value = 2.0 * fermion_dot(self.lattice, phi, x).real - fermion_dot(self.lattice, image, image).real
         return phi, fermion_dot(self.lattice, eta, eta).real - value + change
 
-    def observables(self) -> list[LinkObservable]:
+    def observables(self) -> list[Any]:
         """What is compared with HMC."""
         operator = self.operator
 
