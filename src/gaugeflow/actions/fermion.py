@@ -16,11 +16,11 @@ from array_api_compat import array_namespace
 
 from gaugeflow.actions.algebra import refreshed
 from gaugeflow.determinants import log_det, log_det_gradient
-from gaugeflow.determinants.dense import reduced
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels import fermion_dot
 from gaugeflow.lattice import Array
 from gaugeflow.operators import EvenOdd, HoppingOperator, Yukawa, gaussian
+from gaugeflow.operators.even_odd import reduced
 from gaugeflow.random import Rng
 from gaugeflow.solvers import Chronology, cg, refined_cg
 from gaugeflow.solvers.solution import norm2

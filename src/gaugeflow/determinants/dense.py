@@ -23,12 +23,10 @@ from gaugeflow.operators.dense import (
     transposed_matrix,
     unit_vectors,
 )
-from gaugeflow.operators.even_odd import EVEN, EvenOdd, even_odd, joined, split
+from gaugeflow.operators.even_odd import EVEN, EvenOdd, joined, reduced, split
 from gaugeflow.operators.hopping import HoppingOperator
 from gaugeflow.operators.staggered import Staggered
 from gaugeflow.operators.wilson import Wilson
-from gaugeflow.operators.yukawa import Yukawa
-from gaugeflow.solvers.solve import has_parities
 
 MATRIX_BYTES = 2 << 30
 """Matrices of several configurations are held together up to this size; one configuration always is."""
@@ -37,17 +35,6 @@ BATCHED = 64
 """Matrices of at most so many rows are decomposed all at once."""
 
 Small = EvenOdd | HoppingOperator
-
-
-def reduced(operator: HoppingOperator | Yukawa) -> Any:
-    """The matrix that is decomposed: the Schur complement of odd sites where there is one, else D (massless staggered too).
-
-    :class:`gaugeflow.operators.Yukawa`, which is preconditioned already, stays as it is.
-    """
-    if isinstance(operator, Yukawa):
-        return operator
-    singular = isinstance(operator, Staggered) and operator.mass == 0.0
-    return even_odd(operator) if has_parities(operator) and not singular else operator
 
 
 def log_det_by_lu(operator: HoppingOperator) -> LogDet:

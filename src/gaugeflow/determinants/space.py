@@ -66,9 +66,8 @@ class Slices:
         """Spatial sites that are eliminated, and the others: all of them where there is no elimination."""
         xp = self.xp
         space = self.lattice.shape[1:]
-        massless = isinstance(self.operator, Staggered) and self.operator.mass == 0.0
         coordinates = self.lattice.coordinates[1:, : self.sites, 0].sum(axis=0) % 2
-        if massless or not space or any(n % 2 for n in space):
+        if not self.operator.has_diagonal_inverse or not space or any(n % 2 for n in space):
             coordinates = coordinates * 0 + 1
         sites = range(self.sites)
         even, odd = ([k for k in sites if coordinates[k] == p] for p in (0, 1))

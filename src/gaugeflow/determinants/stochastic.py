@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from gaugeflow.determinants.dense import Small, projected, reduced, rest_trace
+from gaugeflow.determinants.dense import Small, projected, rest_trace
 from gaugeflow.kernels.fermions import rows_of
 from gaugeflow.lattice import Array
-from gaugeflow.operators.even_odd import ODD, EvenOdd, joined, split
+from gaugeflow.operators.even_odd import ODD, EvenOdd, joined, reduced, split
 from gaugeflow.operators.hopping import HoppingOperator, dot
 from gaugeflow.random import Rng, normal, uniform
 from gaugeflow.solvers import solve

@@ -1,7 +1,7 @@
 """Linear maps on fermion fields ``(rows, spin, colour, lanes)``: Dirac operators, bound to a gauge field or not yet."""
 
 from gaugeflow.operators.clover import Clover
-from gaugeflow.operators.even_odd import EvenOdd, even_odd
+from gaugeflow.operators.even_odd import EvenOdd, even_odd, has_parities, reduced
 from gaugeflow.operators.hopping import HoppingOperator, antiperiodic, boundary_phases, gamma_5
 from gaugeflow.operators.noise import gaussian
 from gaugeflow.operators.smeared import Smeared, Stout
@@ -24,4 +24,6 @@ __all__ = [
     "even_odd",
     "gamma_5",
     "gaussian",
+    "has_parities",
+    "reduced",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from array_api_compat import array_namespace
 
@@ -114,6 +114,28 @@ class EvenOdd:
 def even_odd(operator: HoppingOperator) -> EvenOdd:
     """The Schur complement of an operator on odd sites."""
     return EvenOdd(operator)
+
+
+def has_parities(operator: HoppingOperator) -> bool:
+    """Whether the lattice of an operator splits into even and odd sites, the same ones in all lanes."""
+    return all(n % 2 == 0 for n in operator.lattice.block_shape)
+
+
+def reduced(operator: Any) -> Any:
+    """The matrix that determinants, pseudofermions and solvers work on.
+
+    Parameters
+    ----------
+    operator
+        D, or a matrix that is preconditioned already, as :class:`EvenOdd` and :class:`gaugeflow.operators.Yukawa`.
+
+    Returns
+    -------
+    EvenOdd or the operator itself
+        The Schur complement of odd sites where there is one, else what was given.
+    """
+    divides = isinstance(operator, HoppingOperator) and operator.has_diagonal_inverse and has_parities(operator)
+    return even_odd(operator) if divides else operator
 
 
 def split(lattice: Lattice, psi: Array) -> tuple[Array, Array]:

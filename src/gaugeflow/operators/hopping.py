@@ -108,6 +108,11 @@ class HoppingOperator(ABC):
     def force(self, left: Array, right: Array) -> Array:
         """Algebra field F with d/de Re sum_r <left_r, D(exp(e w) U) right_r> = <F, w>; fields on all sites."""
 
+    @property
+    def has_diagonal_inverse(self) -> bool:
+        """Whether T can be inverted, as the Schur complement needs."""
+        return True
+
     def diagonal_phase(self, parity: int) -> Array:
         """det T over its modulus, ``(batch,)`` complex128; 1 unless an operator says otherwise."""
         xp = array_namespace(self.bound)

@@ -154,6 +154,11 @@ class Smeared(HoppingOperator):
         """log abs det T of a parity, ``(batch,)``."""
         return self.inner.diagonal_log_det(parity)
 
+    @property
+    def has_diagonal_inverse(self) -> bool:
+        """As of the operator inside."""
+        return self.operator.has_diagonal_inverse
+
     def diagonal_phase(self, parity: int) -> Array:
         """det T over its modulus, ``(batch,)``."""
         return self.inner.diagonal_phase(parity)

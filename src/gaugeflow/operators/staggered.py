@@ -97,6 +97,11 @@ class Staggered(HoppingOperator):
         """None: T does not depend on links."""
         return None
 
+    @property
+    def has_diagonal_inverse(self) -> bool:
+        """Whether there is a mass to divide by."""
+        return self.mass != 0.0
+
     def hops(self, psi: Array, parity: int = BOTH, adjoint: bool = False) -> Array:
         """K psi; K is anti-Hermitian."""
         return self._hop(psi, parity, -0.5 if adjoint else 0.5)

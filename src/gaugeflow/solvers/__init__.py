@@ -5,7 +5,7 @@ from gaugeflow.solvers.bicgstab import bicgstab
 from gaugeflow.solvers.cg import cg, refined_cg
 from gaugeflow.solvers.multi_shift import multi_shift_cg
 from gaugeflow.solvers.solution import Solution
-from gaugeflow.solvers.solve import has_parities, solve
+from gaugeflow.solvers.solve import solve
 from gaugeflow.solvers.starts import Chronology, LowModes, low_modes
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "Solution",
     "bicgstab",
     "cg",
-    "has_parities",
     "low_modes",
     "multi_shift_cg",
     "refined_cg",

@@ -8,7 +8,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow.kernels import fermion_combine
 from gaugeflow.lattice import Array
-from gaugeflow.operators.even_odd import even_odd
+from gaugeflow.operators.even_odd import EvenOdd, reduced
 from gaugeflow.operators.hopping import HoppingOperator
 from gaugeflow.solvers.active import like, stacked
 from gaugeflow.solvers.bicgstab import stabilised
@@ -18,11 +18,6 @@ from gaugeflow.solvers.solution import Solution, finish, norm2, relative
 from gaugeflow.solvers.starts import LowModes
 
 METHODS = ("cg", "refined", "bicgstab")
-
-
-def has_parities(operator: HoppingOperator) -> bool:
-    """Whether the lattice of an operator splits into even and odd sites, the same ones in all lanes."""
-    return all(n % 2 == 0 for n in operator.lattice.block_shape)
 
 
 def solve(
@@ -66,8 +61,8 @@ def solve(
         raise ValueError(f"method: expected one of {METHODS}, got {method!r}")
     operator.check(b, name="b")
     xp = array_namespace(b)
-    split = has_parities(operator)
-    small: Any = even_odd(operator) if split else operator
+    small: Any = reduced(operator)
+    split = isinstance(small, EvenOdd)
     low = single(small, b) if method == "refined" else None
     right = stacked(b)
     size = norm2(operator.lattice, right)
@@ -76,13 +71,13 @@ def solve(
     used = xp.zeros(size.shape, dtype=xp.int64)
     rr = size
     for _ in range(3):  # once, unless rounding on the way back to all sites costs the last digit
-        reduced = small.prepare(r) if split else r
-        start = None if deflation is None else deflation.guess(small, small.adjoint(reduced))
+        here = small.prepare(r) if split else r
+        start = None if deflation is None else deflation.guess(small, small.adjoint(here))
         left = max_iterations - int(xp.max(used))
         if method == "bicgstab":
-            part, more, _ = stabilised(small, reduced, start, 0.9 * goal, left)
+            part, more, _ = stabilised(small, here, start, 0.9 * goal, left)
         else:
-            part, more, _ = conjugate_gradients(small, low, reduced, start, 0.9 * goal, left, squares=True)
+            part, more, _ = conjugate_gradients(small, low, here, start, 0.9 * goal, left, squares=True)
         x = fermion_combine(operator.lattice, x, 1.0, small.complete(part, r) if split else part, 1.0)
         used = used + more
         r = residual_field(operator, right, x, squares=True)
