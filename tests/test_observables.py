@@ -297,7 +297,7 @@ def test_milc_table(reference_folder):
 def test_measure():
     array = group_array((8, 3, 4), 2, 1)[0]
     result = observables.measure("name", array, flow_times=(0.0, 0.1), step=0.1)
-    keys = "file shape n_colours plaquette plaquette_spatial plaquette_temporal link_trace polyakov_loop flow"
+    keys = "file shape n_colours plaquette plaquette_spatial plaquette_temporal link_trace polyakov_loop q flow"
     assert list(result) == keys.split()
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     lattice = Lattice((8, 3, 4))
@@ -308,8 +308,9 @@ def test_measure():
         assert result[name] == pytest.approx(getattr(observables, name)(lattice, x)[0], abs=1e-14)
     assert complex(*result["polyakov_loop"]) == pytest.approx(observables.polyakov_loop(lattice, x)[0], abs=1e-14)
     assert [list(record) for record in result["flow"]] == [
-        ["t", "e_clover_spatial", "e_clover_temporal", "t2_e", "q"]
+        ["t", "e_clover_spatial", "e_clover_temporal", "t2_e", "t2_e_plaquette", "q"]
     ] * 2
+    assert result["q"] is None
     assert result["flow"][1]["q"] is None
 
 
