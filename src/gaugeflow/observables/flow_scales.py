@@ -99,7 +99,7 @@ def flow_history(
     flow
         ``"wilson"``, ``"symanzik"``, ``"iwasaki"`` or ``"zeuthen"``.
     charges
-        Further definitions of the charge, some of :data:`CHARGES`: ``"plaquette"``, ``"five-loop"``.  The latter, with the
+        Further definitions of the charge, some of ``"plaquette"``, ``"five-loop"``.  The latter, with the
         energy that goes with it, costs 2.7 steps of the Wilson flow of SU(3).
     slices
         Whether to record time slices as well.
@@ -354,7 +354,7 @@ class FlowedEnergy:
 
 @dataclass(frozen=True)
 class FlowedCharge:
-    """Observable Q (see :attr:`FlowHistory.q`) at flow times, ``(n_times, batch)``; arguments of :func:`flow_history`."""
+    """Observable Q (see ``FlowHistory.q``) at flow times, ``(n_times, batch)``; arguments of :func:`flow_history`."""
 
     lattice: Lattice
     times: tuple[float, ...]

@@ -102,7 +102,7 @@ def flow_step(lattice: Lattice, links: Array, step: float, flow: str = "wilson")
     step
         Flow time to advance by, in a^2; negative steps go back but are unstable.
     flow
-        One of :data:`FLOWS`: ``"wilson"``, ``"symanzik"``, ``"iwasaki"`` or ``"zeuthen"``.
+        One of ``"wilson"``, ``"symanzik"``, ``"iwasaki"`` or ``"zeuthen"``.
 
     Raises
     ------
@@ -138,9 +138,9 @@ def flow_through(
         Flow times in a^2, increasing; 0 is the field itself.
     step
         Largest integration step, of which equal ones fill the interval between two times; or an :class:`AdaptiveStep`.
-        Smooth fields are unstable for steps above :meth:`Descent.largest_step`.
+        Smooth fields are unstable for steps above ``Descent.largest_step``.
     flow
-        One of :data:`FLOWS`: ``"wilson"``, ``"symanzik"``, ``"iwasaki"`` or ``"zeuthen"``.
+        One of ``"wilson"``, ``"symanzik"``, ``"iwasaki"`` or ``"zeuthen"``.
     open_in_time
         Whether the lattice ends in time, as the links say by being zero there; for the Wilson flow only.
 

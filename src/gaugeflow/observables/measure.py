@@ -57,7 +57,7 @@ def measure(
     ------
     ValueError
         If the step is so large that the flow of a smooth field is unstable, see
-        :meth:`gaugeflow.observables.gradient_flow.Descent.largest_step`; if the lattice ends in time and has no interior slice,
+        ``gaugeflow.observables.gradient_flow.Descent.largest_step``; if the lattice ends in time and has no interior slice,
         or the flow is not Wilson's; or as ``flow_history``.
     """
     shape = tuple(int(extent) for extent in links.shape[1:-2])

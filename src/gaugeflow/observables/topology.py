@@ -87,7 +87,7 @@ def five_loop_densities(lattice: Lattice, links: Array) -> tuple[Array, Array]:
 
 
 def five_loop_charge(lattice: Lattice, links: Array) -> Array:
-    """The charge improved by five loops, of :func:`five_loop_densities`; sign as of :func:`clover_charge`.
+    """The charge improved by five loops, of ``five_loop_densities``; sign as of :func:`clover_charge`.
 
     Returns
     -------

@@ -33,7 +33,7 @@ class HoppingCoupling:
     operator
         Whose hops, boundary phases included, join the parities; bound to links or not, of at least two spin components.
     net
-        From :attr:`inputs` channels to :data:`CHANNELS`, which are a, a', b, b', c, c'.  Zeros make the identity.
+        From :attr:`inputs` channels to ``CHANNELS``, which are a, a', b, b', c, c'.  Zeros make the identity.
     parity
         Sites that change: 0 (even) or 1.
     words

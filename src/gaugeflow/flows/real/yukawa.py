@@ -31,8 +31,8 @@ class ScalarCoupling(JointCoupling):
 
         h_o = 2 g^2 Re chi^* (P phi_e v),  or  h_e = 2 g^2 Re v^* (P^T phi_o chi),    v = P^T chi.
 
-    A network makes s and t from three channels: the frozen field, h on active sites, and |chi|^2 on odd sites and |v|^2 on
-    even ones.
+    A network makes s and t from three channels: the frozen field, h on active sites, and ``|chi|^2`` on odd sites and
+    ``|v|^2`` on even ones.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class PseudofermionCoupling(JointCoupling):
     net
         From two channels to one more than there are hops.
     partition
-        How odd sites are cut in two, a key of :data:`HOPS`.
+        How odd sites are cut in two, a key of ``HOPS``.
     side
         0 or 1: which half is active.
 
@@ -296,7 +296,7 @@ def pseudofermion_chain(operator: Yukawa, partitions: Sequence[str], hidden: Seq
     operator
         N, unbound.
     partitions
-        Keys of :data:`HOPS`.
+        Keys of ``HOPS``.
     hidden
         Channels between the convolutions of the networks, which compute in single precision.
 
