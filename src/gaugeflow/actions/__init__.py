@@ -3,7 +3,7 @@
 from gaugeflow.actions.algebra import PulledBack, Scaled, Sum, refreshed
 from gaugeflow.actions.defect import Defect, DefectAction
 from gaugeflow.actions.fermion import Determinant, Hasenbusch, Inversion, Pseudofermion, Ratio
-from gaugeflow.actions.gauge import DBW2, IWASAKI, SYMANZIK, ImprovedAction, WilsonAction, difference
+from gaugeflow.actions.gauge import DBW2, IWASAKI, SYMANZIK, Couplings, ImprovedAction, WilsonAction, difference
 from gaugeflow.actions.rational import Rational
 from gaugeflow.actions.scalar import ScalarAction
 from gaugeflow.actions.yukawa import (
@@ -18,6 +18,7 @@ __all__ = [
     "DBW2",
     "IWASAKI",
     "SYMANZIK",
+    "Couplings",
     "Defect",
     "DefectAction",
     "Determinant",

@@ -9,7 +9,7 @@ from gaugeflow.flows.gauge.convolution import Convolution
 from gaugeflow.flows.gauge.residual import ResidualSweep
 from gaugeflow.flows.gauge.smeared import SmearedSweep
 from gaugeflow.flows.gauge.smearing import Smearing
-from gaugeflow.flows.loops.trivialising import TrivialisingFlow, luescher_classes
+from gaugeflow.flows.loops.trivialising import StepError, TrivialisingFlow, luescher_classes
 from gaugeflow.flows.planar.angles import AngleFlow
 from gaugeflow.flows.planar.blocks import LoopCoupling, block_chain, plaquette_chain
 from gaugeflow.flows.planar.cell import CellSpline
@@ -45,6 +45,7 @@ __all__ = [
     "SmearedSweep",
     "Smearing",
     "SpectralCoupling",
+    "StepError",
     "TrivialisingFlow",
     "affine_chain",
     "block_chain",

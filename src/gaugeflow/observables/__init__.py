@@ -24,7 +24,7 @@ from gaugeflow.observables.loops import (
     rectangle,
 )
 from gaugeflow.observables.measure import measure
-from gaugeflow.observables.open_time import is_open_in_time, open_averages, open_flow_history
+from gaugeflow.observables.open_time import OpenAverages, is_open_in_time, open_averages, open_flow_history
 from gaugeflow.observables.scalar import ising_energy, magnetisation, two_point_susceptibility
 from gaugeflow.observables.smearing import ape, stout
 from gaugeflow.observables.topology import clover_charge, five_loop_charge, integer_charge, plaquette_charge
@@ -36,6 +36,7 @@ __all__ = [
     "FlowedCharge",
     "FlowedEnergy",
     "LinkObservable",
+    "OpenAverages",
     "SliceHistory",
     "advance",
     "ape",
