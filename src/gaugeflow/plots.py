@@ -37,7 +37,7 @@ def panels(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     # Panels side by side are smaller: in print they share the width of a page, and letters must stay readable.
-    width, height = (5.5, 4.0) if columns == 1 else (2.0 + 2.6 * columns, 3.2)
+    width, height = (5.5, 4.0) if columns == 1 else (2.4 + 2.0 * columns, 3.0)
     figure = Figure(figsize=(width, height if rows == 1 else 2.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
@@ -141,7 +141,7 @@ def history(path: Path | str, series: Series, label: str = "") -> Path:
     track, side = axes[0]
     width = 0.5 if series.n > 500 * series.chains else 1.0
     for r, (ids, values) in enumerate(zip(series.ids, series.values, strict=True)):
-        style: dict[str, Any] = {"color": colour(r), "alpha": 0.8, "label": f"chain {r}"}
+        style: dict[str, Any] = {"color": colour(r), "ls": line(r // len(COLOURS)), "alpha": 0.8, "label": f"chain {r}"}
         track.plot(*_broken_at_gaps(ids, values), lw=width, marker="." if len(ids) < 100 else "", ms=3, **style)
     every = np.concatenate(series.values)
     bins = bin_edges([every]) if _integers(every) else int(np.clip(np.sqrt(series.n), 5, 40))

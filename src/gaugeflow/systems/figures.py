@@ -104,7 +104,7 @@ def _histograms(axis: Any, samples: Mapping[str, Any], log: bool = False) -> Non
     for k, (name, weight) in enumerate(centred.items()):
         axis.hist(weight, color=colour(k), ls=line(k), label=rf"{name}, $\sigma$ = {weight.std():.3g}", **style)
     low, high = axis.get_ylim()  # room for the legend
-    axis.set_ylim(*((low, high * (high / low) ** 0.35) if log else (0.0, 1.35 * high)))
+    axis.set_ylim(*((low, high * (high / low) ** 0.5) if log else (0.0, 1.35 * high)))
     axis.set(xlabel=r"log-weight $\log w - \langle\log w\rangle$", ylabel="probability density")
     axis.legend(fontsize=8)
 
