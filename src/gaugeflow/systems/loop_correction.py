@@ -41,6 +41,7 @@ def fit_potential(values: Floats, log_weight: Floats, *, ridge: float = 1e-3) ->
         ``(n_classes,)``: c that minimises ``log <w^2 e^-V> + log <e^V> - 2 log <w>`` for V = c . values, a convex function.
     """
     mean, size = np.mean(values, axis=1, keepdims=True), np.std(values, axis=1, keepdims=True)
+    size = np.where(size > 0.0, size, 1.0)  # a sector that never occurs
     unit = (values - mean) / size
 
     def loss(c: Floats) -> tuple[float, Floats]:

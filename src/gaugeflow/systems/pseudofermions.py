@@ -1,16 +1,15 @@
 """Two flavours of quarks in two dimensions by joint samplers of links and pseudofermions.
 
 The system of arXiv:2207.08945: a flow of links, conditional flows of pseudofermions, weights without any determinant of the
-Dirac operator.  Links come from the solved gauge theory (:mod:`gaugeflow.systems.decimation`) or a trivialising flow, and are
-corrected for the quarks by a potential of loops (:mod:`gaugeflow.systems.loop_correction`); pseudofermions come from hopping
-series (:mod:`gaugeflow.systems.joint`).  All parameters are fitted in minutes; ``--quick`` loads those that are installed.
+Dirac operator.  Links come from the pure gauge theory, exactly or by a trivialising flow, and are corrected for the quarks by
+weights of topological sectors and a potential of loops (:mod:`gaugeflow.systems.loop_correction`); pseudofermions come from
+hopping series (:mod:`gaugeflow.systems.joint`).  All parameters are fitted in minutes; ``--quick`` loads installed ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -29,12 +28,12 @@ from gaugeflow.priors import Haar
 from gaugeflow.random import Rng, haar_links
 from gaugeflow.samplers import HMC, Level, metropolis_chain
 from gaugeflow.samplers import run as run_chain
-from gaugeflow.systems import figures, trivialising, u1
-from gaugeflow.systems.decimation import pairs
+from gaugeflow.systems import figures, trivialising
 from gaugeflow.systems.joint import Factor, eigenvalues, factors
 from gaugeflow.systems.loop_correction import fit_potential, follow
 from gaugeflow.systems.report import BRACKETS, ESS, Progress, Report, Table, silent
-from gaugeflow.typing import Flow, Params
+from gaugeflow.systems.schwinger_prior import PlaquettePrior
+from gaugeflow.typing import Params
 
 DATA = "data"
 """Folder of fitted parameters beside this module."""
@@ -64,6 +63,8 @@ class Case:
         Coupling of the pure gauge theory that links come from before the correction.
     classes_order
         Order of Luescher's expansion whose classes of loops make the correction.
+    fit_blocks, sample_blocks
+        Batches for the correction, and batches that are sampled, where not those of the settings.
     """
 
     n_colours: int
@@ -72,6 +73,8 @@ class Case:
     kappa: float
     prior_beta: float
     classes_order: int = 2
+    fit_blocks: int | None = None
+    sample_blocks: int | None = None
 
     @property
     def name(self) -> str:
@@ -98,9 +101,7 @@ class Settings:
         Case(1, 8, 2.0, 0.25, 2.2),
         Case(1, 8, 2.0, 0.263, 2.25),
         Case(1, 8, 2.0, 0.276, 2.4),
-        Case(1, 16, 2.0, 0.25, 2.2),
-        Case(1, 16, 2.0, 0.263, 2.25),
-        Case(3, 8, 5.0, 0.24, 5.0, 1),
+        Case(3, 8, 5.0, 0.24, 5.0, 1, fit_blocks=6, sample_blocks=4),
     )
     models: tuple[tuple[str, int], ...] = (
         ("none", 2),
@@ -135,38 +136,43 @@ QUICK = Settings(cases=Settings().cases[1:2], sample_blocks=4, chains=16, trajec
 # ---- links -----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Gauge:
-    """Flows of links one after another, from Haar links."""
+    """A source of links, and a flow that corrects them for the quarks.
 
-    lattice: Lattice
-    n_colours: int
-    parts: tuple[tuple[Flow, Params], ...]
+    Parameters
+    ----------
+    source
+        Function of random numbers and a batch: links, and minus the logarithm of their density up to a constant.
+    correction, params
+        The flow.
+    """
+
+    source: Callable[[Rng, int], tuple[Array, Array]]
+    correction: TrivialisingFlow
+    params: Params
 
     def sample(self, rng: Rng, batch: int) -> tuple[Array, Array]:
-        """Links and log det, minus the logarithm of their density."""
-        x = Haar(self.lattice, self.n_colours).sample(rng, batch)
-        total: Any = 0.0
-        for flow, params in self.parts:
-            x, change = flow.forward(params, x)
-            total = total + change
-        return x, total
+        """Links, and minus the logarithm of their density up to a constant."""
+        x, density = self.source(rng, batch)
+        y, change = self.correction.forward(self.params, x)
+        return y, density + change
 
 
-def prior(case: Case) -> Gauge:
-    """The flow to the pure gauge theory at ``prior_beta``: blocks for U(1), a trivialising flow for SU(3).
-
-    Couplings of blocks are trained here, in a second or two, from installed ones; no random numbers.
-    """
+def source(case: Case, log_sectors: Sequence[float] = ()) -> Callable[[Rng, int], tuple[Array, Array]]:
+    """The pure gauge theory at ``prior_beta``: exact for U(1), with free weights of sectors; an installed flow for SU(3)."""
     if case.n_colours == 1:
-        flow = u1.make_flow(case.extent, u1.Settings())
-        learned = u1.shipped()
-        nearest = min(learned, key=lambda name: abs(float(name.split()[1]) - case.prior_beta))
-        start = u1.carried(flow, learned[nearest])
-        problems = pairs(flow, partial(u1.plaquette_action, case.prior_beta))
-        params = {key: problem.train(start[key], 40) for key, problem in problems.items()}
-        return Gauge(case.lattice, 1, ((flow, params),))
-    target = trivialising.Target(case.n_colours, case.prior_beta)
-    learned_flow = trivialising.shipped(target).on(case.lattice)
-    return Gauge(case.lattice, case.n_colours, ((learned_flow.flow, learned_flow.params),))
+        exact = PlaquettePrior(case.lattice, case.prior_beta, tuple(float(s) for s in log_sectors))
+
+        def draw_exactly(rng: Rng, batch: int) -> tuple[Array, Array]:
+            x = exact.sample(rng, batch)
+            return x, -exact.log_prob(x)
+
+        return draw_exactly
+    learned = trivialising.shipped(trivialising.Target(case.n_colours, case.prior_beta)).on(case.lattice)
+
+    def draw_by_flow(rng: Rng, batch: int) -> tuple[Array, Array]:
+        return learned.flow.forward(learned.params, Haar(case.lattice, case.n_colours).sample(rng, batch))
+
+    return draw_by_flow
 
 
 def correction(case: Case) -> TrivialisingFlow:
@@ -176,9 +182,8 @@ def correction(case: Case) -> TrivialisingFlow:
 
 
 def gauge(case: Case, params: Params) -> Gauge:
-    """The flow of links with fitted parameters."""
-    start = prior(case)
-    return replace(start, parts=(*start.parts, (correction(case), params["correction"])))
+    """Source and flow of links with fitted parameters."""
+    return Gauge(source(case, params.get("log_sectors", ())), correction(case), params["correction"])
 
 
 def quark_weight(case: Case, links: Array) -> Array:
@@ -201,19 +206,27 @@ def model_name(preconditioner: str, order: int) -> str:
 
 def learn(case: Case, settings: Settings, rng: Rng, progress: Progress) -> dict[str, Any]:
     """Correction of links, then the coefficients of all conditional flows."""
-    before, flow = prior(case), correction(case)
-    batches, values, weights, sources = [], [], [], []
-    for k in range(settings.fit_blocks):
-        x, change = before.sample(rng.stream("correction").at(k), settings.batch)
-        batches.append(x)
-        values.append(flow.potential.values(x))
-        weights.append(change - WilsonAction(case.lattice, case.beta).value(x) + quark_weight(case, x))
-        sources.append(change - WilsonAction(case.lattice, case.prior_beta).value(x))
-        progress(f"{case.name}: determinants", k + 1, settings.fit_blocks)
-    potential = fit_potential(np.concatenate(values, axis=1), np.concatenate(weights))
-    few = batches[: max(1, settings.fit_blocks // 2)]
-    source = np.concatenate(sources)[: len(few) * settings.batch]
-    params: dict[str, Any] = {"correction": follow(flow, case.prior_beta, potential, few, source)}
+    draw, flow, blocks = source(case), correction(case), case.fit_blocks or settings.fit_blocks
+    values, weights = [], []
+    for k in range(blocks):
+        x, density = draw(rng.stream("potential").at(k), settings.batch)
+        values.append(np.concatenate([flow.potential.values(x), *_sectors(case, x)]))
+        weights.append(density - WilsonAction(case.lattice, case.beta).value(x) + quark_weight(case, x))
+        progress(f"{case.name}: determinants", k + 1, blocks)
+    found = fit_potential(np.concatenate(values, axis=1), np.concatenate(weights))
+    count = len(flow.classes)
+    params: dict[str, Any] = {}
+    if case.n_colours == 1:
+        params["log_sectors"] = np.concatenate([np.zeros(1), found[count:]])
+    start = source(case, params.get("log_sectors", ()))
+    drawn = [start(rng.stream("follow").at(k), settings.batch) for k in range(max(1, blocks // 2))]
+    batches = [x for x, _ in drawn]
+    if case.n_colours == 1:
+        towards = np.zeros(len(batches) * settings.batch)
+    else:
+        before = WilsonAction(case.lattice, case.prior_beta)
+        towards = np.concatenate([density - before.value(x) for x, density in drawn])
+    params["correction"] = follow(flow, case.prior_beta, found[:count], batches, towards)
     x, change = gauge(case, params).sample(rng.stream("conditional"), settings.batch)
     log_weight = change - WilsonAction(case.lattice, case.beta).value(x) + quark_weight(case, x)
     shares = np.exp(log_weight - np.max(log_weight))
@@ -228,6 +241,14 @@ def learn(case: Case, settings: Settings, rng: Rng, progress: Progress) -> dict[
         }
         progress(f"{case.name}: hopping series", k + 1, len(settings.models))
     return params
+
+
+def _sectors(case: Case, links: Array) -> list[Array]:
+    """Rows that tell topological sectors of U(1) apart: |Q| = 1, and more."""
+    if case.n_colours > 1:
+        return []
+    charge = np.abs(integer_charge(case.lattice, links))
+    return [np.stack([np.where(charge == 1.0, 1.0, 0.0), np.where(charge > 1.0, 1.0, 0.0)])]
 
 
 def shipped(case: Case) -> dict[str, Any]:
@@ -255,12 +276,13 @@ def _learned(case: Case, settings: Settings, seed: int, out: Path, progress: Pro
 def sample(case: Case, settings: Settings, params: Params, rng: Rng, progress: Progress) -> dict[str, Array]:
     """Log-weights, of the marginal sampler with exact determinants and of all joint ones, and observables of the links."""
     links, action = gauge(case, params), WilsonAction(case.lattice, case.beta)
+    blocks = case.sample_blocks or settings.sample_blocks
     columns: dict[str, list[Array]] = {}
 
     def add(name: str, value: Array) -> None:
         columns.setdefault(name, []).append(np.asarray(value))
 
-    for k in range(settings.sample_blocks):
+    for k in range(blocks):
         x, change = links.sample(rng.stream("links").at(k), settings.batch)
         own = change - action.value(x)
         add("marginal", own + quark_weight(case, x))
@@ -276,7 +298,7 @@ def sample(case: Case, settings: Settings, params: Params, rng: Rng, progress: P
             add(name, total)
         for observable in _observables(case):
             add(observable.name, observable(x))
-        progress(f"{case.name}: sampling", k + 1, settings.sample_blocks)
+        progress(f"{case.name}: sampling", k + 1, blocks)
     return {name: np.concatenate(parts) for name, parts in columns.items()}
 
 
