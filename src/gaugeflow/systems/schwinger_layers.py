@@ -15,7 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gaugeflow.lattice import Array
-from gaugeflow.systems.schwinger_slices import Angles, Chain, joined, log_det, log_det_by_holonomy, slices
+from gaugeflow.random import Rng
+from gaugeflow.systems.schwinger_prior import generator
+from gaugeflow.systems.schwinger_slices import Angles, Chain, closed_by_holonomy, condensate, joined, log_det, slices
 
 
 class State(NamedTuple):
@@ -43,59 +45,66 @@ class Layer:
     beta: float
     kappa: float
     twist: float = 0.0
-    parts: int = 2
+    parts: int = 1
     shifts: int = 16
 
     def start(self, angles: Angles) -> State:
         """State of given angles."""
         return State(angles, *log_det(self.kappa, angles, self.twist))
 
-    def sweep(self, generator: np.random.Generator, state: State) -> tuple[State, dict[str, float]]:
+    def sweep(self, source: np.random.Generator, state: State) -> tuple[State, dict[str, float]]:
         """One update of everything, time and space exchanged at the end; with shares of accepted proposals."""
-        state, links = self._links(generator, state)
-        state = self._holonomy(generator, state)
-        state, charge = self._charge(generator, state)
+        state, chain, links = self._links(source, state)
+        state = self._holonomy(source, state, chain)
+        state, charge = self._charge(source, state)
         return state._replace(angles=state.angles.turned()), {"links": links, "charge": charge}
 
-    def _holonomy(self, generator: np.random.Generator, state: State) -> State:
+    def _holonomy(self, source: np.random.Generator, state: State, chain: Chain) -> State:
         """Heat bath of the temporal holonomy among equidistant values, the present one included."""
         angles = state.angles
         shifts = 2.0 * math.pi / self.shifts * np.arange(self.shifts)
-        log_abs, sign = log_det_by_holonomy(self.kappa, angles, shifts, self.twist)
-        chosen = draw(generator, 2.0 * log_abs)
+        log_abs, sign = closed_by_holonomy(chain, angles.time, shifts)
+        chosen = draw(source, 2.0 * log_abs)
         rows = np.arange(len(chosen))
         moved = angles._replace(time=angles.time + shifts[chosen][:, None])
         return State(moved, log_abs[rows, chosen], sign[rows, chosen])
 
-    def _charge(self, generator: np.random.Generator, state: State) -> tuple[State, float]:
+    def _charge(self, source: np.random.Generator, state: State) -> tuple[State, float]:
         """Metropolis step that adds the field of one unit of charge, spread evenly, at random holonomies."""
         angles = state.angles
         batch, extent, width = angles.space.shape
-        unit = generator.choice([-1.0, 1.0], batch)[:, None]
-        first = generator.uniform(0.0, 2.0 * math.pi, (batch, 2))
+        unit = source.choice([-1.0, 1.0], batch)[:, None]
+        first = source.uniform(0.0, 2.0 * math.pi, (batch, 2))
         slope = 2.0 * math.pi / (extent * width) * unit
         space = angles.space + (slope * np.arange(extent))[:, :, None] + first[:, :1, None] / width
         time = angles.time - slope * extent * np.arange(width) + first[:, 1:]
         new = self.start(Angles(space, time))
         change = self._gauge(new.angles) - self._gauge(angles) + 2.0 * (new.log_abs - state.log_abs)
-        accepted = np.log(generator.random(batch)) < change
+        accepted = np.log(source.random(batch)) < change
         return _either(accepted, new, state), float(np.mean(accepted))
+
+    def log_density(self, state: State) -> Array:
+        """Logarithm of the density that is kept, up to a constant, ``(batch,)``."""
+        return self._gauge(state.angles) + 2.0 * state.log_abs
 
     def _gauge(self, angles: Angles) -> Array:
         return self.beta * np.sum(np.cos(angles.plaquettes()), axis=(1, 2))
 
-    def _links(self, generator: np.random.Generator, state: State) -> tuple[State, float]:
-        """Heat bath of links along space, slice by slice, accepted with the square of the ratio of determinants."""
+    def _links(self, source: np.random.Generator, state: State) -> tuple[State, Chain, float]:
+        """Heat bath of links along space, slice by slice, accepted with the square of the ratio of determinants.
+
+        Returns the state, the chain of all its slices, and the share of accepted proposals.
+        """
         space, time = state.angles.space.copy(), state.angles.time
         log_abs, sign = state.log_abs.copy(), state.sign.copy()
         batch, extent, width = space.shape
         ends = np.exp(1j * time)
         every = slices(self.kappa, space, self.twist)
         each = [every.at((slice(None), t)) for t in range(extent)]
-        each[-1] = each[-1].followed_by(ends)
         after: list[Chain | None] = [None] * extent
         for t in reversed(range(extent - 1)):
-            after[t] = _ahead(each[t + 1], after[t + 1])
+            ahead = each[t + 1].followed_by(ends) if t + 1 == extent - 1 else each[t + 1]
+            after[t] = _ahead(ahead, after[t + 1])
         before: Chain | None = None
         total = 0.0
         across = time - np.roll(time, -1, axis=-1)
@@ -105,33 +114,71 @@ class Layer:
             matrix = environment.matrix
             above = space[:, (t + 1) % extent] + (across if t == extent - 1 else 0.0)
             below = space[:, t - 1] - (0.0 if t else across)
-            for part in generator.permutation(self.parts):
+            for part in source.permutation(self.parts):
                 places = np.arange(part, width, self.parts)
                 proposal = space[:, t].copy()
-                proposal[:, places] = self._heat_bath(generator, above[:, places], below[:, places])
+                proposal[:, places] = self._heat_bath(source, above[:, places], below[:, places])
                 new = slices(self.kappa, proposal, self.twist)
-                new = new.followed_by(ends) if t == extent - 1 else new
-                own_sign, own = np.linalg.slogdet(np.eye(2 * width) - matrix @ new.matrix)
+                linked = new.followed_by(ends) if t == extent - 1 else new
+                own_sign, own = np.linalg.slogdet(np.eye(2 * width) - matrix @ linked.matrix)
                 value = own + new.log_abs + environment.log_abs
-                accepted = np.log(generator.random(batch)) < 2.0 * (value - log_abs)
+                accepted = np.log(source.random(batch)) < 2.0 * (value - log_abs)
                 space[accepted, t] = proposal[accepted]
                 log_abs = np.where(accepted, value, log_abs)
                 sign = np.where(accepted, np.real(own_sign * new.sign * environment.sign), sign)
+                each[t] = new.where(accepted, each[t])
                 total += float(np.mean(accepted))
-            now = slices(self.kappa, space[:, t], self.twist)
-            before = _ahead(before, now)
-        return State(Angles(space, time), log_abs, sign), total / (extent * self.parts)
+            before = _ahead(before, each[t])
+        assert before is not None
+        return State(Angles(space, time), log_abs, sign), before, total / (extent * self.parts)
 
-    def _heat_bath(self, generator: np.random.Generator, above: Array, below: Array) -> Array:
+    def _heat_bath(self, source: np.random.Generator, above: Array, below: Array) -> Array:
         """Links with density exp(beta [cos(a - above) + cos(a - below)])."""
         half = 0.5 * (above - below)
         centre = 0.5 * (above + below) + np.where(np.cos(half) < 0.0, math.pi, 0.0)
-        return centre + generator.vonmises(0.0, 2.0 * self.beta * np.abs(np.cos(half)))
+        return centre + source.vonmises(0.0, 2.0 * self.beta * np.abs(np.cos(half)))
 
 
-def draw(generator: np.random.Generator, log_weights: Array) -> Array:
+class Info(NamedTuple):
+    """What a sweep measures, ``(batch,)`` each but for the shares of accepted proposals."""
+
+    charge: Array
+    plaquette: Array
+    log_abs: Array
+    sign: Array
+    condensate: Array
+    accepted_links: Array
+    accepted_charge: Array
+
+
+@dataclass(frozen=True)
+class SliceUpdates:
+    """Sweeps of a layer as a Markov chain; its state holds angles in place of links."""
+
+    layer: Layer
+
+    def init(self, angles: Angles) -> State:
+        """State that starts from any angles."""
+        return self.layer.start(angles)
+
+    def step(self, rng: Rng, state: State) -> tuple[State, Info]:
+        """One sweep; random numbers depend on ``rng`` and its draw."""
+        state, accepted = self.layer.sweep(generator(rng.stream("sweep")), state)
+        angles = state.angles
+        return state, Info(
+            angles.charge(),
+            np.mean(np.cos(angles.plaquettes()), axis=(1, 2)),
+            state.log_abs,
+            state.sign,
+            condensate(self.layer.kappa, angles),
+            np.asarray(accepted["links"]),
+            np.asarray(accepted["charge"]),
+        )
+
+
+def draw(source: np.random.Generator, log_weights: Array) -> Array:
     """Indices ``(batch,)`` with probabilities proportional to exp of ``(batch, n)``, by the largest of Gumbel numbers."""
-    return np.argmax(log_weights + generator.gumbel(size=log_weights.shape), axis=1)
+    return np.argmax(log_weights + source.gumbel(size=log_weights.shape), axis=1)
 
 
 def _ahead(first: Chain | None, second: Chain | None) -> Chain | None:

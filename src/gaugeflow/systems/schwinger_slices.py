@@ -119,12 +119,21 @@ class Chain(NamedTuple):
             back_from_ahead=self.back_from_ahead * columns,
         )
 
+    def where(self, chosen: Array, other: Chain) -> Chain:
+        """This chain where ``chosen``, another elsewhere."""
+        return Chain(
+            *(
+                np.where(chosen.reshape(-1, *(1,) * (mine.ndim - 1)), mine, old)
+                for mine, old in zip(self, other, strict=True)
+            )
+        )
+
     def at(self, index: tuple[object, ...] | slice | int) -> Chain:
         """Part of the leading axes."""
         return Chain(*(array[index] for array in self))
 
 
-def slices(kappa: float, space: Array, twist: float = 0.0) -> Chain:
+def slices(kappa: complex, space: Array, twist: float = 0.0) -> Chain:
     """Every slice by itself, from angles ``(.., X)`` of its links along space; twist is the coefficient of i gamma_5."""
     extent = space.shape[-1]
     holonomy = np.sum(space, axis=-1, keepdims=True)
@@ -144,22 +153,26 @@ def slices(kappa: float, space: Array, twist: float = 0.0) -> Chain:
 def joined(first: Chain, second: Chain) -> Chain:
     """Two chains, the second right ahead of the first."""
     extent = first.front_from_behind.shape[-1]
-    bounce = np.eye(extent) - first.front_from_ahead @ second.back_from_behind
+    back = np.concatenate([second.back_from_behind, second.back_from_ahead], axis=-1)
+    turned = first.front_from_ahead @ back
+    bounce = np.eye(extent) - turned[..., :extent]
     sign, log_abs = np.linalg.slogdet(bounce)
-    sources = np.concatenate([first.front_from_behind, first.front_from_ahead @ second.back_from_ahead], axis=-1)
-    between = np.linalg.solve(bounce, sources)
-    front, back = second.front_from_behind @ between, second.back_from_behind @ between
+    turned[..., :extent] = first.front_from_behind
+    between = np.linalg.solve(bounce, turned)
+    front, inner = second.front_from_behind @ between, second.back_from_behind @ between
+    inner[..., extent:] += second.back_from_ahead
+    leaving = first.back_from_ahead @ inner
     return Chain(
         front[..., :extent],
         second.front_from_ahead + front[..., extent:],
-        first.back_from_behind + first.back_from_ahead @ back[..., :extent],
-        first.back_from_ahead @ (second.back_from_ahead + back[..., extent:]),
+        first.back_from_behind + leaving[..., :extent],
+        leaving[..., extent:],
         first.log_abs + second.log_abs + log_abs,
         first.sign * second.sign * sign,
     )
 
 
-def whole(kappa: float, space: Array, twist: float = 0.0) -> Chain:
+def whole(kappa: complex, space: Array, twist: float = 0.0) -> Chain:
     """The chain of all slices of angles ``(batch, T, X)``."""
     chain = slices(kappa, space, twist)
     while (count := chain.log_abs.shape[1]) > 1:
@@ -173,9 +186,8 @@ def whole(kappa: float, space: Array, twist: float = 0.0) -> Chain:
 def closed(chain: Chain, time: Array) -> tuple[Array, Array]:
     """log abs det D and its sign, ``(batch,)``, of a chain whose ends are linked by angles ``(batch, X)``."""
     phases = np.exp(1j * time)
-    rows = np.concatenate([np.conj(phases), np.ones_like(phases)], axis=-1)
-    columns = np.concatenate([np.ones_like(phases), phases], axis=-1)
-    matrix = rows[..., :, None] * chain.matrix * columns[..., None, :]
+    ends = np.concatenate([np.conj(phases), phases], axis=-1)
+    matrix = ends[..., :, None] * chain.matrix
     sign, log_abs = np.linalg.slogdet(np.eye(matrix.shape[-1]) - matrix)
     return chain.log_abs + log_abs, np.real(chain.sign * sign)
 
@@ -193,8 +205,23 @@ def log_det(kappa: float, angles: Angles, twist: float = 0.0) -> tuple[Array, Ar
     return closed(whole(kappa, angles.space, twist), angles.time)
 
 
-def log_det_by_holonomy(kappa: float, angles: Angles, shifts: Array, twist: float = 0.0) -> tuple[Array, Array]:
-    """As :func:`log_det` for links whose temporal holonomy is shifted by angles, ``(batch, n_shifts)`` each."""
-    chain = whole(kappa, angles.space, twist)
+def closed_by_holonomy(chain: Chain, time: Array, shifts: Array) -> tuple[Array, Array]:
+    """As :func:`closed` with the temporal holonomy shifted by angles, ``(batch, n_shifts)`` each."""
     spread = Chain(*(array[:, None] for array in chain))
-    return closed(spread, angles.time[:, None, :] + np.reshape(shifts, (-1, 1)))
+    return closed(spread, time[:, None, :] + np.reshape(shifts, (-1, 1)))
+
+
+def condensate(kappa: float, angles: Angles, step: float = 1e-6) -> Array:
+    """tr D^-1 / V of one flavour in the mass form, ``(batch,)``: d log det D / dm per site at 1 / (2 kappa) = m + 2.
+
+    log det D is an analytic function of kappa, and its imaginary part a short step away from the real axis is that step
+    times the derivative, but for terms of third order.
+    """
+    chain = whole(kappa + 1j * step, angles.space)
+    phases = np.exp(1j * angles.time)
+    ends = np.concatenate([np.conj(phases), phases], axis=-1)
+    matrix = chain.matrix
+    sign, _ = np.linalg.slogdet(np.eye(matrix.shape[-1]) - ends[..., :, None] * matrix)
+    phase = np.imag(chain.log_abs) + np.angle(chain.sign * sign)
+    slope = (phase - math.pi * np.round(phase / math.pi)) / step
+    return 4.0 * kappa - 2.0 * kappa**2 * slope / math.prod(angles.space.shape[1:])
