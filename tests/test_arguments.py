@@ -23,7 +23,10 @@ from gaugeflow.actions import (
     WilsonAction,
 )
 from gaugeflow.errors import require_finite
-from gaugeflow.flows import affine, cell, circle, convolution, residual, smeared, smearing, spectral, trivialising
+from gaugeflow.flows.gauge import convolution, residual, smeared, smearing
+from gaugeflow.flows.loops import trivialising
+from gaugeflow.flows.planar import cell, circle, spectral
+from gaugeflow.flows.real import affine
 from gaugeflow.groups import SU
 from gaugeflow.hadrons.propagators import Propagator
 from gaugeflow.hadrons.smearing import Gaussian
