@@ -89,7 +89,10 @@ def draw(path: Path, results: list[dict[str, Any]]) -> Path:
         axis.set_xticks(steps, [f"{step:g}" for step in steps])
         axis.minorticks_off()
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=4, frameon=False)
+    if any(row["n_effective"] is not None and row["n_effective"] < FEW for row in rows):
+        few = axes[0, 0].errorbar([], [], yerr=[], fmt="s", color="0.6", mfc="none", **plots.POINTS)
+        handles, labels = [*handles, few], [*labels, f"fewer than {FEW:g} effective configurations"]
+    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=2, frameon=False)
     return plots.save(figure, path)
 
 
