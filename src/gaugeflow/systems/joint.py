@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from gaugeflow.errors import ConvergenceError
 from gaugeflow.flows import HoppingSeries
 from gaugeflow.kernels import fermion_dot
 from gaugeflow.lattice import Array
@@ -27,6 +28,10 @@ TWISTED_MASSES = {1: (), 2: (0.06,), 3: (0.04, 0.2), 4: (0.02, 0.1, 0.4)}
 
 SCALES = {True: 1.7, False: 2.2}
 """What M^dagger M is divided by, with even-odd preconditioning and without: a little more than half its largest eigenvalue."""
+
+
+_ENORMOUS = 1e5
+"""phi^dagger (M^dagger M + a)^-1 phi from which on solutions need not be accurate; rounding forbids it near a zero of M."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,28 @@ class Factor:
     tolerance: float = 1e-7
 
     def action(self, links: Array, phi: Array) -> Array:
-        """S, ``(batch,)``."""
+        """S, ``(batch,)``.
+
+        Raises
+        ------
+        ConvergenceError
+            If a system is not solved, unless S is so large that the weight vanishes: what is returned is never above S.
+        """
         m, lattice = self.flow.matrix(links), self.flow.lattice
-        x = cg(m, phi, tolerance=self.tolerance, shift=self.mass).x
+        solution = cg(m, phi, tolerance=self.tolerance, shift=self.mass, strict=False)
+        x = solution.x
         image = m.apply(x)
 
         def square(psi: Array) -> Array:
             return fermion_dot(lattice, psi, psi).real
 
         inverse = 2.0 * fermion_dot(lattice, phi, x).real - square(image) - self.mass * square(x)
+        bad = ~np.asarray(solution.converged) & ~(inverse > _ENORMOUS)
+        if np.any(bad):
+            found = float(np.max(np.asarray(solution.residual)[bad]))
+            raise ConvergenceError(
+                f"pseudofermions of {m.label}: residual {found:.3g}, expected at most {self.tolerance:.3g}"
+            )
         return np.asarray(inverse if self.heavier is None else square(phi) + (self.heavier - self.mass) * inverse)
 
     def draw(self, rng: Rng, params: Params, links: Array, traces: Array) -> tuple[Array, Array]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from gaugeflow import io
 from gaugeflow.actions import Hasenbusch, WilsonAction
-from gaugeflow.analysis import Series, ess, format_error, gamma_method, reweighted_mean
+from gaugeflow.analysis import Series, ess, gamma_method, reweighted_mean
 from gaugeflow.determinants import log_det
 from gaugeflow.flows import TrivialisingFlow, luescher_classes
 from gaugeflow.lattice import Array, Lattice
@@ -31,7 +31,8 @@ from gaugeflow.samplers import run as run_chain
 from gaugeflow.systems import figures, trivialising
 from gaugeflow.systems.joint import Factor, eigenvalues, factors
 from gaugeflow.systems.loop_correction import fit_potential, follow
-from gaugeflow.systems.report import BRACKETS, ESS, Progress, Report, Table, silent
+from gaugeflow.systems.pseudofermions_report import PUBLISHED, sizes, values
+from gaugeflow.systems.report import Progress, Report, silent
 from gaugeflow.systems.schwinger_prior import PlaquettePrior
 from gaugeflow.typing import Params
 
@@ -40,15 +41,6 @@ DATA = "data"
 
 PRECONDITIONERS = {"none": 1, "even-odd": 1, "Hasenbusch 1": 2, "Hasenbusch 2": 3, "Hasenbusch 3": 4}
 """Numbers of pseudofermion fields; all but the first are even-odd preconditioned."""
-
-PUBLISHED = {
-    "none": 0.020,
-    "even-odd": 0.05,
-    "Hasenbusch 1": 0.074,
-    "Hasenbusch 2": 0.091,
-    "Hasenbusch 3": 0.145,
-}
-"""Joint effective sample sizes of the Schwinger model read off a figure of arXiv:2207.08945."""
 
 
 @dataclass(frozen=True)
@@ -207,13 +199,13 @@ def model_name(preconditioner: str, order: int) -> str:
 def learn(case: Case, settings: Settings, rng: Rng, progress: Progress) -> dict[str, Any]:
     """Correction of links, then the coefficients of all conditional flows."""
     draw, flow, blocks = source(case), correction(case), case.fit_blocks or settings.fit_blocks
-    values, weights = [], []
+    features, weights = [], []
     for k in range(blocks):
         x, density = draw(rng.stream("potential").at(k), settings.batch)
-        values.append(np.concatenate([flow.potential.values(x), *_sectors(case, x)]))
+        features.append(np.concatenate([flow.potential.values(x), *_sectors(case, x)]))
         weights.append(density - WilsonAction(case.lattice, case.beta).value(x) + quark_weight(case, x))
         progress(f"{case.name}: determinants", k + 1, blocks)
-    found = fit_potential(np.concatenate(values, axis=1), np.concatenate(weights))
+    found = fit_potential(np.concatenate(features, axis=1), np.concatenate(weights))
     count = len(flow.classes)
     params: dict[str, Any] = {}
     if case.n_colours == 1:
@@ -405,55 +397,4 @@ def run(
         results.append(analyse(case, chosen, columns, local, rng.stream("metropolis")))
         io.write_table(out / f"samples-{case.name}.h5", columns, attributes=io.provenance(seed=seed, case=case.name))
     picture = figures.joint_sizes(out / "ess.png", results, PUBLISHED)
-    return Report((_sizes(results), _values(results)), results, (picture,))
-
-
-def _sizes(results: Sequence[Mapping[str, Any]]) -> Table:
-    cells = []
-    for result in results:
-        for row in result["models"]:
-            preconditioner = row["name"].split(",")[0]
-            known = PUBLISHED.get(preconditioner) if result["n_colours"] == 1 else None
-            cells.append(
-                (
-                    result["case"],
-                    row["name"],
-                    format_error(row["ess"], row["ess_error"]),
-                    "" if known is None else f"{known:.3f}",
-                    f"{row['acceptance']:.3f}",
-                    f"{row['conditional_variance']:.3f}",
-                )
-            )
-    return Table(
-        "Joint samplers of links and pseudofermions",
-        ("case", "pseudofermions", "ESS", "published", "acceptance", "variance at fixed links"),
-        tuple(cells),
-        (
-            ESS,
-            BRACKETS,
-            "marginal: the same links with exact determinants, which no joint sampler can beat",
-            "published: Schwinger model of arXiv:2207.08945, read off a figure; its kappa is not known to us",
-            "variance at fixed links: what pseudofermions add to the log-weight, mean over the target distribution",
-        ),
-    )
-
-
-def _values(results: Sequence[Mapping[str, Any]]) -> Table:
-    cells = []
-    for result in results:
-        keys = [key for key in ("plaquette", "Q^2") if key in result["hmc"]]
-        for row in (*result["models"], {"name": "HMC", **result["hmc"]}):
-            shown: list[Any] = [result["case"], row["name"]]
-            for key in ("plaquette", "Q^2"):
-                if key not in keys:
-                    shown += ["", ""]
-                    continue
-                shown.append(format_error(row[key], row[f"{key}_error"]))
-                shown.append(f"{row[f'{key}_pull']:.1f}" if f"{key}_pull" in row else "")
-            cells.append(tuple(shown))
-    return Table(
-        "Observables",
-        ("case", "sampler", "plaquette", "pull", "Q^2", "pull"),
-        tuple(cells),
-        (BRACKETS, "pull: difference from HMC in units of both errors"),
-    )
+    return Report((sizes(results), values(results)), results, (picture,))

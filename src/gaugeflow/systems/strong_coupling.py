@@ -215,7 +215,7 @@ def analyse(
     for name in ("gauge", "marginal", "joint"):
         quality = ess(columns[name])
         row[f"{name}_ess"], row[f"{name}_ess_error"] = quality.value, quality.error
-    _, accepted = metropolis_chain(rng, columns["joint"].reshape(-1, 16))
+    _, accepted = metropolis_chain(rng, columns["joint"].reshape(-1, 4))
     row["acceptance"] = float(np.mean(accepted[1:]))
     row["observables"] = []
     for name, lanes in (local or {}).items():
