@@ -53,10 +53,10 @@ class Settings:
     layers: int = 8
     hidden: tuple[int, ...] = (8, 8)
     batch: int = 128
-    share: tuple[float, ...] = (1.0, 0.4, 0.4, 0.4)
+    share: tuple[float, ...] = (1.0, 0.4, 0.4, 0.6)
     """Updates of each kind of :data:`KINDS` in units of the point's."""
     chains: int = 32
-    """Chains on 8^2; larger lattices get fewer, by the ratio of extents."""
+    """Chains on 8^2; larger lattices get fewer, by the ratio of extents, and fewer trajectories, too."""
     proposals: int = 400
     trajectories: int = 400
     hmc_length: float = 2.0
@@ -158,14 +158,18 @@ def sample(
     local = ScalarMetropolis(model.scalar, 0.6)
     begin = local.init(model.prior.sample(rng.stream("start"), chains))
     thermal = run_chain(local, rng.stream("thermalise"), begin, THERMALISE, progress=False).state.x
-    runs, seconds = {}, {}
+    runs: dict[str, Run] = {}
+    seconds: dict[str, float] = {}
     for kind, sampler in every.items():
         state: Any
         if isinstance(sampler, IndependenceMetropolis):
             state = sampler.start(rng.stream(kind), chains)
+        elif isinstance(sampler, Gibbs):  # configurations of the theory, so that no slow mode has to be found
+            state = sampler.init(runs["marginal"].state.x)
         else:
             state = sampler.init(thermal)
-        steps = settings.trajectories if kind in HMC_KINDS else settings.proposals
+        trajectories = max(2, settings.trajectories * 8 // model.point.extent)
+        steps = trajectories if kind in HMC_KINDS else settings.proposals
         more = (_LogWeight(marginal),) if kind == HMC_KINDS[0] else ()
         path = out / f"chain-{model.point.name}-{kind.replace(', ', '-')}.h5"
         runs[kind] = _chain(sampler, state, steps, rng.stream(kind), model, path, more, progress)

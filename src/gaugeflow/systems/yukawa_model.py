@@ -214,6 +214,9 @@ def train(
                 progress=lambda name, step, ess, steps=steps: progress(f"training {name}", step, steps),  # type: ignore[misc]
             )
             here[kind], history[stage.name] = result.params, result
+            if kind == "Gibbs":
+                # p(chi) is not known, so that the held-out ESS tells nothing: the last parameters, not the best by it.
+                here[kind] = io.read_params(folder / f"{stage.name}.h5")[0]["current"]
         params[point.name] = before = here
     rounded = tree.map(lambda p: np.asarray(p, dtype=np.float32), params)
     io.write_params(folder / "yukawa.h5", rounded, attributes=attributes)
