@@ -76,7 +76,7 @@ def tables(result: Mapping[str, Any]) -> tuple[Table, ...]:
                 "ms per independent chi_2",
             ),
             tuple(quality),
-            (ESS, VARIANCE, TAU_INT, "times are those of one chain among many that are computed together"),
+            (ESS, VARIANCE, TAU_INT, "times are processor times of one chain among many that are computed together"),
         ),
         Table("means", ("point", "sampler", *shown), tuple(means), (BRACKETS, *_NOTES)),
         Table(
