@@ -97,5 +97,11 @@ def systems() -> dict[str, System]:
             "gaugeflow.systems.strong_coupling",
             host_only=True,
         ),
+        System(
+            "schwinger",
+            "2D U(1), two flavours, exact determinant, up to criticality on 16 x 16; an hour; --quick: 8 x 8",
+            "gaugeflow.systems.schwinger",
+            host_only=True,
+        ),
     )
     return {system.name: system for system in known}

@@ -56,7 +56,7 @@ class Target:
     extent: int
     kappa: float
     published: float | None = None
-    samples: int = 256
+    samples: int = 128
 
     @property
     def name(self) -> str:
@@ -77,7 +77,7 @@ class Settings:
     beta: float = 2.0
     targets: tuple[Target, ...] = (
         *(Target(extent, kappa, value) for kappa, row in _SERIES.items() for extent, value in row.items()),
-        Target(16, 0.276, None, 512),
+        Target(16, 0.276, None, 384),
     )
     training_extent: int = 16
     training_chains: int = 64
@@ -85,11 +85,11 @@ class Settings:
     batch: int = 64
     chain: Target = Target(16, 0.276)
     lanes: int = 64
-    sweeps: int = 1560
+    sweeps: int = 1000
     burn_in: int = 50
     hmc_chains: int = 8
-    hmc_trajectories: int = 120
-    hmc_burn_in: int = 30
+    hmc_trajectories: int = 100
+    hmc_burn_in: int = 20
     hmc_steps: int = 6
 
 
@@ -106,7 +106,12 @@ QUICK = Settings(
 
 
 def run(
-    *, out: FilePath, seed: int = 2202, quick: bool = False, progress: Progress = silent, settings: Settings | None = None
+    *,
+    out: FilePath,
+    seed: int = 2202,
+    quick: bool = False,
+    progress: Progress = silent,
+    settings: Settings | None = None,
 ) -> Report:
     """Find (or load) the paths, sample with flows, with the chain of updates and with hybrid Monte Carlo, and report.
 
@@ -247,6 +252,11 @@ def _hmc(settings: Settings, rng: Rng, out: FilePath) -> dict[str, Array]:
         angles = angles_of(lattice, links)
         return np.stack([log_det(target.kappa, angles)[1], condensate(target.kappa, angles)])
 
+    observe: list[Any] = [
+        LinkObservable("plaquette", lattice, plaquette),
+        LinkObservable("charge", lattice, integer_charge),
+        LinkObservable("quarks", lattice, quarks),
+    ]
     action = Determinant(operator, 2.0, 32)
     sampler = HMC(
         lattice,
@@ -260,11 +270,7 @@ def _hmc(settings: Settings, rng: Rng, out: FilePath) -> dict[str, Array]:
         sampler.init(cold),
         settings.hmc_trajectories,
         burn_in=settings.hmc_burn_in,
-        observe=[
-            LinkObservable("plaquette", lattice, plaquette),
-            LinkObservable("charge", lattice, integer_charge),
-            LinkObservable("quarks", lattice, quarks),
-        ],
+        observe=observe,
         checkpoint=out / f"hmc-{target.name}.h5",
         progress=False,
     )

@@ -159,4 +159,3 @@ def _next(here: Layer, state: State, place: float, kappa: float, twist: float, s
         low, high = (middle, high) if variance <= step else (low, middle)
     low = max(low, place + 1e-3 * (twist + kappa))
     return low, change(low)[1]
-
