@@ -151,12 +151,17 @@ def test_demo(tmp_path):
         hmc_trajectories=10,
         hmc_burn_in=4,
         batch=32,
+        pions=(schwinger.Target(4, 0.2),),
+        pion_lanes=8,
+        pion_measurements=4,
+        pion_plateau=(0, 1),
     )
     report = schwinger.run(out=tmp_path, seed=11, settings=settings)
-    flow, slices, local = report.json
+    flow, slices, local, pion = report.json
     json.dumps(report.json)
     assert flow["ess"] > 0.8
     assert (slices["sampler"], local["sampler"]) == ("slices", "HMC")
+    assert 0.3 < pion["pion"]["value"] < 3.0
     assert slices["n_configurations"] == 160
     assert {path.name for path in report.figures} == {"log_weights.png", "charge.png"}
     assert len(io.read_table(tmp_path / "flow-4-0.2-0.h5")[0]["log_weight"]) == 32

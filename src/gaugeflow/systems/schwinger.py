@@ -10,7 +10,6 @@ hybrid Monte Carlo stays in one topological sector.  The pure gauge theory is dr
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path as FilePath
@@ -20,54 +19,36 @@ import numpy as np
 
 from gaugeflow import io
 from gaugeflow.actions import Determinant, WilsonAction
-from gaugeflow.analysis import Estimate, Series, ess, format_error, gamma_method, reweighted_mean
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables import LinkObservable, integer_charge, plaquette
 from gaugeflow.operators import Wilson
 from gaugeflow.random import Rng
-from gaugeflow.samplers import HMC, Level, metropolis_chain
+from gaugeflow.samplers import HMC, Level
 from gaugeflow.samplers import run as run_chain
-from gaugeflow.systems import figures
-from gaugeflow.systems.report import BRACKETS, ESS, TAU_INT, Progress, Report, Table, silent
+from gaugeflow.systems import figures, schwinger_pion
+from gaugeflow.systems.report import Progress, Report, silent
 from gaugeflow.systems.schwinger_layers import Layer, SliceUpdates
 from gaugeflow.systems.schwinger_path import Path, learn, sample
 from gaugeflow.systems.schwinger_prior import PlaquettePrior
+from gaugeflow.systems.schwinger_report import (
+    PUBLISHED_PIONS,
+    Target,
+    chain_table,
+    flow_table,
+    history,
+    pion_table,
+    quality,
+)
 from gaugeflow.systems.schwinger_slices import angles_of, condensate, log_det
 
 BOUNDARY = (-1.0, 1.0)
-PUBLISHED_SUSCEPTIBILITY = {(16, 0.276): (3.88e-3, 4e-5)}
-"""<Q^2>/V with its error, arXiv:2202.11712."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """One lattice and mass.
-
-    Parameters
-    ----------
-    extent, kappa
-        Of the lattice and of the quarks.
-    published
-        Effective sample size of published flows with the exact determinant, where there is one.
-    samples
-        Weighted configurations of the flow.
-    """
-
-    extent: int
-    kappa: float
-    published: float | None = None
-    samples: int = 128
-
-    @property
-    def name(self) -> str:
-        """Name of files and streams."""
-        return f"{self.extent}-{self.kappa:g}"
-
-
 _SERIES = {
     0.25: {8: 0.786, 12: 0.797, 16: 0.692, 20: 0.565, 24: 0.440},
     0.263: {8: 0.527, 12: 0.555, 16: 0.488, 20: 0.361, 24: 0.237},
 }
+
+
+CRITICAL = Target(16, 0.276, None, 384)
 
 
 @dataclass(frozen=True)
@@ -77,20 +58,26 @@ class Settings:
     beta: float = 2.0
     targets: tuple[Target, ...] = (
         *(Target(extent, kappa, value) for kappa, row in _SERIES.items() for extent, value in row.items()),
-        Target(16, 0.276, None, 384),
+        CRITICAL,
     )
     training_extent: int = 16
     training_chains: int = 64
     path_step: float = 0.005
     batch: int = 64
-    chain: Target = Target(16, 0.276)
+    chain: Target = CRITICAL
     lanes: int = 64
-    sweeps: int = 1000
+    sweeps: int = 500
+    runs: int = 2
     burn_in: int = 50
     hmc_chains: int = 8
     hmc_trajectories: int = 100
     hmc_burn_in: int = 20
     hmc_steps: int = 6
+    pions: tuple[Target, ...] = (Target(16, 0.25), Target(16, 0.263))
+    pion_lanes: int = 32
+    pion_measurements: int = 20
+    pion_thin: int = 4
+    pion_plateau: tuple[int, int] = (4, 7)
 
 
 QUICK = Settings(
@@ -98,10 +85,12 @@ QUICK = Settings(
     chain=Target(8, 0.276),
     lanes=32,
     sweeps=60,
+    runs=1,
     burn_in=10,
     hmc_chains=4,
     hmc_trajectories=30,
     hmc_burn_in=10,
+    pions=(),
 )
 
 
@@ -139,11 +128,12 @@ def run(
     for target in chosen.targets:
         path = shipped(target.kappa) if quick else _learned(target.kappa, chosen, rng, out, progress)
         columns = _flow(target, path, chosen, rng.stream(f"flow {target.name}"), out, progress)
-        rows.append(_quality(target, path, columns, rng.stream(f"metropolis {target.name}")))
+        rows.append(quality(target, path, columns, rng.stream(f"metropolis {target.name}")))
         weights[f"$L$ = {target.extent}, $\\kappa$ = {target.kappa:g}"] = columns["log_weight"]
     chain = _chain(chosen, rng.stream(f"chain {chosen.chain.extent} {chosen.chain.kappa:g}"), out)
     local = _hmc(chosen, rng.stream("HMC"), out)
-    histories = [_history("slices", chosen.chain, chain), _history("HMC", chosen.chain, local)]
+    histories = [history("slices", chosen.chain, chain), history("HMC", chosen.chain, local)]
+    pions = [_pion(target, chosen, rng.stream(f"pion {target.name}"), out) for target in chosen.pions]
     last = {name: values for name, values in weights.items() if f"{chosen.chain.extent}," in name}
     pictures = (
         figures.weights(out / "log_weights.png", last or weights),
@@ -153,7 +143,8 @@ def run(
             rf"$L$ = {chosen.chain.extent}, $\kappa$ = {chosen.chain.kappa:g}",
         ),
     )
-    return Report((_flow_table(rows), _chain_table(histories)), [*rows, *histories], pictures)
+    shown = (flow_table(rows), chain_table(histories), *([pion_table(pions)] if pions else []))
+    return Report(shown, [*rows, *histories, *pions], pictures)
 
 
 # ---- paths -------------------------------------------------------------------------------------------------------
@@ -225,18 +216,29 @@ def _flow(
 
 
 def _chain(settings: Settings, rng: Rng, out: FilePath) -> dict[str, Array]:
-    """Histories of sweeps of the slices, ``(sweeps, lanes)`` each."""
+    """Histories of sweeps of the slices, ``(sweeps, lanes)`` each, from several runs that can go side by side."""
+    runs = [chain_run(settings, rng, out, number) for number in range(settings.runs)]
+    found = {}
+    for name, first in runs[0].items():
+        parts = [run[name] for run in runs]
+        found[name] = np.concatenate(parts, axis=1) if first.ndim > 1 else np.mean(parts, axis=0)
+    return found
+
+
+def chain_run(settings: Settings, rng: Rng, out: FilePath, number: int) -> dict[str, Array]:
+    """One of the runs of the chain, which continues from its checkpoint in the folder."""
     target = settings.chain
     sampler = SliceUpdates(Layer(settings.beta, target.kappa))
+    here = rng.stream(number) if number else rng
     # a start at the plaquette of light quarks: the gauge action 20 % above
     prior = PlaquettePrior(Lattice((target.extent,) * 2), 1.2 * settings.beta)
     found = run_chain(
         sampler,
-        rng.stream("chain"),
-        sampler.init(prior.angles(rng.stream("start"), settings.lanes)),
+        here.stream("chain"),
+        sampler.init(prior.angles(here.stream("start"), settings.lanes)),
         settings.sweeps,
         burn_in=settings.burn_in,
-        checkpoint=out / f"chain-{target.name}.h5",
+        checkpoint=out / (f"chain-{target.name}-{number}.h5" if number else f"chain-{target.name}.h5"),
         progress=False,
     )
     return {name: np.asarray(values) for name, values in found.records.items()}
@@ -279,159 +281,24 @@ def _hmc(settings: Settings, rng: Rng, out: FilePath) -> dict[str, Array]:
     return {**records, "sign": both[:, 0], "condensate": both[:, 1]}
 
 
-# ---- analysis ----------------------------------------------------------------------------------------------------
-def _pair(estimate: Estimate, factor: float = 1.0) -> dict[str, float]:
-    return {
-        "value": factor * estimate.value,
-        "error": factor * estimate.error,
-        "tau_int": estimate.tau_int,
-        "tau_int_error": estimate.tau_int_error,
-    }
-
-
-def _quality(target: Target, path: Path, columns: Mapping[str, Array], rng: Rng) -> dict[str, Any]:
-    """The JSON object of one flow: weights, reweighted means, and the Markov chain that its samples make."""
-    weight = columns["log_weight"]
-    quality = ess(weight)
-    index, accepted = metropolis_chain(rng, weight[:, None])
-    chain = {name: columns[name][index[:, 0]] for name in ("charge", "sign", "condensate")}
-    volume = target.extent**2
+def _pion(target: Target, settings: Settings, rng: Rng, out: FilePath) -> dict[str, Any]:
+    """The JSON object of one mass of the pion."""
+    values = schwinger_pion.correlators(
+        out / f"pion-{target.name}.h5",
+        Lattice((target.extent,) * 2),
+        settings.beta,
+        target.kappa,
+        rng,
+        lanes=settings.pion_lanes,
+        measurements=settings.pion_measurements,
+        burn_in=settings.burn_in,
+        thin=settings.pion_thin,
+    )
     return {
         "system": "schwinger",
-        "sampler": "flow",
         "lattice": [target.extent, target.extent],
         "kappa": target.kappa,
-        "n_configurations": len(weight),
-        "layers": len(path.couplings) - 1,
-        "ess": quality.value,
-        "ess_error": quality.error,
-        "ess_published": target.published,
-        "variance_per_site": float(np.var(weight)) / volume,
-        "acceptance": float(np.mean(accepted[1:])),
-        "milliseconds": 1e3 * float(np.sum(columns["seconds"])) / len(weight),
-        "susceptibility": _pair(reweighted_mean(columns["charge"] ** 2, weight), 1.0 / volume),
-        "plaquette": _pair(reweighted_mean(columns["plaquette"], weight)),
-        "sign": _pair(reweighted_mean(columns["sign"], weight)),
-        "condensate": _pair(reweighted_mean(columns["condensate"], weight)),
-        "chain": {name: _measured(values[:, None]) for name, values in chain.items()},
+        "n_configurations": values.shape[0] * values.shape[1],
+        "pion": schwinger_pion.mass(values, *settings.pion_plateau),
+        "published_pion": PUBLISHED_PIONS.get((target.extent, target.kappa)),
     }
-
-
-def _measured(lanes: Array) -> dict[str, Any]:
-    """Mean, error and autocorrelation time; without errors where nothing moves."""
-    if np.ptp(lanes) == 0.0:
-        return {"value": float(lanes.flat[0]), "error": None, "tau_int": None, "tau_int_error": None}
-    return dict(_pair(gamma_method(Series.from_lanes(lanes))))
-
-
-def _history(name: str, target: Target, records: Mapping[str, Array]) -> dict[str, Any]:
-    """The JSON object of one Markov chain."""
-    volume = target.extent**2
-    charge = records["charge"]
-    susceptibility = _measured(charge**2)
-    for key in ("value", "error"):
-        susceptibility[key] = None if susceptibility[key] is None else susceptibility[key] / volume
-    return {
-        "system": "schwinger",
-        "sampler": name,
-        "lattice": [target.extent, target.extent],
-        "kappa": target.kappa,
-        "n_configurations": int(charge.size),
-        "susceptibility": susceptibility,
-        "streams": np.mean(charge**2, axis=0).tolist(),
-        "charge": _measured(charge),
-        **{key: _measured(records[key]) for key in ("plaquette", "sign", "condensate")},
-        "acceptance": float(np.mean(records["accepted_links" if "accepted_links" in records else "accepted"])),
-        "published_susceptibility": PUBLISHED_SUSCEPTIBILITY.get((target.extent, target.kappa)),
-    }
-
-
-# ---- tables ------------------------------------------------------------------------------------------------------
-def _shown(found: Mapping[str, Any]) -> str:
-    return f"{found['value']:.6g}" if found["error"] is None else format_error(found["value"], found["error"])
-
-
-def _tau(found: Mapping[str, Any]) -> str:
-    return "frozen" if found["tau_int"] is None else f"{found['tau_int']:.2f}"
-
-
-def _flow_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    cells = tuple(
-        (
-            row["lattice"][0],
-            row["kappa"],
-            row["layers"],
-            format_error(row["ess"], row["ess_error"]),
-            "" if row["ess_published"] is None else row["ess_published"],
-            f"{row['acceptance']:.2f}",
-            _tau(row["chain"]["charge"]),
-            _tau(row["chain"]["sign"]),
-            _tau(row["chain"]["condensate"]),
-            _shown(row["susceptibility"]),
-            f"{row['milliseconds']:.1f}",
-        )
-        for row in rows
-    )
-    return Table(
-        "Stochastic flow from the pure gauge theory, two flavours, beta = 2",
-        (
-            "L",
-            "kappa",
-            "layers",
-            "ESS",
-            "published",
-            "acceptance",
-            "tau Q",
-            "tau sign",
-            "tau condensate",
-            "<Q^2>/V",
-            "ms each",
-        ),
-        cells,
-        (ESS, BRACKETS, f"tau of the chain of independence Metropolis; {TAU_INT}"),
-    )
-
-
-def _chain_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    def streams(row: Mapping[str, Any]) -> str:
-        values = np.array(row["streams"]) / row["lattice"][0] ** 2
-        return f"{np.min(values):.2e} ... {np.max(values):.2e}"
-
-    def published(row: Mapping[str, Any]) -> str:
-        known = row["published_susceptibility"]
-        return "" if known is None else format_error(*known)
-
-    cells = tuple(
-        (
-            row["sampler"],
-            row["n_configurations"],
-            f"{row['acceptance']:.2f}",
-            _tau(row["charge"]),
-            _tau(row["susceptibility"]),
-            _tau(row["sign"]),
-            _tau(row["condensate"]),
-            _shown(row["sign"]),
-            _shown(row["susceptibility"]),
-            published(row),
-            streams(row),
-        )
-        for row in rows
-    )
-    return Table(
-        f"Markov chains, {rows[0]['lattice'][0]} x {rows[0]['lattice'][0]}, kappa = {rows[0]['kappa']:g}",
-        (
-            "sampler",
-            "configurations",
-            "acceptance",
-            "tau Q",
-            "tau Q^2",
-            "tau sign",
-            "tau condensate",
-            "sign of det D",
-            "<Q^2>/V",
-            "published",
-            "<Q^2>/V of single streams",
-        ),
-        cells,
-        (BRACKETS, f"{TAU_INT}; one sweep of the slices, one trajectory of HMC"),
-    )
