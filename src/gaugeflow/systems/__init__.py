@@ -103,5 +103,11 @@ def systems() -> dict[str, System]:
             "gaugeflow.systems.schwinger",
             host_only=True,
         ),
+        System(
+            "trex-schwinger",
+            "2D U(1) with two flavours up to kappa = 0.276, 16 x 16: replica exchange in kappa with flows; --quick: 8 x 8",
+            "gaugeflow.systems.trex_schwinger",
+            host_only=True,
+        ),
     )
     return {system.name: system for system in known}

@@ -1,0 +1,479 @@
+"""T-REX with quarks: replica exchange of the Schwinger model in kappa, with flows between neighbouring replicas.
+
+Two flavours of Wilson quarks in 2D U(1), with exact determinants.  The first replica has kappa = 0: it is the pure gauge
+theory, which is sampled independently, so that it hands fresh topology to the others.  The last replica is the theory of
+interest, where hybrid Monte Carlo alone keeps its sector, because det D has to pass through zero on the way to most others.
+Neighbours are brought closer by couplings beta that keep the plaquette the same along kappa, and by flows of loop potentials
+from a linear fit.  Everything that is fitted comes from independent configurations of the first replica: no chain is needed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq
+
+from gaugeflow import io
+from gaugeflow.actions import Determinant, Sum, WilsonAction
+from gaugeflow.analysis import Estimate, Series, ess, format_error, gamma_method, reweighted_mean, round_trip_times
+from gaugeflow.flows import TrivialisingFlow, luescher_classes
+from gaugeflow.lattice import Array, Lattice
+from gaugeflow.observables import integer_charge, plaquette
+from gaugeflow.operators import Wilson
+from gaugeflow.random import Rng
+from gaugeflow.samplers import HMC, Chain, Exchange, IndependenceMetropolis, Level, Replica, ReplicaExchange
+from gaugeflow.samplers import run as run_chain
+from gaugeflow.systems import figures
+from gaugeflow.systems.report import BRACKETS, TAU_INT, Progress, Report, Table, silent
+from gaugeflow.systems.schwinger_prior import PlaquettePrior, generator
+from gaugeflow.systems.schwinger_slices import angles_of, log_det
+from gaugeflow.training import fit_linear
+from gaugeflow.typing import Params, Sampler
+
+OBSERVABLES = ("plaquette", "Q", "Q^2", "sign")
+"""What is measured on every replica after every step, in this order; the sign is that of det D of one flavour."""
+
+MODES = ("fixed beta", "matched beta", "flows")
+"""Exchange at one beta, with couplings that match the plaquette, and with flows on top of these."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of the run; the defaults are the demo's.
+
+    ``steps`` may grow: the run continues from its checkpoints.  A step is one trajectory of every replica but the first,
+    which is drawn anew, and swaps of every other pair of neighbours.
+    """
+
+    extent: int = 16
+    beta: float = 2.0
+    kappas: tuple[float, ...] = (0.0, 0.25, 0.263, 0.276)
+    modes: tuple[str, ...] = MODES
+    chains: int = 8
+    steps: int = 200
+    burn_in: int = 20
+    force_steps: int = 3
+    prior_beta: float = 2.3
+    training_extent: int = 8
+    samples: int = 8192
+    gradients: int = 1024
+    classes_order: int = 2
+    damping: float = 1e-3
+    flow_steps: int = 2
+    checkpoint_every: int = 20
+
+    @property
+    def lattice(self) -> Lattice:
+        """The square lattice of the replicas."""
+        return Lattice((self.extent, self.extent))
+
+
+QUICK = Settings(extent=8, chains=8, steps=100, samples=4096, gradients=512)
+"""A minute or two."""
+
+
+# ---- the theory ------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Quarks:
+    """S = -2 log abs det D of U(1) in two dimensions, two flavours, antiperiodic in time.
+
+    Values are determinants of joined slices; gradients come from dense matrices in single precision, which costs hybrid Monte
+    Carlo nothing of its exactness.
+    """
+
+    lattice: Lattice
+    kappa: float
+
+    def value(self, x: Array) -> Array:
+        """S of every configuration, ``(batch,)``."""
+        return -2.0 * log_det(self.kappa, angles_of(self.lattice, x))[0]
+
+    def grad(self, x: Array) -> Array:
+        """Gradient in left coordinates."""
+        operator = Wilson(lattice=self.lattice, kappa=self.kappa)
+        return Determinant(operator, force_precision=32).grad(x)
+
+
+def action(lattice: Lattice, beta: float, kappa: float) -> WilsonAction | Sum:
+    """S of a replica."""
+    gauge = WilsonAction(lattice, beta)
+    return gauge if kappa == 0.0 else Sum((gauge, Quarks(lattice, kappa)))
+
+
+def local(settings: Settings, beta: float, kappa: float) -> Sampler:
+    """Independent draws where there are no quarks, hybrid Monte Carlo with exact determinants elsewhere."""
+    lattice, gauge = settings.lattice, WilsonAction(settings.lattice, beta)
+    if kappa == 0.0:
+        return IndependenceMetropolis(lattice, gauge, PlaquettePrior(lattice, beta))
+    return HMC(lattice, (Level(Quarks(lattice, kappa), settings.force_steps), Level(gauge, 1)))
+
+
+class _Measured:
+    """The observables of every replica, ``(n_replicas, 4, batch)``; knows when it ended."""
+
+    name = "measured"
+
+    def __init__(self, lattice: Lattice, kappas: Sequence[float]) -> None:
+        self.lattice, self.kappas = lattice, kappas
+        self.ended = time.process_time()
+
+    def __call__(self, x: Array | tuple[Array, ...]) -> Array:
+        fields = x if isinstance(x, tuple) else (x,)
+        rows = []
+        for kappa, links in zip(self.kappas, fields, strict=True):
+            charge = integer_charge(self.lattice, links)
+            sign = log_det(kappa, angles_of(self.lattice, links))[1]
+            rows.append(np.stack([plaquette(self.lattice, links), charge, charge**2, sign]))
+        self.ended = time.process_time()
+        return np.stack(rows)
+
+
+class _CoreSeconds:
+    """Processor time since the last measurement ended: that of the steps before this call."""
+
+    name = "core_seconds"
+
+    def __init__(self, measured: _Measured) -> None:
+        self.measured = measured
+
+    def __call__(self, x: Any) -> Array:
+        return np.asarray(time.process_time() - self.measured.ended)
+
+
+# ---- what is fitted --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Sample:
+    """Independent configurations of the pure gauge theory with what reweights them to every replica."""
+
+    lattice: Lattice
+    beta: float
+    links: Array
+    plaquettes: Array
+    """Sums of cos P, ``(n,)``."""
+    quarks: Array
+    """2 log abs det D, ``(n_kappas, n)``."""
+    signs: Array
+
+    def log_weight(self, beta: float, index: int) -> Array:
+        """Towards the coupling beta and the kappa of this index, up to a constant."""
+        found: Array = (beta - self.beta) * self.plaquettes + self.quarks[index]
+        return found
+
+
+def draw_sample(settings: Settings, extent: int, rng: Rng, progress: Progress = silent) -> Sample:
+    """A sample on a square lattice."""
+    lattice = Lattice((extent, extent))
+    links = PlaquettePrior(lattice, settings.prior_beta).sample(rng, settings.samples)
+    quarks, signs = [], []
+    for i, kappa in enumerate(settings.kappas):
+        parts = [
+            log_det(kappa, angles_of(lattice, links[..., first : first + 512]))
+            for first in range(0, settings.samples, 512)
+        ]
+        quarks.append(2.0 * np.concatenate([part[0] for part in parts]))
+        signs.append(np.concatenate([part[1] for part in parts]))
+        progress("determinants", i + 1, len(settings.kappas))
+    total = lattice.volume * plaquette(lattice, links)
+    return Sample(lattice, settings.prior_beta, links, total, np.stack(quarks), np.stack(signs))
+
+
+def matched(settings: Settings, sample: Sample) -> tuple[float, ...]:
+    """beta of every replica such that all have the plaquette of the last one, by reweighting."""
+
+    def mean(beta: float, index: int) -> float:
+        weight = sample.log_weight(beta, index)
+        return float(np.average(sample.plaquettes, weights=np.exp(weight - np.max(weight))))
+
+    wanted = mean(settings.beta, len(settings.kappas) - 1)
+    found = [
+        float(brentq(lambda beta, k=k: mean(beta, k) - wanted, settings.beta - 0.5, settings.beta + 1.0, xtol=1e-6))
+        for k in range(len(settings.kappas) - 1)
+    ]
+    return (*found, settings.beta)
+
+
+def correction(settings: Settings, lattice: Lattice) -> TrivialisingFlow:
+    """The flow from one replica to the next, without its coefficients."""
+    classes = luescher_classes(2, 1, settings.classes_order)
+    return TrivialisingFlow(lattice, 1, classes, knots=2, steps=settings.flow_steps)
+
+
+def fit(
+    settings: Settings, betas: Sequence[float], sample: Sample, rng: Rng, progress: Progress = silent
+) -> list[dict[str, Array]]:
+    """Parameters of the flows, for every pair of neighbours.
+
+    On the way from S_0 to S_1, S_t = S_0 + t (S_1 - S_0).  The field of a flow at t = 0 and at t = 1 is the one that leaves the
+    least variance of ``S_1 - S_0 - (div X - <X, grad S_t>)`` on configurations of S_0 and of S_1, which are drawn from the
+    sample in proportion to their weights.
+    """
+    flow = correction(settings, sample.lattice)
+    size = len(settings.kappas)
+    ends: list[list[Array]] = [[] for _ in range(size - 1)]
+    for k, (beta, kappa) in enumerate(zip(betas, settings.kappas, strict=True)):
+        chosen = _resampled(rng.stream(k), sample.log_weight(beta, k), settings.gradients)
+        tangents = []
+        for first in range(0, settings.gradients, 128):
+            x = np.ascontiguousarray(sample.links[..., chosen[first : first + 128]])
+            tangents.append(flow.tangent(x, action(sample.lattice, beta, kappa).grad(x)))
+        h = np.concatenate(tangents, axis=-1)
+        for pair in (k - 1, k):
+            if 0 <= pair < size - 1:
+                change = sample.log_weight(betas[pair], pair) - sample.log_weight(betas[pair + 1], pair + 1)
+                ends[pair].append(fit_linear(h, change[chosen], damping=settings.damping).coefficients)
+        progress("linear fits", k + 1, size)
+    return [{"c": flow.interpolated(np.stack(pair, axis=1))["c"]} for pair in ends]
+
+
+def _resampled(rng: Rng, log_weight: Array, count: int) -> Array:
+    """Indices drawn in proportion to weights, by equidistant numbers."""
+    share = np.cumsum(np.exp(log_weight - np.max(log_weight)))
+    places = (np.arange(count) + generator(rng).random()) / count
+    return np.minimum(np.searchsorted(share / share[-1], places), len(share) - 1)
+
+
+def learned(settings: Settings, rng: Rng, path: Path, progress: Progress) -> tuple[tuple[float, ...], list[Params]]:
+    """Matched couplings and flows, fitted now or read from what an interrupted run has fitted from the same."""
+    names = ("beta", "kappas", "prior_beta", "training_extent", "samples", "gradients", "classes_order", "damping")
+    attributes = {"seed": rng.seed, "fit": repr({name: getattr(settings, name) for name in names})}
+    if path.exists():
+        stored, found = io.read_params(path)
+        if all(found.get(name) == value for name, value in attributes.items()):
+            flows: list[Params] = [stored[str(k)] for k in range(len(settings.kappas) - 1)]
+            return tuple(float(beta) for beta in stored["betas"]), flows
+    sample = draw_sample(settings, settings.training_extent, rng.stream("sample"), progress)
+    betas = matched(settings, sample)
+    fitted = fit(settings, betas, sample, rng.stream("fit"), progress)
+    params = {str(k): pair for k, pair in enumerate(fitted)} | {"betas": np.asarray(betas)}
+    io.write_params(path, params, attributes=io.provenance(**attributes))
+    return betas, list(fitted)
+
+
+# ---- chains ----------------------------------------------------------------------------------------------------------
+def replicas(settings: Settings, betas: Sequence[float], flows: Sequence[Params] = ()) -> ReplicaExchange:
+    """The sampler: replicas with these couplings and, where given, flows between neighbours."""
+    lattice = settings.lattice
+    members = tuple(
+        Replica(action(lattice, beta, kappa), local(settings, beta, kappa))
+        for beta, kappa in zip(betas, settings.kappas, strict=True)
+    )
+    flow = correction(settings, lattice) if flows else None
+    exchanges = tuple(Exchange(flow, params) for params in flows) if flow is not None else ()
+    return ReplicaExchange(lattice, members, exchanges)
+
+
+def cold(lattice: Lattice, chains: int) -> Array:
+    """Links 1, of charge 0."""
+    return np.ones((2, lattice.volume, 1, 1, chains), dtype=np.complex128)
+
+
+def run_exchange(
+    settings: Settings, sampler: ReplicaExchange, mode: str, rng: Rng, out: Path, progress: Progress
+) -> Chain:
+    """All replicas from links 1, measured after every step."""
+    measured = _Measured(settings.lattice, settings.kappas)
+    return run_chain(
+        sampler,
+        rng,
+        sampler.init(cold(settings.lattice, settings.chains)),
+        settings.steps,
+        burn_in=settings.burn_in,
+        observe=(_CoreSeconds(measured), measured),
+        callback=lambda sample: progress(mode, sample.step - settings.burn_in, settings.steps),
+        progress=False,
+        checkpoint=out / f"{mode.replace(' ', '-')}.h5",
+        checkpoint_every=settings.checkpoint_every,
+    )
+
+
+def run_local(settings: Settings, rng: Rng, out: Path, progress: Progress) -> Chain:
+    """Hybrid Monte Carlo alone at the last kappa, from links 1: as many trajectories as all replicas together have."""
+    sampler = local(settings, settings.beta, settings.kappas[-1])
+    measured = _Measured(settings.lattice, settings.kappas[-1:])
+    thin = len(settings.kappas) - 1
+    return run_chain(
+        sampler,
+        rng,
+        sampler.init(cold(settings.lattice, settings.chains)),
+        settings.steps * thin,
+        burn_in=settings.burn_in * thin,
+        thin=thin,
+        observe=(_CoreSeconds(measured), measured),
+        callback=lambda sample: progress("HMC", sample.step // thin - settings.burn_in, settings.steps),
+        progress=False,
+        checkpoint=out / "HMC.h5",
+        checkpoint_every=settings.checkpoint_every,
+    )
+
+
+def run(
+    *, out: Path, seed: int = 2502, quick: bool = False, progress: Progress = silent, settings: Settings | None = None
+) -> Report:
+    """Match couplings and fit flows, run the exchanges and hybrid Monte Carlo beside them, reweight the prior, report.
+
+    Parameters
+    ----------
+    out
+        Folder for figures, histories and checkpoints; an interrupted run continues there.
+    seed
+        Seed of all random numbers.
+    quick
+        An 8 x 8 lattice and fewer steps.
+    progress
+        Called as work goes on.
+    settings
+        Parameters other than the demo's.
+
+    Returns
+    -------
+    Report
+        Tables, one JSON object, histories of the charge.
+    """
+    chosen = settings or (QUICK if quick else Settings())
+    out.mkdir(parents=True, exist_ok=True)
+    rng = Rng(seed)
+    betas, flows = learned(chosen, rng.stream("training"), out / "fitted.h5", progress)
+    chains = {}
+    for mode in chosen.modes:
+        couplings = (chosen.beta,) * len(betas) if mode == "fixed beta" else betas
+        sampler = replicas(chosen, couplings, flows if mode == "flows" else ())
+        chains[mode] = run_exchange(chosen, sampler, mode, rng.stream(mode), out, progress)
+    chains["HMC"] = run_local(chosen, rng.stream("HMC"), out, progress)
+    columns = {
+        f"{mode}|{name.replace('/', '|')}": v for mode, chain in chains.items() for name, v in chain.records.items()
+    }
+    io.write_table(out / "histories.h5", columns, attributes=io.provenance(seed=seed, settings=repr(chosen)))
+    reference = draw_sample(chosen, chosen.extent, rng.stream("reference"))
+    result = analyse(chosen, betas, chains, reference)
+    histories = {mode: chain.records["measured"][:, -1, 1, 0] for mode, chain in chains.items()}
+    picture = figures.charges(out / "charge.png", histories, rf"$\kappa$ = {chosen.kappas[-1]:g}")
+    return Report(tables(result), result, (picture,), notes(result))
+
+
+# ---- results ---------------------------------------------------------------------------------------------------------
+def _estimate(values: Array) -> Estimate:
+    """Gamma method on ``(n, chains)``."""
+    return gamma_method(Series.from_lanes(values))
+
+
+def analyse(
+    settings: Settings, betas: Sequence[float], chains: Mapping[str, Chain], reference: Sample
+) -> dict[str, Any]:
+    """Swap rates, means, autocorrelations and costs, as the JSON of the demo."""
+    swaps, rows, journeys = [], [], {}
+    for mode in settings.modes:
+        records = chains[mode].records
+        for pair, kappas in enumerate(pairwise(settings.kappas)):
+            found = _estimate(records["probability"][records["attempted"][:, pair], pair])
+            swaps.append({"mode": mode, "kappas": list(kappas), "rate": found.value, "rate_error": found.error})
+        trips = round_trip_times(records["walker"])
+        journeys[mode] = {"count": len(trips), "mean_steps": float(np.mean(trips)) if len(trips) else None}
+    for mode, chain in chains.items():
+        seconds = float(np.median(chain.records["core_seconds"])) / settings.chains
+        for k, name in enumerate(OBSERVABLES):
+            values = chain.records["measured"][:, -1, k]
+            row: dict[str, Any] = {"mode": mode, "observable": name, "core_seconds_per_step": seconds}
+            row["moves"] = float(np.mean(values[1:] != values[:-1]))
+            if np.ptp(values) > 0.0:
+                found = _estimate(values)
+                row |= {
+                    "mean": found.value,
+                    "error": found.error,
+                    "tau_int": found.tau_int,
+                    "tau_int_error": found.tau_int_error,
+                    "core_seconds_per_independent": 2.0 * found.tau_int * seconds,
+                }
+            else:
+                row |= {"mean": float(values[0, 0]), "error": None, "tau_int": None, "tau_int_error": None}
+                row["core_seconds_per_independent"] = None
+            rows.append(row)
+    return {
+        "system": "trex-schwinger",
+        "lattice": list(settings.lattice.shape),
+        "beta": settings.beta,
+        "kappas": list(settings.kappas),
+        "matched_betas": list(betas),
+        "chains": settings.chains,
+        "steps": settings.steps,
+        "swaps": swaps,
+        "round_trips": journeys,
+        "autocorrelations": rows,
+        "reweighted": _reweighted(settings, reference),
+    }
+
+
+def _reweighted(settings: Settings, sample: Sample) -> dict[str, Any]:
+    """The observables at the last kappa from independent configurations of the pure gauge theory."""
+    weight = sample.log_weight(settings.beta, len(settings.kappas) - 1)
+    charge = integer_charge(sample.lattice, sample.links)
+    values = (sample.plaquettes / sample.lattice.volume, charge, charge**2, sample.signs[-1])
+    found = [reweighted_mean(value, weight) for value in values]
+    return {
+        "samples": settings.samples,
+        "ess": ess(weight).value,
+        **{name: [one.value, one.error] for name, one in zip(OBSERVABLES, found, strict=True)},
+    }
+
+
+def tables(result: dict[str, Any]) -> tuple[Table, ...]:
+    """What the command prints."""
+    modes = list(result["round_trips"])
+    pairs = list(pairwise(result["kappas"]))
+    rates = {
+        (row["mode"], tuple(row["kappas"])): format_error(row["rate"], row["rate_error"]) for row in result["swaps"]
+    }
+    title = "L = {}, beta = {:g}, kappa = {:g}".format(result["lattice"][0], result["beta"], result["kappas"][-1])
+    return (
+        Table(
+            "swap rates of neighbours in kappa",
+            ("exchange", *("{:g} - {:g}".format(*pair) for pair in pairs), "round trips"),
+            tuple(
+                (mode, *(rates[mode, pair] for pair in pairs), result["round_trips"][mode]["count"]) for mode in modes
+            ),
+            (
+                f"matched beta: {', '.join(f'{beta:.4f}' for beta in result['matched_betas'])}; flows: on top of these",
+                BRACKETS,
+            ),
+        ),
+        Table(
+            title,
+            ("algorithm", "observable", "mean", "tau_int", "steps that change it", "core seconds per independent"),
+            tuple(_cells(row) for row in result["autocorrelations"]),
+            (
+                "HMC: alone, from links 1; one step is as many trajectories as all replicas together have",
+                TAU_INT + "; none where nothing ever changed",
+            ),
+        ),
+    )
+
+
+def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
+    known = row["error"] is not None
+    return (
+        row["mode"],
+        row["observable"],
+        format_error(row["mean"], row["error"]) if known else f"{row['mean']:g}",
+        format_error(row["tau_int"], row["tau_int_error"]) if known else "none",
+        f"{row['moves']:.3f}",
+        f"{row['core_seconds_per_independent']:.3g}" if known else "none",
+    )
+
+
+def notes(result: dict[str, Any]) -> tuple[str, ...]:
+    """The independent check in words."""
+    found = result["reweighted"]
+    values = ", ".join(f"{name} {format_error(*found[name])}" for name in OBSERVABLES)
+    share = found["ess"]
+    if math.isnan(share):
+        return ()
+    return (
+        f"{found['samples']} independent configurations of the pure gauge theory, reweighted (effective sample size "
+        f"{share:.2g}): {values}",
+    )
