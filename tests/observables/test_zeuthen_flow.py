@@ -198,3 +198,38 @@ def test_errors_of_the_energy_of_a_smooth_field(flow, power):
         )
         errors.append(abs(after / before / math.exp(-2 * t * square) - 1))
     assert math.log2(errors[0] / errors[1]) == pytest.approx(power, abs=0.15)
+
+
+# ---- another program -----------------------------------------------------------------------------------------------
+# SIMULATeQCD, src/testing/refValues_gradFlow.h: 32^3 x 16 at beta = 8 after 100 sweeps of the heat bath from a cold start.
+# Columns: flow time; plaquette and clover energy relative to t = 0, Wilson flow in steps of 0.05; the same, Zeuthen flow.
+SIMULATEQCD = """
+0.1 0.9040834304391679 0.565263 0.9217089187663094 0.503286
+0.2 0.9640714791943539 0.302246 0.9735963079513424 0.251837
+0.3 0.9840131592371626 0.174424 0.9884990613398005 0.143426
+"""
+
+
+@pytest.mark.slow
+def test_flows_of_simulateqcd():
+    """Averages at short distances do not know the volume: sixteen configurations on 8^4, four sigma; theirs have no error."""
+    from gaugeflow.random import Rng
+    from gaugeflow.samplers import HeatBath, configurations
+
+    lattice = Lattice((8, 8, 8, 8))
+    t, *expected = np.array([line.split() for line in SIMULATEQCD.split("\n") if line], dtype=float).T
+    found = {"wilson": [], "zeuthen": []}
+    with use_backend("numba"):
+        sampler = HeatBath(lattice, 8.0)
+        start = sampler.hot(Rng(1), n=3, batch=8)
+        for sample in configurations(sampler, Rng(2), start, n_steps=20, burn_in=20, thin=10):
+            for flow, rows in found.items():
+                history = observables.flow_history(lattice, sample.state.x, (0.0, *t), step=0.05, flow=flow)
+                plaquette = 1.0 - (history.e_plaquette_spatial + history.e_plaquette_temporal) / 36.0
+                energy = history.e_clover_spatial + history.e_clover_temporal
+                rows.append(np.stack([plaquette[1:], energy[1:] / energy[0]]))
+    for k, rows in enumerate(found.values()):
+        values = np.concatenate(rows, axis=-1)
+        error = values.std(axis=-1, ddof=1) / math.sqrt(values.shape[-1])
+        assert (error[0] < 3e-4).all()
+        assert (abs(values.mean(axis=-1) - np.stack(expected[2 * k : 2 * k + 2])) < 4 * error).all()
