@@ -3,13 +3,13 @@
 Two flavours of Wilson quarks in 2D U(1), with exact determinants.  The first replica has kappa = 0: it is the pure gauge
 theory, which is sampled independently, so that it hands fresh topology to the others.  The last replica is the theory of
 interest, where hybrid Monte Carlo alone keeps its sector, because det D has to pass through zero on the way to most others.
-Neighbours are brought closer by couplings beta that keep the plaquette the same along kappa, and by flows of loop potentials
-from a linear fit.  Everything that is fitted comes from independent configurations of the first replica: no chain is needed.
+Neighbours are brought closer by couplings beta that keep the plaquette the same along kappa, by weights of |Q| that keep the
+shares of the sectors, and by flows of loop potentials from a linear fit.  Everything that is fitted comes from independent
+configurations of the first replica, so that no chain is needed for it.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,8 +40,11 @@ from gaugeflow.typing import Params, Sampler
 OBSERVABLES = ("plaquette", "Q", "Q^2", "sign")
 """What is measured on every replica after every step, in this order; the sign is that of det D of one flavour."""
 
-MODES = ("fixed beta", "matched beta", "flows")
-"""Exchange at one beta, with couplings that match the plaquette, and with flows on top of these."""
+MODES = ("fixed beta", "matched", "flows")
+"""Exchange at one beta, with couplings that match plaquette and sectors, and with flows on top of these."""
+
+SECTORS = 3
+"""Sectors |Q| = 0, 1 and all others have weights of their own."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,12 @@ class Settings:
 
     extent: int = 16
     beta: float = 2.0
-    kappas: tuple[float, ...] = (0.0, 0.25, 0.263, 0.276)
+    kappas: tuple[float, ...] = (0.0, 0.263, 0.27, 0.276)
     modes: tuple[str, ...] = MODES
     chains: int = 8
     steps: int = 200
     burn_in: int = 20
-    force_steps: int = 3
+    force_steps: int = 2
     prior_beta: float = 2.3
     training_extent: int = 8
     samples: int = 8192
@@ -80,6 +83,32 @@ QUICK = Settings(extent=8, chains=8, steps=100, samples=4096, gradients=512)
 
 
 # ---- the theory ------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Coupling:
+    """Of a replica: hopping parameter, coupling of the plaquettes, log-weights of |Q| = 0, 1, ..."""
+
+    kappa: float
+    beta: float
+    log_sectors: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class SectorWeights:
+    """S = -log s(|Q|): constant but for jumps, where hybrid Monte Carlo accepts or rejects without a force."""
+
+    lattice: Lattice
+    log_sectors: tuple[float, ...]
+
+    def value(self, x: Array) -> Array:
+        """S of every configuration, ``(batch,)``."""
+        prior = PlaquettePrior(self.lattice, 1.0, self.log_sectors)
+        return -prior.log_sector(integer_charge(self.lattice, x))
+
+    def grad(self, x: Array) -> Array:
+        """Zero."""
+        return np.zeros_like(x)
+
+
 @dataclass(frozen=True, eq=False)
 class Quarks:
     """S = -2 log abs det D of U(1) in two dimensions, two flavours, antiperiodic in time.
@@ -101,18 +130,24 @@ class Quarks:
         return Determinant(operator, force_precision=32).grad(x)
 
 
-def action(lattice: Lattice, beta: float, kappa: float) -> WilsonAction | Sum:
+def gauge_action(lattice: Lattice, coupling: Coupling) -> WilsonAction | Sum:
+    """S without quarks."""
+    wilson = WilsonAction(lattice, coupling.beta)
+    return Sum((wilson, SectorWeights(lattice, coupling.log_sectors))) if coupling.log_sectors else wilson
+
+
+def action(lattice: Lattice, coupling: Coupling) -> WilsonAction | Sum:
     """S of a replica."""
-    gauge = WilsonAction(lattice, beta)
-    return gauge if kappa == 0.0 else Sum((gauge, Quarks(lattice, kappa)))
+    gauge = gauge_action(lattice, coupling)
+    return gauge if coupling.kappa == 0.0 else Sum((gauge, Quarks(lattice, coupling.kappa)))
 
 
-def local(settings: Settings, beta: float, kappa: float) -> Sampler:
+def local(settings: Settings, coupling: Coupling) -> Sampler:
     """Independent draws where there are no quarks, hybrid Monte Carlo with exact determinants elsewhere."""
-    lattice, gauge = settings.lattice, WilsonAction(settings.lattice, beta)
-    if kappa == 0.0:
-        return IndependenceMetropolis(lattice, gauge, PlaquettePrior(lattice, beta))
-    return HMC(lattice, (Level(Quarks(lattice, kappa), settings.force_steps), Level(gauge, 1)))
+    lattice, gauge = settings.lattice, gauge_action(settings.lattice, coupling)
+    if coupling.kappa == 0.0:
+        return IndependenceMetropolis(lattice, gauge, PlaquettePrior(lattice, coupling.beta, coupling.log_sectors))
+    return HMC(lattice, (Level(Quarks(lattice, coupling.kappa), settings.force_steps), Level(gauge, 1)))
 
 
 class _Measured:
@@ -129,7 +164,7 @@ class _Measured:
         rows = []
         for kappa, links in zip(self.kappas, fields, strict=True):
             charge = integer_charge(self.lattice, links)
-            sign = log_det(kappa, angles_of(self.lattice, links))[1]
+            sign = np.rint(log_det(kappa, angles_of(self.lattice, links))[1])
             rows.append(np.stack([plaquette(self.lattice, links), charge, charge**2, sign]))
         self.ended = time.process_time()
         return np.stack(rows)
@@ -160,11 +195,13 @@ class Sample:
     quarks: Array
     """2 log abs det D, ``(n_kappas, n)``."""
     signs: Array
+    charges: Array
 
-    def log_weight(self, beta: float, index: int) -> Array:
-        """Towards the coupling beta and the kappa of this index, up to a constant."""
-        found: Array = (beta - self.beta) * self.plaquettes + self.quarks[index]
-        return found
+    def log_weight(self, coupling: Coupling, index: int) -> Array:
+        """Towards a coupling whose kappa is the one of this index, up to a constant."""
+        prior = PlaquettePrior(self.lattice, coupling.beta, coupling.log_sectors)
+        found: Array = (coupling.beta - self.beta) * self.plaquettes + self.quarks[index]
+        return found + prior.log_sector(self.charges)
 
 
 def draw_sample(settings: Settings, extent: int, rng: Rng, progress: Progress = silent) -> Sample:
@@ -178,25 +215,56 @@ def draw_sample(settings: Settings, extent: int, rng: Rng, progress: Progress = 
             for first in range(0, settings.samples, 512)
         ]
         quarks.append(2.0 * np.concatenate([part[0] for part in parts]))
-        signs.append(np.concatenate([part[1] for part in parts]))
+        signs.append(np.rint(np.concatenate([part[1] for part in parts])))
         progress("determinants", i + 1, len(settings.kappas))
     total = lattice.volume * plaquette(lattice, links)
-    return Sample(lattice, settings.prior_beta, links, total, np.stack(quarks), np.stack(signs))
+    charges = integer_charge(lattice, links)
+    return Sample(lattice, settings.prior_beta, links, total, np.stack(quarks), np.stack(signs), charges)
 
 
-def matched(settings: Settings, sample: Sample) -> tuple[float, ...]:
-    """beta of every replica such that all have the plaquette of the last one, by reweighting."""
+def fixed(settings: Settings) -> tuple[Coupling, ...]:
+    """Couplings with one beta."""
+    return tuple(Coupling(kappa, settings.beta) for kappa in settings.kappas)
+
+
+def matched(settings: Settings, plaquettes: Sample, sectors: Sample) -> tuple[Coupling, ...]:
+    """Couplings with which all replicas have the plaquette and the shares of sectors of the last one, by reweighting.
+
+    Parameters
+    ----------
+    settings
+        Of the run.
+    plaquettes, sectors
+        Samples from which beta is found, which depends little on the volume, and weights of sectors, which do.
+    """
 
     def mean(beta: float, index: int) -> float:
-        weight = sample.log_weight(beta, index)
-        return float(np.average(sample.plaquettes, weights=np.exp(weight - np.max(weight))))
+        shares = _shares(plaquettes.log_weight(Coupling(settings.kappas[index], beta), index))
+        return float(shares @ plaquettes.plaquettes)
 
+    last = fixed(settings)[-1]
     wanted = mean(settings.beta, len(settings.kappas) - 1)
-    found = [
-        float(brentq(lambda beta, k=k: mean(beta, k) - wanted, settings.beta - 0.5, settings.beta + 1.0, xtol=1e-6))
-        for k in range(len(settings.kappas) - 1)
-    ]
-    return (*found, settings.beta)
+    aim = _log_shares(sectors, last, len(settings.kappas) - 1)
+    found = []
+    for k, kappa in enumerate(settings.kappas[:-1]):
+        low, high = settings.beta - 0.5, settings.beta + 1.0
+        beta = float(brentq(lambda b, k=k: mean(b, k) - wanted, low, high, xtol=1e-6))
+        weights = aim - _log_shares(sectors, Coupling(kappa, beta), k)
+        found.append(Coupling(kappa, beta, tuple(float(w - weights[0]) for w in weights)))
+    return (*found, last)
+
+
+def _shares(log_weight: Array) -> Array:
+    weights = np.exp(log_weight - np.max(log_weight))
+    return weights / np.sum(weights)
+
+
+def _log_shares(sample: Sample, coupling: Coupling, index: int) -> Array:
+    """Logarithms of the shares of sectors, one configuration added to each so that none is empty."""
+    shares = _shares(sample.log_weight(coupling, index))
+    count = 1.0 / float(shares @ shares)
+    sector = np.minimum(np.abs(sample.charges), SECTORS - 1)
+    return np.log([count * float(np.sum(shares[sector == q])) + 1.0 for q in range(SECTORS)])
 
 
 def correction(settings: Settings, lattice: Lattice) -> TrivialisingFlow:
@@ -206,7 +274,7 @@ def correction(settings: Settings, lattice: Lattice) -> TrivialisingFlow:
 
 
 def fit(
-    settings: Settings, betas: Sequence[float], sample: Sample, rng: Rng, progress: Progress = silent
+    settings: Settings, couplings: Sequence[Coupling], sample: Sample, rng: Rng, progress: Progress = silent
 ) -> list[dict[str, Array]]:
     """Parameters of the flows, for every pair of neighbours.
 
@@ -217,16 +285,16 @@ def fit(
     flow = correction(settings, sample.lattice)
     size = len(settings.kappas)
     ends: list[list[Array]] = [[] for _ in range(size - 1)]
-    for k, (beta, kappa) in enumerate(zip(betas, settings.kappas, strict=True)):
-        chosen = _resampled(rng.stream(k), sample.log_weight(beta, k), settings.gradients)
+    for k, coupling in enumerate(couplings):
+        chosen = _resampled(rng.stream(k), sample.log_weight(coupling, k), settings.gradients)
         tangents = []
         for first in range(0, settings.gradients, 128):
             x = np.ascontiguousarray(sample.links[..., chosen[first : first + 128]])
-            tangents.append(flow.tangent(x, action(sample.lattice, beta, kappa).grad(x)))
+            tangents.append(flow.tangent(x, action(sample.lattice, coupling).grad(x)))
         h = np.concatenate(tangents, axis=-1)
         for pair in (k - 1, k):
             if 0 <= pair < size - 1:
-                change = sample.log_weight(betas[pair], pair) - sample.log_weight(betas[pair + 1], pair + 1)
+                change = sample.log_weight(couplings[pair], pair) - sample.log_weight(couplings[pair + 1], pair + 1)
                 ends[pair].append(fit_linear(h, change[chosen], damping=settings.damping).coefficients)
         progress("linear fits", k + 1, size)
     return [{"c": flow.interpolated(np.stack(pair, axis=1))["c"]} for pair in ends]
@@ -234,36 +302,42 @@ def fit(
 
 def _resampled(rng: Rng, log_weight: Array, count: int) -> Array:
     """Indices drawn in proportion to weights, by equidistant numbers."""
-    share = np.cumsum(np.exp(log_weight - np.max(log_weight)))
+    share = np.cumsum(_shares(log_weight))
     places = (np.arange(count) + generator(rng).random()) / count
     return np.minimum(np.searchsorted(share / share[-1], places), len(share) - 1)
 
 
-def learned(settings: Settings, rng: Rng, path: Path, progress: Progress) -> tuple[tuple[float, ...], list[Params]]:
+def learned(settings: Settings, rng: Rng, path: Path, progress: Progress) -> tuple[tuple[Coupling, ...], list[Params]]:
     """Matched couplings and flows, fitted now or read from what an interrupted run has fitted from the same."""
-    names = ("beta", "kappas", "prior_beta", "training_extent", "samples", "gradients", "classes_order", "damping")
-    attributes = {"seed": rng.seed, "fit": repr({name: getattr(settings, name) for name in names})}
+    names = ("extent", "beta", "kappas", "prior_beta", "training_extent", "samples", "gradients", "classes_order")
+    attributes = {"seed": rng.seed, "fit": repr({name: getattr(settings, name) for name in (*names, "damping")})}
+    size = len(settings.kappas)
     if path.exists():
         stored, found = io.read_params(path)
         if all(found.get(name) == value for name, value in attributes.items()):
-            flows: list[Params] = [stored[str(k)] for k in range(len(settings.kappas) - 1)]
-            return tuple(float(beta) for beta in stored["betas"]), flows
-    sample = draw_sample(settings, settings.training_extent, rng.stream("sample"), progress)
-    betas = matched(settings, sample)
-    fitted = fit(settings, betas, sample, rng.stream("fit"), progress)
-    params = {str(k): pair for k, pair in enumerate(fitted)} | {"betas": np.asarray(betas)}
+            couplings = tuple(
+                Coupling(kappa, float(beta), tuple(float(w) for w in sectors) if np.any(sectors) else ())
+                for kappa, beta, sectors in zip(settings.kappas, stored["beta"], stored["sectors"], strict=True)
+            )
+            return couplings, [stored[str(k)] for k in range(size - 1)]
+    small = draw_sample(settings, settings.training_extent, rng.stream("sample"), progress)
+    equal = settings.extent == settings.training_extent
+    large = small if equal else draw_sample(settings, settings.extent, rng.stream("sectors"), progress)
+    couplings = matched(settings, small, large)
+    local_couplings = matched(settings, small, small)
+    flows = fit(settings, local_couplings, small, rng.stream("fit"), progress)
+    params: dict[str, Any] = {str(k): pair for k, pair in enumerate(flows)}
+    params["beta"] = np.asarray([coupling.beta for coupling in couplings])
+    params["sectors"] = np.asarray([coupling.log_sectors or (0.0,) * SECTORS for coupling in couplings])
     io.write_params(path, params, attributes=io.provenance(**attributes))
-    return betas, list(fitted)
+    return couplings, list(flows)
 
 
 # ---- chains ----------------------------------------------------------------------------------------------------------
-def replicas(settings: Settings, betas: Sequence[float], flows: Sequence[Params] = ()) -> ReplicaExchange:
+def replicas(settings: Settings, couplings: Sequence[Coupling], flows: Sequence[Params] = ()) -> ReplicaExchange:
     """The sampler: replicas with these couplings and, where given, flows between neighbours."""
     lattice = settings.lattice
-    members = tuple(
-        Replica(action(lattice, beta, kappa), local(settings, beta, kappa))
-        for beta, kappa in zip(betas, settings.kappas, strict=True)
-    )
+    members = tuple(Replica(action(lattice, coupling), local(settings, coupling)) for coupling in couplings)
     flow = correction(settings, lattice) if flows else None
     exchanges = tuple(Exchange(flow, params) for params in flows) if flow is not None else ()
     return ReplicaExchange(lattice, members, exchanges)
@@ -295,7 +369,7 @@ def run_exchange(
 
 def run_local(settings: Settings, rng: Rng, out: Path, progress: Progress) -> Chain:
     """Hybrid Monte Carlo alone at the last kappa, from links 1: as many trajectories as all replicas together have."""
-    sampler = local(settings, settings.beta, settings.kappas[-1])
+    sampler = local(settings, fixed(settings)[-1])
     measured = _Measured(settings.lattice, settings.kappas[-1:])
     thin = len(settings.kappas) - 1
     return run_chain(
@@ -339,11 +413,11 @@ def run(
     chosen = settings or (QUICK if quick else Settings())
     out.mkdir(parents=True, exist_ok=True)
     rng = Rng(seed)
-    betas, flows = learned(chosen, rng.stream("training"), out / "fitted.h5", progress)
+    couplings, flows = learned(chosen, rng.stream("training"), out / "fitted.h5", progress)
     chains = {}
     for mode in chosen.modes:
-        couplings = (chosen.beta,) * len(betas) if mode == "fixed beta" else betas
-        sampler = replicas(chosen, couplings, flows if mode == "flows" else ())
+        own = fixed(chosen) if mode == "fixed beta" else couplings
+        sampler = replicas(chosen, own, flows if mode == "flows" else ())
         chains[mode] = run_exchange(chosen, sampler, mode, rng.stream(mode), out, progress)
     chains["HMC"] = run_local(chosen, rng.stream("HMC"), out, progress)
     columns = {
@@ -351,7 +425,7 @@ def run(
     }
     io.write_table(out / "histories.h5", columns, attributes=io.provenance(seed=seed, settings=repr(chosen)))
     reference = draw_sample(chosen, chosen.extent, rng.stream("reference"))
-    result = analyse(chosen, betas, chains, reference)
+    result = analyse(chosen, couplings, chains, reference)
     histories = {mode: chain.records["measured"][:, -1, 1, 0] for mode, chain in chains.items()}
     picture = figures.charges(out / "charge.png", histories, rf"$\kappa$ = {chosen.kappas[-1]:g}")
     return Report(tables(result), result, (picture,), notes(result))
@@ -364,7 +438,7 @@ def _estimate(values: Array) -> Estimate:
 
 
 def analyse(
-    settings: Settings, betas: Sequence[float], chains: Mapping[str, Chain], reference: Sample
+    settings: Settings, couplings: Sequence[Coupling], chains: Mapping[str, Chain], reference: Sample
 ) -> dict[str, Any]:
     """Swap rates, means, autocorrelations and costs, as the JSON of the demo."""
     swaps, rows, journeys = [], [], {}
@@ -399,7 +473,8 @@ def analyse(
         "lattice": list(settings.lattice.shape),
         "beta": settings.beta,
         "kappas": list(settings.kappas),
-        "matched_betas": list(betas),
+        "matched_betas": [coupling.beta for coupling in couplings],
+        "log_sectors": [list(coupling.log_sectors) for coupling in couplings],
         "chains": settings.chains,
         "steps": settings.steps,
         "swaps": swaps,
@@ -411,9 +486,8 @@ def analyse(
 
 def _reweighted(settings: Settings, sample: Sample) -> dict[str, Any]:
     """The observables at the last kappa from independent configurations of the pure gauge theory."""
-    weight = sample.log_weight(settings.beta, len(settings.kappas) - 1)
-    charge = integer_charge(sample.lattice, sample.links)
-    values = (sample.plaquettes / sample.lattice.volume, charge, charge**2, sample.signs[-1])
+    weight = sample.log_weight(fixed(settings)[-1], len(settings.kappas) - 1)
+    values = (sample.plaquettes / sample.lattice.volume, sample.charges, sample.charges**2, sample.signs[-1])
     found = [reweighted_mean(value, weight) for value in values]
     return {
         "samples": settings.samples,
@@ -438,7 +512,8 @@ def tables(result: dict[str, Any]) -> tuple[Table, ...]:
                 (mode, *(rates[mode, pair] for pair in pairs), result["round_trips"][mode]["count"]) for mode in modes
             ),
             (
-                f"matched beta: {', '.join(f'{beta:.4f}' for beta in result['matched_betas'])}; flows: on top of these",
+                "matched: plaquette and sectors, beta " + ", ".join(f"{beta:.4f}" for beta in result["matched_betas"]),
+                "flows: on top of matched couplings",
                 BRACKETS,
             ),
         ),
@@ -470,10 +545,7 @@ def notes(result: dict[str, Any]) -> tuple[str, ...]:
     """The independent check in words."""
     found = result["reweighted"]
     values = ", ".join(f"{name} {format_error(*found[name])}" for name in OBSERVABLES)
-    share = found["ess"]
-    if math.isnan(share):
-        return ()
     return (
         f"{found['samples']} independent configurations of the pure gauge theory, reweighted (effective sample size "
-        f"{share:.2g}): {values}",
+        f"{found['ess']:.2g}): {values}",
     )
