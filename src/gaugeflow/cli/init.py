@@ -28,7 +28,7 @@ configurations = 25           # for each chain
 chains = 4                    # side by side
 # burn_in = 200               # steps before the first configuration
 # separation = 10             # steps between two configurations
-# overrelaxation = 4          # sweeps of it in a step of the heat bath
+# overrelaxation = 4          # overrelaxation sweeps after each heat-bath sweep
 # start = "hot"               # or "cold", or "quenched": 50 heat-bath steps without quarks
 # seed = 1
 
@@ -48,8 +48,8 @@ chains = 4                    # side by side
 # method = "pseudofermion"    # or "determinant": exact, for small lattices
 # hasenbusch = [0.14]         # none; kappas (or masses) of heavier factors of pairs of the first quark
 # twisted = [0.2]             # none; or twisted masses of such factors
-# spectrum = [1e-4, 6.0]      # none; of M^dagger M, for one quark by its rational approximation
-# error = 1e-7                # of that
+# spectrum = [1e-4, 6.0]      # none; range of M^dagger M, for the rational approximation of a single quark
+# error = 1e-7                # largest relative error of this approximation
 # solver = "refined"          # iterations in single precision, or "cg"
 # tolerance = 1e-10           # residual of solutions in the action
 # force_tolerance = 1e-7      # and in forces
@@ -69,7 +69,7 @@ beta = [6.02, 5.98]
 
 [training]
 # method = "least-squares"    # or "adam", which starts from the fit
-# configurations = 64         # from all over the source; a quarter is held out and decides
+# configurations = 64         # from all over the source; a quarter is held out to measure the ESS
 # steps = 200                 # of Adam
 # batch = 16
 # learning_rate = 1e-3        # relative to the largest coefficient of the fit
@@ -78,9 +78,9 @@ beta = [6.02, 5.98]
 # patience = 5                # none; stop after so many evaluations without a better ESS of the held-out quarter
 
 [observables]
-names = ["plaquette", "t2_e"] # plaquette_spatial, plaquette_temporal, q_squared
+names = ["plaquette", "t2_e"] # or plaquette_spatial, plaquette_temporal, q_squared
 flow_time = 0.5               # of t2_e, and of q_squared in 4D
-# step = 0.02                 # of the gradient flow
+# step = 0.02                 # of the integrator of the gradient flow
 
 [output]
 dir = "results"               # folder of everything that is computed
