@@ -72,7 +72,7 @@ def train(runfile: Path, as_json: bool) -> None:
     ]
     notes = (
         ESS,
-        "held out: configurations that the fit did not see; the ESS is measured on them, and they choose the best step of adam",
+        "held out: configurations that the fit did not see; the ESS is theirs, and they choose the best step of adam",
     )
     print_table("flows", _COLUMNS, rows, notes)
 
