@@ -60,7 +60,7 @@ class Settings:
     burn_in: int = 100
     overrelax: int = 4
     flow_time: float = 1.0
-    flow_step: float = 0.2
+    flow_step: float = 0.125
     training_shape: tuple[int, ...] = (4, 4, 4, 4)
     training_chains: int = 32
     training_blocks: int = 6
