@@ -65,6 +65,10 @@ def test_pipeline(gaugeflow, sampled, tmp_path, monkeypatch):
     result = gaugeflow("derive", sampled, "--json")
     assert sum(calls[2:]) == 320 - calls[0]
     assert result["n_configurations"] == 320
+    gaugeflow("train", sampled, "--json")  # to the same parameters
+    calls.clear()
+    assert gaugeflow("derive", sampled, "--json")["derivatives"] == result["derivatives"]
+    assert not calls  # of which everything is measured already
     assert {(row["target"], row["map"]) for row in result["weights"]} == {
         (target, kind) for target in ("beta+0.2", "beta-0.2") for kind in ("plain", "flow")
     }

@@ -109,7 +109,7 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
     from gaugeflow.cli import assembly
     from gaugeflow.cli.source import find_source
     from gaugeflow.ensembles import CorrelatedEnsemble, measure_images
-    from gaugeflow.io.params import read_params
+    from gaugeflow.io.params import fingerprint, read_params
 
     batch = assembly.batch_size(run)
     lattice = assembly.make_lattice(run, batch)
@@ -126,16 +126,16 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
             raise ValueError(
                 f"{path} is another flow: expected {assembly.flow_form(run)}, got {attributes.get('flow')}"
             )
-        learned[target] = params, attributes["created"]
+        learned[target] = params
     given = find_source(run)
-    trained = {target.name: created for target, (_, created) in learned.items()}
+    trained = {target.name: fingerprint(params) for target, params in learned.items()}
     sections = _sections(run, "lattice", "group", "source", "flow", "observables")
     described = io.provenance(parameters={**sections, "trained": trained})
-    linear = _linear(run, lattice, {target: params for target, (params, _) in learned.items()})
+    linear = _linear(run, lattice, learned)
 
     def work(ensemble: Ensemble, show: Callable[[int], None]) -> Measurements:
         maps = {}
-        for target, (params, _) in learned.items():
+        for target, params in learned.items():
             goal = target.action(source)
             maps[f"plain{target.name}"] = CorrelatedEnsemble(ensemble, source, goal)
             maps[f"flow{target.name}"] = CorrelatedEnsemble(ensemble, source, goal, flow, params)

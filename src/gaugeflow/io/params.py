@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,6 +82,23 @@ def read_params(path: StrPath) -> tuple[dict[str, Any], dict[str, Any]]:
                     if not np.isfinite(values[name]).all():
                         raise mismatch(path, f"dataset {group.name}/{name}", "finite numbers", "NaN or infinity")
         return params, read_attributes(path, file)
+
+
+def fingerprint(params: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits of the names, shapes, types and values of parameters, whenever they were made."""
+    total = hashlib.sha256()
+
+    def add(values: Mapping[str, Any], path: str) -> None:
+        for name in sorted(values):
+            value, here = values[name], f"{path}/{name}"
+            if isinstance(value, Mapping):
+                add(value, here)
+            else:
+                array = np.ascontiguousarray(value)
+                total.update(f"{here} {array.dtype.str} {array.shape}".encode() + array.tobytes())
+
+    add(params, "")
+    return total.hexdigest()[:16]
 
 
 def _write(group: h5py.Group, params: Mapping[str, Any]) -> None:
