@@ -18,23 +18,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 
 from gaugeflow import io
-from gaugeflow.actions import Determinant, Sum, WilsonAction
 from gaugeflow.analysis import Estimate, Series, ess, format_error, gamma_method, reweighted_mean, round_trip_times
 from gaugeflow.flows import TrivialisingFlow, luescher_classes
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables import integer_charge, plaquette
-from gaugeflow.operators import Wilson
 from gaugeflow.random import Rng
 from gaugeflow.samplers import HMC, Chain, Exchange, IndependenceMetropolis, Level, Replica, ReplicaExchange
 from gaugeflow.samplers import run as run_chain
 from gaugeflow.systems import figures
 from gaugeflow.systems.report import BRACKETS, TAU_INT, Progress, Report, Table, silent
-from gaugeflow.systems.schwinger_prior import PlaquettePrior, generator
+from gaugeflow.systems.schwinger_prior import PlaquettePrior
+from gaugeflow.systems.schwinger_replicas import (
+    SECTORS,
+    Coupling,
+    Quarks,
+    Sample,
+    action,
+    draw_sample,
+    fit,
+    gauge_action,
+    matched,
+)
 from gaugeflow.systems.schwinger_slices import angles_of, log_det
-from gaugeflow.training import fit_linear
 from gaugeflow.typing import Params, Sampler
 
 OBSERVABLES = ("plaquette", "Q", "Q^2", "sign")
@@ -42,9 +49,6 @@ OBSERVABLES = ("plaquette", "Q", "Q^2", "sign")
 
 MODES = ("fixed beta", "matched", "flows")
 """Exchange at one beta, with couplings that match plaquette and sectors, and with flows on top of these."""
-
-SECTORS = 3
-"""Sectors |Q| = 0, 1 and all others have weights of their own."""
 
 
 @dataclass(frozen=True)
@@ -82,66 +86,56 @@ QUICK = Settings(extent=8, chains=8, steps=100, samples=4096, gradients=512)
 """A minute or two."""
 
 
-# ---- the theory ------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Coupling:
-    """Of a replica: hopping parameter, coupling of the plaquettes, log-weights of |Q| = 0, 1, ..."""
-
-    kappa: float
-    beta: float
-    log_sectors: tuple[float, ...] = ()
+# ---- what is fitted --------------------------------------------------------------------------------------------------
+def fixed(settings: Settings) -> tuple[Coupling, ...]:
+    """Couplings with one beta."""
+    return tuple(Coupling(kappa, settings.beta) for kappa in settings.kappas)
 
 
-@dataclass(frozen=True)
-class SectorWeights:
-    """S = -log s(|Q|): constant but for jumps, where hybrid Monte Carlo accepts or rejects without a force."""
-
-    lattice: Lattice
-    log_sectors: tuple[float, ...]
-
-    def value(self, x: Array) -> Array:
-        """S of every configuration, ``(batch,)``."""
-        prior = PlaquettePrior(self.lattice, 1.0, self.log_sectors)
-        return -prior.log_sector(integer_charge(self.lattice, x))
-
-    def grad(self, x: Array) -> Array:
-        """Zero."""
-        return np.zeros_like(x)
+def correction(settings: Settings, lattice: Lattice) -> TrivialisingFlow:
+    """The flow from one replica to the next, without its coefficients."""
+    classes = luescher_classes(2, 1, settings.classes_order)
+    return TrivialisingFlow(lattice, 1, classes, knots=2, steps=settings.flow_steps)
 
 
-@dataclass(frozen=True, eq=False)
-class Quarks:
-    """S = -2 log abs det D of U(1) in two dimensions, two flavours, antiperiodic in time.
-
-    Values are determinants of joined slices; gradients come from dense matrices in single precision, which costs hybrid Monte
-    Carlo nothing of its exactness.
-    """
-
-    lattice: Lattice
-    kappa: float
-
-    def value(self, x: Array) -> Array:
-        """S of every configuration, ``(batch,)``."""
-        return -2.0 * log_det(self.kappa, angles_of(self.lattice, x))[0]
-
-    def grad(self, x: Array) -> Array:
-        """Gradient in left coordinates."""
-        operator = Wilson(lattice=self.lattice, kappa=self.kappa)
-        return Determinant(operator, force_precision=32).grad(x)
+def _sample(settings: Settings, extent: int, rng: Rng, progress: Progress = silent) -> Sample:
+    return draw_sample(Lattice((extent, extent)), settings.prior_beta, settings.kappas, settings.samples, rng, progress)
 
 
-def gauge_action(lattice: Lattice, coupling: Coupling) -> WilsonAction | Sum:
-    """S without quarks."""
-    wilson = WilsonAction(lattice, coupling.beta)
-    return Sum((wilson, SectorWeights(lattice, coupling.log_sectors))) if coupling.log_sectors else wilson
+def learned(settings: Settings, rng: Rng, path: Path, progress: Progress) -> tuple[tuple[Coupling, ...], list[Params]]:
+    """Matched couplings and flows, fitted now or read from what an interrupted run has fitted from the same."""
+    names = ("extent", "beta", "kappas", "prior_beta", "training_extent", "samples", "gradients", "classes_order")
+    attributes = {"seed": rng.seed, "fit": repr({name: getattr(settings, name) for name in (*names, "damping")})}
+    size = len(settings.kappas)
+    if path.exists():
+        stored, found = io.read_params(path)
+        if all(found.get(name) == value for name, value in attributes.items()):
+            couplings = tuple(
+                Coupling(kappa, float(beta), tuple(float(w) for w in sectors) if np.any(sectors) else ())
+                for kappa, beta, sectors in zip(settings.kappas, stored["beta"], stored["sectors"], strict=True)
+            )
+            return couplings, [stored[str(k)] for k in range(size - 1)]
+    small = _sample(settings, settings.training_extent, rng.stream("sample"), progress)
+    equal = settings.extent == settings.training_extent
+    large = small if equal else _sample(settings, settings.extent, rng.stream("sectors"), progress)
+    couplings = matched(settings.beta, small, large)
+    flows = fit(
+        correction(settings, small.lattice),
+        matched(settings.beta, small, small),
+        small,
+        rng.stream("fit"),
+        count=settings.gradients,
+        damping=settings.damping,
+        progress=progress,
+    )
+    params: dict[str, Any] = {str(k): pair for k, pair in enumerate(flows)}
+    params["beta"] = np.asarray([coupling.beta for coupling in couplings])
+    params["sectors"] = np.asarray([coupling.log_sectors or (0.0,) * SECTORS for coupling in couplings])
+    io.write_params(path, params, attributes=io.provenance(**attributes))
+    return couplings, list(flows)
 
 
-def action(lattice: Lattice, coupling: Coupling) -> WilsonAction | Sum:
-    """S of a replica."""
-    gauge = gauge_action(lattice, coupling)
-    return gauge if coupling.kappa == 0.0 else Sum((gauge, Quarks(lattice, coupling.kappa)))
-
-
+# ---- chains ----------------------------------------------------------------------------------------------------------
 def local(settings: Settings, coupling: Coupling) -> Sampler:
     """Independent draws where there are no quarks, hybrid Monte Carlo with exact determinants elsewhere."""
     lattice, gauge = settings.lattice, gauge_action(settings.lattice, coupling)
@@ -182,158 +176,6 @@ class _CoreSeconds:
         return np.asarray(time.process_time() - self.measured.ended)
 
 
-# ---- what is fitted --------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Sample:
-    """Independent configurations of the pure gauge theory with what reweights them to every replica."""
-
-    lattice: Lattice
-    beta: float
-    links: Array
-    plaquettes: Array
-    """Sums of cos P, ``(n,)``."""
-    quarks: Array
-    """2 log abs det D, ``(n_kappas, n)``."""
-    signs: Array
-    charges: Array
-
-    def log_weight(self, coupling: Coupling, index: int) -> Array:
-        """Towards a coupling whose kappa is the one of this index, up to a constant."""
-        prior = PlaquettePrior(self.lattice, coupling.beta, coupling.log_sectors)
-        found: Array = (coupling.beta - self.beta) * self.plaquettes + self.quarks[index]
-        return found + prior.log_sector(self.charges)
-
-
-def draw_sample(settings: Settings, extent: int, rng: Rng, progress: Progress = silent) -> Sample:
-    """A sample on a square lattice."""
-    lattice = Lattice((extent, extent))
-    links = PlaquettePrior(lattice, settings.prior_beta).sample(rng, settings.samples)
-    quarks, signs = [], []
-    for i, kappa in enumerate(settings.kappas):
-        parts = [
-            log_det(kappa, angles_of(lattice, links[..., first : first + 512]))
-            for first in range(0, settings.samples, 512)
-        ]
-        quarks.append(2.0 * np.concatenate([part[0] for part in parts]))
-        signs.append(np.rint(np.concatenate([part[1] for part in parts])))
-        progress("determinants", i + 1, len(settings.kappas))
-    total = lattice.volume * plaquette(lattice, links)
-    charges = integer_charge(lattice, links)
-    return Sample(lattice, settings.prior_beta, links, total, np.stack(quarks), np.stack(signs), charges)
-
-
-def fixed(settings: Settings) -> tuple[Coupling, ...]:
-    """Couplings with one beta."""
-    return tuple(Coupling(kappa, settings.beta) for kappa in settings.kappas)
-
-
-def matched(settings: Settings, plaquettes: Sample, sectors: Sample) -> tuple[Coupling, ...]:
-    """Couplings with which all replicas have the plaquette and the shares of sectors of the last one, by reweighting.
-
-    Parameters
-    ----------
-    settings
-        Of the run.
-    plaquettes, sectors
-        Samples from which beta is found, which depends little on the volume, and weights of sectors, which do.
-    """
-
-    def mean(beta: float, index: int) -> float:
-        shares = _shares(plaquettes.log_weight(Coupling(settings.kappas[index], beta), index))
-        return float(shares @ plaquettes.plaquettes)
-
-    last = fixed(settings)[-1]
-    wanted = mean(settings.beta, len(settings.kappas) - 1)
-    aim = _log_shares(sectors, last, len(settings.kappas) - 1)
-    found = []
-    for k, kappa in enumerate(settings.kappas[:-1]):
-        low, high = settings.beta - 0.5, settings.beta + 1.0
-        beta = float(brentq(lambda b, k=k: mean(b, k) - wanted, low, high, xtol=1e-6))
-        weights = aim - _log_shares(sectors, Coupling(kappa, beta), k)
-        found.append(Coupling(kappa, beta, tuple(float(w - weights[0]) for w in weights)))
-    return (*found, last)
-
-
-def _shares(log_weight: Array) -> Array:
-    weights = np.exp(log_weight - np.max(log_weight))
-    return weights / np.sum(weights)
-
-
-def _log_shares(sample: Sample, coupling: Coupling, index: int) -> Array:
-    """Logarithms of the shares of sectors, one configuration added to each so that none is empty."""
-    shares = _shares(sample.log_weight(coupling, index))
-    count = 1.0 / float(shares @ shares)
-    sector = np.minimum(np.abs(sample.charges), SECTORS - 1)
-    return np.log([count * float(np.sum(shares[sector == q])) + 1.0 for q in range(SECTORS)])
-
-
-def correction(settings: Settings, lattice: Lattice) -> TrivialisingFlow:
-    """The flow from one replica to the next, without its coefficients."""
-    classes = luescher_classes(2, 1, settings.classes_order)
-    return TrivialisingFlow(lattice, 1, classes, knots=2, steps=settings.flow_steps)
-
-
-def fit(
-    settings: Settings, couplings: Sequence[Coupling], sample: Sample, rng: Rng, progress: Progress = silent
-) -> list[dict[str, Array]]:
-    """Parameters of the flows, for every pair of neighbours.
-
-    On the way from S_0 to S_1, S_t = S_0 + t (S_1 - S_0).  The field of a flow at t = 0 and at t = 1 is the one that leaves the
-    least variance of ``S_1 - S_0 - (div X - <X, grad S_t>)`` on configurations of S_0 and of S_1, which are drawn from the
-    sample in proportion to their weights.
-    """
-    flow = correction(settings, sample.lattice)
-    size = len(settings.kappas)
-    ends: list[list[Array]] = [[] for _ in range(size - 1)]
-    for k, coupling in enumerate(couplings):
-        chosen = _resampled(rng.stream(k), sample.log_weight(coupling, k), settings.gradients)
-        tangents = []
-        for first in range(0, settings.gradients, 128):
-            x = np.ascontiguousarray(sample.links[..., chosen[first : first + 128]])
-            tangents.append(flow.tangent(x, action(sample.lattice, coupling).grad(x)))
-        h = np.concatenate(tangents, axis=-1)
-        for pair in (k - 1, k):
-            if 0 <= pair < size - 1:
-                change = sample.log_weight(couplings[pair], pair) - sample.log_weight(couplings[pair + 1], pair + 1)
-                ends[pair].append(fit_linear(h, change[chosen], damping=settings.damping).coefficients)
-        progress("linear fits", k + 1, size)
-    return [{"c": flow.interpolated(np.stack(pair, axis=1))["c"]} for pair in ends]
-
-
-def _resampled(rng: Rng, log_weight: Array, count: int) -> Array:
-    """Indices drawn in proportion to weights, by equidistant numbers."""
-    share = np.cumsum(_shares(log_weight))
-    places = (np.arange(count) + generator(rng).random()) / count
-    return np.minimum(np.searchsorted(share / share[-1], places), len(share) - 1)
-
-
-def learned(settings: Settings, rng: Rng, path: Path, progress: Progress) -> tuple[tuple[Coupling, ...], list[Params]]:
-    """Matched couplings and flows, fitted now or read from what an interrupted run has fitted from the same."""
-    names = ("extent", "beta", "kappas", "prior_beta", "training_extent", "samples", "gradients", "classes_order")
-    attributes = {"seed": rng.seed, "fit": repr({name: getattr(settings, name) for name in (*names, "damping")})}
-    size = len(settings.kappas)
-    if path.exists():
-        stored, found = io.read_params(path)
-        if all(found.get(name) == value for name, value in attributes.items()):
-            couplings = tuple(
-                Coupling(kappa, float(beta), tuple(float(w) for w in sectors) if np.any(sectors) else ())
-                for kappa, beta, sectors in zip(settings.kappas, stored["beta"], stored["sectors"], strict=True)
-            )
-            return couplings, [stored[str(k)] for k in range(size - 1)]
-    small = draw_sample(settings, settings.training_extent, rng.stream("sample"), progress)
-    equal = settings.extent == settings.training_extent
-    large = small if equal else draw_sample(settings, settings.extent, rng.stream("sectors"), progress)
-    couplings = matched(settings, small, large)
-    local_couplings = matched(settings, small, small)
-    flows = fit(settings, local_couplings, small, rng.stream("fit"), progress)
-    params: dict[str, Any] = {str(k): pair for k, pair in enumerate(flows)}
-    params["beta"] = np.asarray([coupling.beta for coupling in couplings])
-    params["sectors"] = np.asarray([coupling.log_sectors or (0.0,) * SECTORS for coupling in couplings])
-    io.write_params(path, params, attributes=io.provenance(**attributes))
-    return couplings, list(flows)
-
-
-# ---- chains ----------------------------------------------------------------------------------------------------------
 def replicas(settings: Settings, couplings: Sequence[Coupling], flows: Sequence[Params] = ()) -> ReplicaExchange:
     """The sampler: replicas with these couplings and, where given, flows between neighbours."""
     lattice = settings.lattice
@@ -424,7 +266,7 @@ def run(
         f"{mode}|{name.replace('/', '|')}": v for mode, chain in chains.items() for name, v in chain.records.items()
     }
     io.write_table(out / "histories.h5", columns, attributes=io.provenance(seed=seed, settings=repr(chosen)))
-    reference = draw_sample(chosen, chosen.extent, rng.stream("reference"))
+    reference = _sample(chosen, chosen.extent, rng.stream("reference"))
     result = analyse(chosen, couplings, chains, reference)
     histories = {mode: chain.records["measured"][:, -1, 1, 0] for mode, chain in chains.items()}
     picture = figures.charges(out / "charge.png", histories, rf"$\kappa$ = {chosen.kappas[-1]:g}")
