@@ -21,8 +21,10 @@ from gaugeflow.actions import (
     ScalarAction,
     Scaled,
     WilsonAction,
+    YukawaDeterminant,
 )
 from gaugeflow.errors import require_finite
+from gaugeflow.flows import HoppingSeries
 from gaugeflow.flows.gauge import convolution, residual, smeared, smearing
 from gaugeflow.flows.loops import trivialising
 from gaugeflow.flows.planar import cell, circle, spectral
@@ -35,7 +37,7 @@ from gaugeflow.lattice import Box, Lattice
 from gaugeflow.nn import activation, linear
 from gaugeflow.observables import flow_scales, loops, wilson_loops
 from gaugeflow.observables.gradient_flow import AdaptiveStep
-from gaugeflow.operators import Clover, Staggered, Stout, Wilson
+from gaugeflow.operators import Clover, Staggered, Stout, Wilson, Yukawa
 from gaugeflow.priors import FreeField, Normal
 from gaugeflow.random import Rng
 from gaugeflow.samplers import HMC, LEAPFROG, HeatBath, Level, LinkMetropolis, ScalarMetropolis
@@ -63,6 +65,8 @@ GOOD = [
     Clover(lattice=SQUARE, kappa=0.1),
     Staggered(lattice=SQUARE, mass=0.1),
     Stout(0.1),
+    Yukawa(lattice=SQUARE, coupling=0.3),
+    YukawaDeterminant(Yukawa(lattice=SQUARE, coupling=0.3)),
     HeatBath(SQUARE, 2.0),
     HMC(SQUARE, (Level(WILSON, 5),)),
     ScalarMetropolis(SCALAR),
@@ -80,6 +84,7 @@ GOOD = [
     smearing.Smearing(),
     spectral.HalfLoop(3),
     trivialising.TrivialisingFlow(SQUARE, 2),
+    HoppingSeries(DIRAC),
     activation.LeakyRelu(),
     linear.Convolution(SQUARE, 1, 2),
     linear.ChannelMixing(SQUARE, 1, 2),
@@ -107,7 +112,7 @@ def _constructors():
     found = set()
     for part in PARTS:
         package = importlib.import_module(f"{gaugeflow.__name__}.{part}")
-        for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             module = importlib.import_module(info.name)
             found |= {
                 c

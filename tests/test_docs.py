@@ -169,8 +169,9 @@ def test_sources_of_model_c(script):
         cells = [line.split("|") for line in page.splitlines() if line.startswith("| ")]
         shown = {cell[1].strip(): cell[column + 1].strip() for cell in cells if len(cell) == 5}
         assert shown["configurations"].startswith(f"{count} in 8 chains")
-        names = ("plaquette", "abs(Polyakov loop), time", "abs(Polyakov loop), space", "dS/dkappa per site")
-        assert [shown[name] for name in (*names, "Var(dS/dkappa) per site")] == rows
+        names = ["plaquette", *(f"modulus of the Polyakov loop, {way}" for way in ("time", "space"))]
+        derivative = r"$\mathrm{d}S/\mathrm{d}\kappa$ per site"
+        assert [shown[name] for name in (*names, derivative, f"variance of {derivative}")] == rows
 
 
 def test_exact_values_of_quarks(script):
