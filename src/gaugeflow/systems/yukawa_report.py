@@ -26,6 +26,10 @@ def _name(point: Mapping[str, Any]) -> str:
     return f"{point['extent']}^2, g = {point['coupling']:g}"
 
 
+def _title(point: Mapping[str, Any]) -> str:
+    return f"${point['extent']}^2$, $g = {point['coupling']:g}$"
+
+
 def tables(result: Mapping[str, Any]) -> tuple[Table, ...]:
     """What the command prints."""
     quality, means, pulls = [], [], []
@@ -103,7 +107,7 @@ def notes(result: Mapping[str, Any]) -> tuple[str, ...]:
 def costs(path: Path, points: Sequence[Mapping[str, Any]]) -> Path:
     """Autocorrelation times and seconds for an independent mean field, by sampler and point."""
     figure, axes = panels(1, 2)
-    labels = [_name(point) for point in points]
+    labels = [_title(point) for point in points]
     for k, name in enumerate(row["sampler"] for row in points[0]["samplers"]):
         rows = [point["samplers"][k] for point in points]
         style: dict[str, Any] = {"fmt": marker(k), "color": colour(k), "label": name, **POINTS}
@@ -137,7 +141,7 @@ def propagators(path: Path, points: Sequence[Mapping[str, Any]]) -> Path:
                 label=row["sampler"],
                 **POINTS,
             )
-    axes[0, 0].set(title=f"scalar field, {_name(point)}", xlabel="$t / a$", ylabel="$C(t)$", yscale="log")
+    axes[0, 0].set(title=f"scalar field, {_title(point)}", xlabel="$t / a$", ylabel="$C(t)$", yscale="log")
     axes[0, 1].set(title="quark", xlabel="$t / a$", ylabel="$G(t)$")
     axes[0, 0].legend(fontsize=7)
     return save(figure, path)
