@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gaugeflow import io
-from gaugeflow.actions import Hasenbusch, WilsonAction
+from gaugeflow.actions import Determinant, Hasenbusch, WilsonAction
 from gaugeflow.analysis import Series, ess, gamma_method, reweighted_mean
 from gaugeflow.determinants import log_det
 from gaugeflow.flows import TrivialisingFlow, luescher_classes
@@ -34,7 +34,7 @@ from gaugeflow.systems.loop_correction import fit_potential, follow
 from gaugeflow.systems.pseudofermions_report import PUBLISHED, sizes, values
 from gaugeflow.systems.report import Progress, Report, silent
 from gaugeflow.systems.schwinger_prior import PlaquettePrior
-from gaugeflow.typing import Params
+from gaugeflow.typing import Action, Params
 
 DATA = "data"
 """Folder of fitted parameters beside this module."""
@@ -303,12 +303,14 @@ def _observables(case: Case) -> list[Any]:
 
 
 def hybrid(case: Case, settings: Settings, rng: Rng) -> dict[str, Array]:
-    """Histories of HMC with pseudofermions of its own, ``(trajectories, chains)``, from links of the pure gauge theory.
+    """Histories of HMC, ``(trajectories, chains)``, from links of the pure gauge theory.
 
-    A ratio to a heavier quark keeps forces finite where a mode of the light one comes close to zero.
+    U(1): with exact determinants of small matrices, which no mode near zero can upset.  SU(3): with pseudofermions of its own.
     """
     lattice = case.lattice
-    quarks = Hasenbusch(case.operator, (replace(case.operator, kappa=0.9 * case.kappa),))
+    quarks: Action = Determinant(case.operator)
+    if case.n_colours > 1:
+        quarks = Hasenbusch(case.operator, (replace(case.operator, kappa=0.9 * case.kappa),))
     sampler = HMC(lattice, (Level(quarks, 10), Level(WilsonAction(lattice, case.beta), 1)))
     start, _ = source(case)(rng.stream("start"), settings.chains)
     chain = run_chain(
