@@ -129,7 +129,7 @@ def test_path_is_learned():
     assert ess(sample(path, Lattice((4, 4)), Rng(9), 64).log_weight).value > 0.8
 
 
-@pytest.mark.parametrize(("kappa", "floor"), [(0.25, 0.9), (0.263, 0.8), (0.276, 0.5)])
+@pytest.mark.parametrize(("kappa", "floor"), [(0.25, 0.93), (0.263, 0.8), (0.276, 0.5)])
 def test_shipped(kappa, floor):
     """Installed paths on 8 x 8, 32 configurations (seed 10)."""
     path = schwinger.shipped(kappa)
@@ -139,10 +139,9 @@ def test_shipped(kappa, floor):
 
 def test_demo(tmp_path):
     settings = schwinger.Settings(
-        targets=(schwinger.Target(4, 0.2, None, 32),),
+        targets=(schwinger.Target(4, 0.2, None, 32, 0.03),),
         training_extent=4,
         training_chains=16,
-        path_step=0.03,
         chain=schwinger.Target(4, 0.2),
         lanes=8,
         sweeps=20,

@@ -48,6 +48,7 @@ _SERIES = {
 }
 
 
+_STEPS = {0.25: 0.0012, 0.263: 0.005}
 CRITICAL = Target(16, 0.276, None, 384)
 
 
@@ -57,12 +58,15 @@ class Settings:
 
     beta: float = 2.0
     targets: tuple[Target, ...] = (
-        *(Target(extent, kappa, value) for kappa, row in _SERIES.items() for extent, value in row.items()),
+        *(
+            Target(extent, kappa, value, path_step=_STEPS[kappa])
+            for kappa, row in _SERIES.items()
+            for extent, value in row.items()
+        ),
         CRITICAL,
     )
     training_extent: int = 16
     training_chains: int = 64
-    path_step: float = 0.005
     batch: int = 64
     chain: Target = CRITICAL
     lanes: int = 64
@@ -126,7 +130,7 @@ def run(
     rng = Rng(seed)
     rows, weights = [], {}
     for target in chosen.targets:
-        path = shipped(target.kappa) if quick else _learned(target.kappa, chosen, rng, out, progress)
+        path = shipped(target.kappa) if quick else _learned(target, chosen, rng, out, progress)
         columns = _flow(target, path, chosen, rng.stream(f"flow {target.name}"), out, progress)
         rows.append(quality(target, path, columns, rng.stream(f"metropolis {target.name}")))
         weights[f"$L$ = {target.extent}, $\\kappa$ = {target.kappa:g}"] = columns["log_weight"]
@@ -167,8 +171,9 @@ def shipped(kappa: float) -> Path:
         return Path(io.read_table(path)[0]["couplings"])
 
 
-def _learned(kappa: float, settings: Settings, rng: Rng, out: FilePath, progress: Progress) -> Path:
+def _learned(target: Target, settings: Settings, rng: Rng, out: FilePath, progress: Progress) -> Path:
     """A path from its file in the folder, or from the training."""
+    kappa = target.kappa
     file = out / _file(kappa)
     if file.exists():
         return Path(io.read_table(file)[0]["couplings"])
@@ -180,7 +185,7 @@ def _learned(kappa: float, settings: Settings, rng: Rng, out: FilePath, progress
         lattice,
         rng.stream(f"path {kappa:g}"),
         batch=settings.training_chains,
-        step=settings.path_step,
+        step=target.path_step,
         progress=progress,
     )
     attributes = io.provenance(seed=rng.seed, kappa=kappa, seconds=time.process_time() - start)

@@ -33,12 +33,15 @@ class Target:
         Effective sample size of published flows with the exact determinant, where there is one.
     samples
         Weighted configurations of the flow.
+    path_step
+        Variance of the log-weight on one step of the path; equal for all lattices with this kappa.
     """
 
     extent: int
     kappa: float
     published: float | None = None
     samples: int = 128
+    path_step: float = 0.005
 
     @property
     def name(self) -> str:
