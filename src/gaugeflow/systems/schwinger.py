@@ -70,7 +70,7 @@ class Settings:
     batch: int = 64
     chain: Target = CRITICAL
     lanes: int = 64
-    sweeps: int = 500
+    sweeps: int = 750
     runs: int = 2
     burn_in: int = 50
     hmc_chains: int = 8

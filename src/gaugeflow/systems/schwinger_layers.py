@@ -125,7 +125,7 @@ class Layer:
                 accepted = np.log(source.random(batch)) < 2.0 * (value - log_abs)
                 space[accepted, t] = proposal[accepted]
                 log_abs = np.where(accepted, value, log_abs)
-                sign = np.where(accepted, np.real(own_sign * new.sign * environment.sign), sign)
+                sign = np.where(accepted, np.sign(np.real(own_sign * new.sign * environment.sign)), sign)
                 each[t] = new.where(accepted, each[t])
                 total += float(np.mean(accepted))
             before = _ahead(before, each[t])

@@ -189,7 +189,7 @@ def closed(chain: Chain, time: Array) -> tuple[Array, Array]:
     ends = np.concatenate([np.conj(phases), phases], axis=-1)
     matrix = ends[..., :, None] * chain.matrix
     sign, log_abs = np.linalg.slogdet(np.eye(matrix.shape[-1]) - matrix)
-    return chain.log_abs + log_abs, np.real(chain.sign * sign)
+    return chain.log_abs + log_abs, np.sign(np.real(chain.sign * sign))
 
 
 def log_det(kappa: float, angles: Angles, twist: float = 0.0) -> tuple[Array, Array]:
