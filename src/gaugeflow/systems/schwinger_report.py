@@ -121,7 +121,7 @@ def _shown(found: Mapping[str, Any]) -> str:
 
 
 def _tau(found: Mapping[str, Any]) -> str:
-    return "frozen" if found["tau_int"] is None else f"{found['tau_int']:.2f}"
+    return "constant" if found["tau_int"] is None else f"{found['tau_int']:.2f}"
 
 
 def flow_table(rows: Sequence[Mapping[str, Any]]) -> Table:
