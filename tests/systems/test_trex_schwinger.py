@@ -123,4 +123,4 @@ def test_demo(tmp_path):
     }
     assert len(whole.json["swaps"]) == 2 * len(MODES)
     assert all(picture.exists() for picture in whole.figures)
-    assert sum(len(table.rows) for table in whole.tables) == 3 + 16
+    assert sum(len(table.rows) for table in whole.tables) == 3 + 5 + 16

@@ -21,6 +21,7 @@ from gaugeflow.systems.report import Progress, silent
 from gaugeflow.systems.schwinger_prior import PlaquettePrior, generator
 from gaugeflow.systems.schwinger_slices import angles_of, log_det
 from gaugeflow.training import fit_linear
+from gaugeflow.typing import Params
 
 SECTORS = 3
 """Sectors |Q| = 0, 1 and all others have weights of their own."""
@@ -220,3 +221,43 @@ def resampled(rng: Rng, log_weight: Array, count: int) -> Array:
     share = np.cumsum(_shares(log_weight))
     places = (np.arange(count) + generator(rng).random()) / count
     return np.minimum(np.searchsorted(share / share[-1], places), len(share) - 1)
+
+
+def expected_rate(
+    sample: Sample,
+    couplings: Sequence[Coupling],
+    pair: int,
+    rng: Rng,
+    count: int,
+    flow: TrivialisingFlow | None = None,
+    params: Params | None = None,
+) -> float:
+    """Mean probability of a swap between replicas ``pair`` and ``pair + 1`` in equilibrium, without any chain.
+
+    Parameters
+    ----------
+    sample
+        Configurations from which so many are drawn for each of the two replicas in proportion to their weights.
+    couplings
+        Of all replicas.
+    pair
+        Index of the first of the two.
+    rng
+        Random numbers.
+    count
+        Number of pairs of configurations.
+    flow, params
+        The flow between the two on the lattice of the sample; default: none.
+    """
+    ends = couplings[pair : pair + 2]
+    low, high = (action(sample.lattice, coupling) for coupling in ends)
+    drawn = [resampled(rng.stream(k), sample.log_weight(ends[k], pair + k), count) for k in range(2)]
+    second = generator(rng.stream("order")).permutation(drawn[1])
+    first, second = (np.ascontiguousarray(sample.links[..., index]) for index in (drawn[0], second))
+    log_ratio = low.value(first) + high.value(second)
+    if flow is None or params is None:
+        log_ratio = log_ratio - low.value(second) - high.value(first)
+    else:
+        (ahead, up), (back, down) = flow.forward(params, first), flow.inverse(params, second)
+        log_ratio = log_ratio + up + down - low.value(back) - high.value(ahead)
+    return float(np.mean(np.exp(np.minimum(log_ratio, 0.0))))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from gaugeflow.systems.schwinger_replicas import (
     Sample,
     action,
     draw_sample,
+    expected_rate,
     fit,
     gauge_action,
     matched,
@@ -268,6 +269,7 @@ def run(
     io.write_table(out / "histories.h5", columns, attributes=io.provenance(seed=seed, settings=repr(chosen)))
     reference = _sample(chosen, chosen.extent, rng.stream("reference"))
     result = analyse(chosen, couplings, chains, reference)
+    result["expected"] = expected(chosen, couplings, flows, reference, rng.stream("expected"))
     histories = {mode: chain.records["measured"][:, -1, 1, 0] for mode, chain in chains.items()}
     picture = figures.charges(out / "charge.png", histories, rf"$\kappa$ = {chosen.kappas[-1]:g}")
     return Report(tables(result), result, (picture,), notes(result))
@@ -326,6 +328,30 @@ def analyse(
     }
 
 
+def expected(
+    settings: Settings, couplings: Sequence[Coupling], flows: Sequence[Params], sample: Sample, rng: Rng
+) -> dict[str, list[float]]:
+    """Swap rates of all pairs in equilibrium, by reweighting: what each of the means to bring neighbours closer is worth."""
+    flow = correction(settings, sample.lattice)
+    small = _sample(settings, settings.training_extent, rng.stream("sample"))
+    options: dict[str, Any] = {"count": settings.gradients, "damping": settings.damping}
+    alone = fit(correction(settings, small.lattice), fixed(settings), small, rng.stream("fit"), **options)
+    choices: dict[str, tuple[Sequence[Coupling], Sequence[Params]]] = {
+        "fixed beta": (fixed(settings), ()),
+        "matched plaquettes": (tuple(replace(coupling, log_sectors=()) for coupling in couplings), ()),
+        "matched plaquettes and sectors": (couplings, ()),
+        "flows at fixed beta": (fixed(settings), alone),
+        "flows and matched plaquettes and sectors": (couplings, flows),
+    }
+    return {
+        name: [
+            expected_rate(sample, own, k, rng.stream(k), settings.gradients, flow, params[k] if params else None)
+            for k in range(len(own) - 1)
+        ]
+        for name, (own, params) in choices.items()
+    }
+
+
 def _reweighted(settings: Settings, sample: Sample) -> dict[str, Any]:
     """The observables at the last kappa from independent configurations of the pure gauge theory."""
     weight = sample.log_weight(fixed(settings)[-1], len(settings.kappas) - 1)
@@ -358,6 +384,11 @@ def tables(result: dict[str, Any]) -> tuple[Table, ...]:
                 "flows: on top of matched couplings",
                 BRACKETS,
             ),
+        ),
+        Table(
+            f"swap rates expected in equilibrium, from {result['reweighted']['samples']} configurations of the prior",
+            ("exchange", *("{:g} - {:g}".format(*pair) for pair in pairs)),
+            tuple((name, *(f"{rate:.3f}" for rate in rates)) for name, rates in result["expected"].items()),
         ),
         Table(
             title,
