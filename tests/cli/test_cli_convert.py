@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gaugeflow.errors import FormatError
-from gaugeflow.io import Config, Format, formats, lime, read, write
+from gaugeflow.io import Config, EnsembleFile, Format, formats, lime, read, write
 
 FORMATS = ("nersc", "ildg", "scidac", "milc", "openqcd", "hdf5")
 SHAPE = (4, 2, 2, 6)
@@ -72,6 +72,13 @@ def test_other_dimensions(gaugeflow, tmp_path, shape):
     gaugeflow("convert", tmp_path / "b.h5", tmp_path / "c.scidac")
     np.testing.assert_array_equal(read(tmp_path / "c.scidac").links, field(2, shape).links)
     assert "4D" in gaugeflow("convert", file, tmp_path / "d.nersc", status=2)
+
+
+def test_ensemble_files_are_named_as_such(gaugeflow, tmp_path):
+    with EnsembleFile.create(tmp_path / "ensemble.h5", shape=SHAPE, n_colours=3) as file:
+        file.append(field().links[None], id=0)
+    text = gaugeflow("convert", tmp_path / "ensemble.h5", tmp_path / "out.ildg", status=2)
+    assert "ensemble.h5: expected a single configuration, got an ensemble file" in text
 
 
 def test_rounding_must_be_asked_for(gaugeflow, tmp_path):

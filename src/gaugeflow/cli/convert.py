@@ -32,9 +32,14 @@ def convert(
     The format of IN is detected from its content, that of OUT is chosen by its suffix: .nersc, .ildg, .lime, .scidac,
     .milc, .openqcd, .oqcd, .h5 or .hdf5.
     """
-    from gaugeflow.io import Config, find_format, write
+    from gaugeflow.io import Config, EnsembleFile, find_format, write
     from gaugeflow.io.arguments import spelled
 
+    if EnsembleFile.recognises(source):
+        raise ValueError(
+            f"{source}: expected a single configuration, got an ensemble file: read its configurations by "
+            "gaugeflow.io.EnsembleFile, or sample with a [output] format of single files"
+        )
     with spelled(SPELLING):
         chosen = find_format(target, format_)
     config, verified = read_configuration(source, shape, colours, force)
