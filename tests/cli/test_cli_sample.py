@@ -103,7 +103,8 @@ def test_other_parameters_are_refused(gaugeflow, runfile, tmp_path):
     gaugeflow("sample", path, "--json")
     text = path.read_text()
     path.write_text(text.replace("beta = 4.0", "beta = 5.0"))
-    assert re.search("ensemble.h5 was sampled with other parameters", gaugeflow("sample", path, status=2))
+    message = r"ensemble.h5 was sampled with other parameters: \[source\] beta was 4.0 and is 5.0$"
+    assert re.search(message, gaugeflow("sample", path, status=2), re.MULTILINE)
     path.write_text(text)
     (tmp_path / "out/ensemble.h5").unlink()
     assert "ensemble.h5 is missing beside sampler.h5" in gaugeflow("sample", path, status=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -224,8 +224,9 @@ def _ensemble(run: RunFile, settings: SamplerSection, described: dict[str, objec
     path = run.folder / ENSEMBLE
     if path.exists():
         file = EnsembleFile.open(path, append=True)
-        if file.attributes.get("parameters") != as_stored(described["parameters"]):
-            raise ValueError(f"{path} was sampled with other parameters: {file.attributes.get('parameters')}")
+        before, now = file.attributes.get("parameters") or {}, as_stored(described["parameters"])
+        if before != now:
+            raise ValueError(f"{path} was sampled with other parameters: {_differences(before, now)}")
     elif (run.folder / CHECKPOINT).exists():
         raise ValueError(f"{path} is missing beside {CHECKPOINT}: remove that too to start again")
     else:
@@ -245,3 +246,14 @@ def _ensemble(run: RunFile, settings: SamplerSection, described: dict[str, objec
                 file.append(links, id=number, chain=np.arange(settings.chains))
 
         yield keep
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Parameters of an ensemble that differ from those of the run file, such as ``[source] beta was 6.0 and is 6.1``."""
+    sides = [
+        {f"[{section}] {key}": value for section, keys in side.items() for key, value in keys.items()}
+        for side in (before, now)
+    ]
+    names = sorted(sides[0].keys() | sides[1].keys())
+    pairs = [(name, sides[0].get(name), sides[1].get(name)) for name in names]
+    return "; ".join(f"{name} was {old} and is {new}" for name, old, new in pairs if old != new)
