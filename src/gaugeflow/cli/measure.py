@@ -265,7 +265,7 @@ def _times(flow_time: float, step: float) -> list[float]:
 
 
 def _print(results: list[dict[str, Any]], flow: str) -> None:
-    columns = ["file", "lattice", "N", *(name.replace("_", " ") for name in _AVERAGES), "Re P", "Im P"]
+    columns = ["file", "lattice", "N", *(name.replace("_", " ") for name in _AVERAGES), "Re L", "Im L"]
     charged = any(result["q"] is not None for result in results)
     rows = [
         [
@@ -278,7 +278,7 @@ def _print(results: list[dict[str, Any]], flow: str) -> None:
         ]
         for result in results
     ]
-    title = "averages; P is the Polyakov loop" + (", Q the charge" if charged else "")
+    title = "averages; L is the Polyakov loop" + (", Q the charge" if charged else "")
     print_table(title, [*columns, "Q"] if charged else columns, rows)
     for result in results:
         if result["flow"]:
