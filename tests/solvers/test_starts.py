@@ -56,6 +56,17 @@ def test_guess_is_the_best_combination(light, source, shift, fields):
     assert _along(operator, basis, b).min() > 1e-3
 
 
+def test_more_solutions_than_dimensions(source):
+    """On 2 x 2 the odd sites have four components: of six solutions two are combinations, and the guess is exact."""
+    lattice = Lattice((2, 2))
+    operator = even_odd(Wilson(lattice=lattice, kappa=0.2, links=links(lattice, 1, 3)))
+    memory = Chronology(6)
+    for seed in range(6):
+        memory.add(source(operator, 0, 20 + seed))
+    b = source(operator, 0)
+    assert np.linalg.norm(_residual(operator, b, memory.guess(operator, b))) < 1e-11 * np.linalg.norm(b)
+
+
 def test_guesses_along_a_trajectory(light, source):
     """Systems that change smoothly start the closer to their solution, the more of them are remembered."""
     b = source(even_odd(light))

@@ -13,6 +13,10 @@ from gaugeflow.solvers.conjugate import normal, residual_field
 from gaugeflow.solvers.solution import Linear
 
 
+DEPENDENT = 1e3
+"""A solution of which others leave less than so many units of rounding is a combination of them."""
+
+
 @dataclass
 class Chronology:
     """Solutions of similar systems, the latest first, and the guess that minimises the residual among their combinations.
@@ -42,12 +46,14 @@ class Chronology:
         lattice = operator.lattice
         basis: list[Array] = []
         for v in self.solutions:  # orthonormal, twice: similar solutions are nearly parallel
+            xp = array_namespace(v)
+            whole = xp.sqrt(xp.real(fermion_dot(lattice, v, v)))
             for _ in range(2):
                 for w in basis:
                     v = fermion_combine(lattice, v, 1.0, w, -fermion_dot(lattice, w, v))
-            xp = array_namespace(v)
             norm = xp.sqrt(xp.real(fermion_dot(lattice, v, v)))
-            inverse = xp.where(norm > 1e-150, 1.0 / xp.where(norm > 1e-150, norm, xp.ones_like(norm)), 0.0 * norm)
+            left = norm > DEPENDENT * float(xp.finfo(v.dtype).eps) * whole  # else only rounding is left
+            inverse = xp.where(left, 1.0 / xp.where(left, norm, xp.ones_like(norm)), 0.0 * norm)
             basis.append(fermion_combine(lattice, v, inverse, v, 0.0))
         images = [normal(operator, v, shift) for v in basis]
         xp = array_namespace(b)
