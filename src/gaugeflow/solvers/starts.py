@@ -12,7 +12,6 @@ from gaugeflow.lattice import Array
 from gaugeflow.solvers.conjugate import normal, residual_field
 from gaugeflow.solvers.solution import Linear
 
-
 DEPENDENT = 1e3
 """A solution of which others leave less than so many units of rounding is a combination of them."""
 
