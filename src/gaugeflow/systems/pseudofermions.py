@@ -110,8 +110,8 @@ class Settings:
     fit_blocks: int = 16
     sample_blocks: int = 8
     chains: int = 32
-    trajectories: int = 60
-    burn_in: int = 20
+    trajectories: int = 150
+    burn_in: int = 100
     shipped: bool = False
 
     def largest_order(self, preconditioned: bool) -> int:
