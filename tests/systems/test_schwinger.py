@@ -152,7 +152,7 @@ def test_demo(tmp_path):
         batch=32,
         pions=(schwinger.Target(4, 0.2),),
         pion_lanes=8,
-        pion_measurements=4,
+        pion_measurements=6,
         pion_plateau=(0, 1),
     )
     report = schwinger.run(out=tmp_path, seed=11, settings=settings)
