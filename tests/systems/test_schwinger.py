@@ -161,7 +161,7 @@ def test_demo(tmp_path):
     assert flow["ess"] > 0.8
     assert (slices["sampler"], local["sampler"]) == ("slices", "HMC")
     assert 0.3 < pion["pion"]["value"] < 3.0
-    assert slices["n_configurations"] == 160
+    assert slices["n_configurations"] == 2 * 160
     assert {path.name for path in report.figures} == {"log_weights.png", "charge.png"}
     assert len(io.read_table(tmp_path / "flow-4-0.2-0.h5")[0]["log_weight"]) == 32
     again = schwinger.run(out=tmp_path, seed=11, settings=settings)
