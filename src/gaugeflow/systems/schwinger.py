@@ -1,7 +1,7 @@
 """Schwinger model with two flavours and the exact determinant, up to criticality.
 
 The system of arXiv:2202.11712: U(1) in two dimensions at beta = 2, kappa = 0.276 on 16 x 16, where det D changes its sign and
-hybrid Monte Carlo stays in one topological sector.  The pure gauge theory is drawn exactly
+hybrid Monte Carlo stays where it is positive.  The pure gauge theory is drawn exactly
 (:mod:`gaugeflow.systems.schwinger_prior`); a stochastic flow with exact weights leads to light quarks
 (:mod:`gaugeflow.systems.schwinger_path`), and its updates are a Markov chain of their own.  The shipped paths, which
 ``--quick`` loads, are the files ``path-*.h5`` of ``gaugeflow demo schwinger``.
