@@ -59,7 +59,7 @@ def test_guess_is_the_best_combination(light, source, shift, fields):
 def test_more_solutions_than_dimensions(source):
     """Odd sites of staggered quarks on 2 x 2 have two components: a third solution is a combination, the guess exact."""
     lattice = Lattice((2, 2))
-    operator = even_odd(Staggered(lattice=lattice, mass=0.3, links=links(lattice, 1, 8)))
+    operator = even_odd(Staggered(lattice=lattice, mass=0.3, links=links(lattice, 1, 64)))
     b = source(operator, 0)
     for depth in (3, 4):
         memory = Chronology(depth)
