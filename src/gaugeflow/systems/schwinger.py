@@ -4,7 +4,7 @@ The system of arXiv:2202.11712: U(1) in two dimensions at beta = 2, kappa = 0.27
 hybrid Monte Carlo stays where it is positive.  The pure gauge theory is drawn exactly
 (:mod:`gaugeflow.systems.schwinger_prior`); a stochastic flow with exact weights leads to light quarks
 (:mod:`gaugeflow.systems.schwinger_path`), and its updates are a Markov chain of their own.  The shipped paths, which
-``--quick`` loads, are the files ``path-*.h5`` of ``gaugeflow demo schwinger``.
+``--quick`` loads, are the files ``schwinger-*.h5`` of ``gaugeflow demo schwinger``.
 """
 
 from __future__ import annotations
