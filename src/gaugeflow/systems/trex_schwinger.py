@@ -2,7 +2,7 @@
 
 Two flavours of Wilson quarks in 2D U(1), with exact determinants.  The first replica has kappa = 0: it is the pure gauge
 theory, which is sampled independently, so that it hands fresh topology to the others.  The last replica is the theory of
-interest, where hybrid Monte Carlo alone keeps its sector, because det D has to pass through zero on the way to most others.
+interest, where hybrid Monte Carlo alone keeps the sign of det D, which cannot change but through zero.
 Neighbours are brought closer by couplings beta that keep the plaquette the same along kappa, by weights of |Q| that keep the
 shares of the sectors, and by flows of loop potentials from a linear fit.  Everything that is fitted comes from independent
 configurations of the first replica, so that no chain is needed for it.
