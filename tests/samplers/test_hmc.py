@@ -13,11 +13,12 @@ from cases.flows import FLOWS
 from gaugeflow import check
 from gaugeflow.actions import ImprovedAction, PulledBack, ScalarAction, Scaled, Sum, WilsonAction
 from gaugeflow.analysis import gamma_method
+from gaugeflow.errors import ConvergenceError
 from gaugeflow.flows import Convolution, ResidualSweep
 from gaugeflow.groups import manifold_of
 from gaugeflow.lattice import Lattice
 from gaugeflow.observables import plaquette
-from gaugeflow.random import Rng
+from gaugeflow.random import Rng, haar_links
 from gaugeflow.samplers import (
     FORCE_GRADIENT,
     HMC,
@@ -319,3 +320,50 @@ def test_flow_rows_serve_scalars():
     sampler = HMC(lattice, Level(action, 10, OMELYAN4))
     _, _, delta_h = sampler.trajectory(x, sampler.momentum(RNG, x), 0.05)
     assert np.max(np.abs(delta_h)) < 1e-3
+
+
+class Fragile:
+    """The Wilson action, but the force of configuration 1 explodes, and fields that are not finite are refused."""
+
+    def __init__(self, action, batch):
+        self.action, self.factor = action, np.where(np.arange(batch) == 1, 1e200, 1.0)
+
+    def value(self, x):
+        self._check(x)
+        return self.action.value(x)
+
+    def grad(self, x):
+        self._check(x)
+        return self.factor * self.action.grad(x)
+
+    def _check(self, x):
+        if not np.isfinite(x).all():
+            raise ConvergenceError("no solution for links that are not finite")
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_trajectories_that_run_away_are_rejected():
+    """One configuration of three explodes: it stays where it is, and the others move as without it."""
+    lattice = Lattice((4, 4))
+    action, x = WilsonAction(lattice, 2.0), haar_links(Rng(3), lattice, 2, 3)
+    expected, _ = HMC(lattice, action).step(Rng(4), HMC(lattice, action).init(x))
+    sampler = HMC(lattice, Fragile(action, 3))
+    state, info = sampler.step(Rng(4), sampler.init(x))
+    assert info.delta_h[1] == np.inf
+    assert not info.accepted[1]
+    np.testing.assert_array_equal(state.x[..., 1], x[..., 1])
+    np.testing.assert_allclose(state.x[..., ::2], expected.x[..., ::2], rtol=0, atol=1e-13)
+
+
+def test_an_action_that_refuses_good_fields_ends_the_run():
+    """Nothing ran away: the error is that of the action."""
+    lattice = Lattice((4, 4))
+    x = haar_links(Rng(3), lattice, 2, 1)
+
+    class Refusing(Fragile):
+        def _check(self, x):
+            raise ConvergenceError("no solution at all")
+
+    sampler = HMC(lattice, Refusing(WilsonAction(lattice, 2.0), 1))
+    with pytest.raises(ConvergenceError, match="no solution at all"):
+        sampler.step(Rng(4), sampler.init(x))

@@ -10,12 +10,12 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.actions import Sum, refreshed
-from gaugeflow.errors import require_finite
-from gaugeflow.groups import SU, manifold_of
+from gaugeflow.errors import ConvergenceError, require_finite
+from gaugeflow.groups import SU, Manifold, manifold_of
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.random import Rng, momenta, normal
 from gaugeflow.samplers.accept import accept, check_state, choose
-from gaugeflow.samplers.integrators import Level, integrate
+from gaugeflow.samplers.integrators import Guard, Level, integrate
 from gaugeflow.typing import Action
 
 STEPS = 10
@@ -142,16 +142,29 @@ class HMC:
         manifold = manifold_of(self.lattice, x)
         steps = max(1, math.ceil(self.length / step_size * (1.0 - 1e-12)))
         levels = (replace(levels[0], steps=steps), *levels[1:])
-        new, p_new = integrate(manifold, levels, x, p, self.length)
         action = _sum(levels)
-        kinetic = 0.5 * (manifold.inner(p_new, p_new) - manifold.inner(p, p))
-        return new, p_new, kinetic + (action.value(new) - action.value(x))
+
+        def moved(guard: Guard | None) -> tuple[Array, Array, Array]:
+            new, p_new = integrate(manifold, levels, x, p, self.length, guard)
+            if guard is not None:
+                new, p_new = guard(new, p_new)
+            kinetic = 0.5 * (manifold.inner(p_new, p_new) - manifold.inner(p, p))
+            return new, p_new, kinetic + (action.value(new) - action.value(x))
+
+        try:
+            return moved(None)
+        except (ConvergenceError, ValueError):  # solvers and determinants refuse fields of a trajectory that ran away
+            lost = _Lost(self.lattice, manifold, x)
+            new, p_new, delta_h = moved(lost)
+            xp = array_namespace(delta_h)
+            return new, p_new, xp.where(lost.found, xp.asarray(math.inf, dtype=delta_h.dtype), delta_h)
 
     def step(self, rng: Rng, state: HMCState) -> tuple[HMCState, HMCInfo]:
         """One trajectory.
 
         Random numbers depend on ``rng`` and on ``state.step``, so that a chain may use one ``rng`` for all its steps.
-        A trajectory whose energy is not finite is rejected.  Pseudofermions are drawn anew for every trajectory.
+        A trajectory whose energy is not finite is rejected, and so is one that runs away to fields that its action
+        refuses.  Pseudofermions are drawn anew for every trajectory.
         """
         check_state(state, HMCState)
         here = rng.stream("hmc").stream(state.step)
@@ -178,6 +191,27 @@ class HMC:
         mean = weight * log_step + (1.0 - weight) * state.tuning.mean_log_step
         tuning = Tuning(error, mean)
         return math.exp(mean if count == self.tune else log_step), tuning
+
+
+RUNAWAY = 1e6
+"""Mean square of momenta, 1 in equilibrium, from which on a trajectory has run away."""
+
+
+class _Lost:
+    """Guard that brings configurations whose trajectories ran away back to where they began, at rest."""
+
+    def __init__(self, lattice: Lattice, manifold: Manifold, start: Array) -> None:
+        xp = array_namespace(start)
+        self.lattice, self.manifold, self.start = lattice, manifold, start
+        self.found = xp.zeros((lattice.batch(start.shape[-1]),), dtype=xp.bool)
+        self._limit = RUNAWAY * math.prod(start.shape) / self.found.shape[0]
+
+    def __call__(self, x: Array, p: Array) -> tuple[Array, Array]:
+        xp = array_namespace(x)
+        calm = (self.manifold.inner(p, p) < self._limit) & xp.isfinite(self.manifold.inner(x, x))
+        self.found = self.found | ~calm
+        kept = ~self.found
+        return choose(self.lattice, kept, x, self.start), choose(self.lattice, kept, p, xp.zeros_like(p))
 
 
 def _as_levels(given: object) -> tuple[Level, ...]:

@@ -6,6 +6,7 @@ All schemes here are palindromes, so that trajectories are reversible, and keep 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -101,7 +102,13 @@ class Level:
             raise ValueError(f"Level: steps must be at least 1, got {self.steps}")
 
 
-def integrate(manifold: Manifold, levels: tuple[Level, ...], x: Array, p: Array, time: float) -> tuple[Array, Array]:
+Guard = Callable[[Array, Array], tuple[Array, Array]]
+"""Takes field and momentum before every force and gives those to go on with."""
+
+
+def integrate(
+    manifold: Manifold, levels: tuple[Level, ...], x: Array, p: Array, time: float, guard: Guard | None = None
+) -> tuple[Array, Array]:
     """Field and momentum after a time.
 
     Parameters
@@ -114,32 +121,36 @@ def integrate(manifold: Manifold, levels: tuple[Level, ...], x: Array, p: Array,
         Field and momentum, a tangent vector.
     time
         Length of the trajectory.
+    guard
+        What looks at field and momentum before every force, None for nothing.
     """
     level, inner = levels[0], levels[1:]
     scheme = level.integrator
     step = time / level.steps
     waiting = 0.0  # the last kick of a step and the first of the next need one force
 
-    def kicked(x: Array, p: Array, fraction: float, gradient: float) -> Array:
+    def kicked(x: Array, p: Array, fraction: float, gradient: float) -> tuple[Array, Array]:
         if fraction == 0.0:
-            return p
+            return x, p
+        if guard is not None:
+            x, p = guard(x, p)
         place: Any = x
         if gradient != 0.0:
             place = manifold.retract(x, level.action.grad(x), -gradient * step * step)
-        return p - (fraction * step) * level.action.grad(place)
+        return x, p - (fraction * step) * level.action.grad(place)
 
     for _ in range(level.steps):
         for i, drift in enumerate(scheme.drifts):
             if i == 0 and scheme.gradients[0] == 0.0:
-                p = kicked(x, p, waiting + scheme.kicks[0], 0.0)
+                x, p = kicked(x, p, waiting + scheme.kicks[0], 0.0)
             else:
-                p = kicked(x, p, scheme.kicks[i], scheme.gradients[i])
+                x, p = kicked(x, p, scheme.kicks[i], scheme.gradients[i])
             if inner:
-                x, p = integrate(manifold, inner, x, p, drift * step)
+                x, p = integrate(manifold, inner, x, p, drift * step, guard)
             else:
                 x = manifold.retract(x, p, drift * step)
         waiting = scheme.kicks[-1]
         if scheme.gradients[-1] != 0.0:
-            p = kicked(x, p, waiting, scheme.gradients[-1])
+            x, p = kicked(x, p, waiting, scheme.gradients[-1])
             waiting = 0.0
-    return x, kicked(x, p, waiting, 0.0)
+    return kicked(x, p, waiting, 0.0)
