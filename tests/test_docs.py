@@ -174,6 +174,14 @@ def test_sources_of_model_c(script):
         assert [shown[name] for name in (*names, derivative, f"variance of {derivative}")] == rows
 
 
+def test_loops_between_replicas(script):
+    """On 4 x 4: what loops and sectors leave is less than the whole."""
+    rows = script("neighbouring_replicas.py", "--extent", 4, "--samples", 800).splitlines()[2:]
+    values = [[float(x) for x in row.split("|")[2:5]] for row in rows]
+    assert len(values) == 3
+    assert all(whole > loops >= both >= 0.0 for whole, loops, both in values)
+
+
 def test_exact_values_of_quarks(script):
     """Every row of the table within four standard deviations: 2 x 2, fixed seeds."""
     out = script("validate_quarks.py", "--chains", 64, "--trajectories", 12)
