@@ -62,7 +62,7 @@ def available_backends() -> dict[str, str]:
             _load(name)
             status[name] = "ready"
         except BackendError as error:
-            status[name] = str(error)
+            status[name] = str(error.__cause__ or error)
     return status
 
 

@@ -111,4 +111,4 @@ def test_what_is_missing_is_said_and_the_rest_works(before, reason):
     found = subprocess.run(
         [sys.executable, "-c", before + TRY], env=_environment(), capture_output=True, text=True, check=True
     )
-    assert found.stdout.splitlines() == [f"back end 'cupy' cannot be loaded: {reason}", "BackendError", "(1, 4, 1)"]
+    assert found.stdout.splitlines() == [reason, "BackendError", "(1, 4, 1)"]
