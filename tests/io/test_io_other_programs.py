@@ -223,14 +223,13 @@ def test_a_configuration_by_hand(tmp_path, monkeypatch, random_config):
     """The lines of the documentation, on an array with the axes that they say."""
     page = (Path(__file__).parents[2] / "docs" / "configurations.md").read_text()
     (lines,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "np.fromfile" in block]
-    config = random_config(3, (16, 8, 8, 8))
-    config.links[:] = random_config(3, (2, 2, 2, 2)).links.repeat(8, 1).repeat(4, 2).repeat(4, 3).repeat(4, 4)
-    raw = np.empty((4, 8, 8, 8, 16, 3, 3), "<c16")
+    config = random_config(3, (4, 8, 8, 8))
+    raw = np.empty((4, 8, 8, 8, 4, 3, 3), "<c16")
     for direction, x, y, z in np.ndindex(4, 8, 8, 8):
         raw[direction, x, y, z] = config.links[3 - direction, :, z, y, x]
-    raw.tofile(tmp_path / "conf.bin")
     monkeypatch.chdir(tmp_path)
-    exec(lines, {})
+    exec(lines, {"config": config, "Config": Config, "write": write})
+    assert (np.fromfile("conf.bin", "<c16") == raw.ravel()).all()
     assert (read(tmp_path / "conf.h5").links == config.links).all()
 
 

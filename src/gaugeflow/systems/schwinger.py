@@ -128,19 +128,20 @@ def run(
     chosen = settings or (QUICK if quick else Settings())
     out.mkdir(parents=True, exist_ok=True)
     rng = Rng(seed)
-    rows, weights = [], {}
+    rows: list[dict[str, Any]] = []
+    weights: dict[str, dict[str, Array]] = {}
     for target in chosen.targets:
         path = shipped(target.kappa) if quick else _learned(target, chosen, rng, out, progress)
         columns = _flow(target, path, chosen, rng.stream(f"flow {target.name}"), out, progress)
         rows.append(quality(target, path, columns, rng.stream(f"metropolis {target.name}")))
-        weights[f"$L$ = {target.extent}, $\\kappa$ = {target.kappa:g}"] = columns["log_weight"]
+        panel = weights.setdefault(f"$L$ = {target.extent}", {})
+        panel[rf"$\kappa$ = {target.kappa:g}"] = columns["log_weight"]
     chain = _chain(chosen, rng.stream(f"chain {chosen.chain.extent} {chosen.chain.kappa:g}"), out)
     local = _hmc(chosen, rng.stream("HMC"), out)
     histories = [history("slices", chosen.chain, chain), history("HMC", chosen.chain, local)]
     pions = [_pion(target, chosen, rng.stream(f"pion {target.name}"), out) for target in chosen.pions]
-    last = {name: values for name, values in weights.items() if f"{chosen.chain.extent}," in name}
     pictures = (
-        figures.weights(out / "log_weights.png", last or weights),
+        figures.weights(out / "log_weights.png", weights),
         figures.charges(
             out / "charge.png",
             {"slices": chain["charge"][:, 0], "HMC": local["charge"][:, 0]},
