@@ -73,10 +73,10 @@ class Settings:
     sweeps: int = 750
     runs: int = 2
     burn_in: int = 50
-    hmc_chains: int = 8
-    hmc_trajectories: int = 100
-    hmc_burn_in: int = 20
-    hmc_steps: int = 6
+    hmc_chains: int = 16
+    hmc_trajectories: int = 1200
+    hmc_burn_in: int = 40
+    hmc_steps: int = 4
     pions: tuple[Target, ...] = (Target(16, 0.25), Target(16, 0.263))
     pion_lanes: int = 32
     pion_measurements: int = 20
