@@ -1,6 +1,8 @@
 """``gaugeflow measure`` over ensembles: averages and scales with errors, charges, slices, and runs that go on."""
 
 import json
+import os
+import socket
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from gaugeflow import io, observables
 from gaugeflow.analysis import Series, derive, gamma_method, topological_susceptibility
 from gaugeflow.backend import use_backend
 from gaugeflow.cli import measure_table
+from gaugeflow.errors import GaugeflowError
+from gaugeflow.filesystem import FileLock
 from gaugeflow.lattice import Lattice
 
 SHAPE = (2, 2, 2, 2)
@@ -162,6 +166,31 @@ def test_table_and_what_goes_on_from_it(gaugeflow, ensemble, tmp_path, monkeypat
     io.write("x.h5", io.Config(ensemble[0]))
     other = gaugeflow("measure", "x.h5", *options, "--out", "here", status=2)
     assert "holds another configuration of chain 1, number 3 than the files given" in other
+
+
+def test_one_command_at_a_time_in_a_folder(gaugeflow, ensemble, tmp_path, monkeypatch):
+    """Locked before the first measurement and until the averages are written; the lock is gone afterwards, and after errors."""
+    plain, seen = observables.measure, []
+
+    def asks_for_the_lock(*arguments, **kind):
+        with pytest.raises(GaugeflowError, match="is held by process"), FileLock("here/measure.lock"):
+            seen.append("taken away")
+        seen.append("held")
+        return plain(*arguments, **kind)
+
+    (tmp_path / "here").mkdir()
+    command = ("measure", "e.h5", *OPTIONS[-2:], "--out", "here")
+    for arguments in (command, (*command, "--hadrons", "--kappa", 0.1, "--source", "wall")):
+        with FileLock("here/measure.lock"):
+            text = gaugeflow(*arguments, status=2)
+        assert text == f"gaugeflow: here is in use by another run: process {os.getpid()} on {socket.gethostname()}\n"
+        assert not list((tmp_path / "here").iterdir())
+    monkeypatch.setattr(observables, "measure", asks_for_the_lock)
+    gaugeflow(*command)
+    assert seen == ["held"] * 11
+    assert [file.name for file in (tmp_path / "here").iterdir()] == ["observables.h5"]
+    gaugeflow(*command, "--step", 0.01, status=2)  # refused while it is locked
+    gaugeflow(*command)
 
 
 def test_integer_charge_of_two_dimensions(gaugeflow, tmp_path, monkeypatch):

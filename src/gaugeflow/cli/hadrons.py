@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import numpy as np
 
-from gaugeflow.cli.output import Failures, Progress, as_stored, results_in
-from gaugeflow.cli.places import Place, find_places, load
+from gaugeflow.cli.output import Failures, Progress, as_stored, lock_results
+from gaugeflow.cli.places import LOCK, Place, find_places, load
 
 if TYPE_CHECKING:
     from gaugeflow.hadrons import Correlators, Gaussian, Propagator, Source
@@ -201,6 +201,13 @@ def measure_hadrons(
     -------
     columns, attributes
         As `gaugeflow.io.read_table` gives them.
+
+    Raises
+    ------
+    ValueError
+        If there are no configurations, or options make no sense for them, or the folder holds other measurements.
+    GaugeflowError
+        If another run works in the folder, which is locked until the command ends.
     """
     from gaugeflow import io
 
@@ -217,12 +224,12 @@ def measure_hadrons(
     setup = make_setup(options, tuple(first.shape[1:-2]), int(first.shape[-1]))
     fit_range(options["fit"], setup.shape[0])
     folder: Path = options["out"]
-    results_in(folder)
+    lock = lock_results(folder, LOCK)
     path = folder / TABLE
     columns, attributes, rows = _begin(path, setup, places)
     size = max(1, min(SITES // math.prod(setup.shape), LARGEST_BATCH))
     lattice = _lattice(setup.shape, size)
-    waiting = [k for k in range(len(places)) if k not in set(rows)]
+    waiting = sorted(set(range(len(places))) - set(rows))
     written, last = len(rows), time.monotonic()
     progress("configurations", len(rows), len(places))
     try:
@@ -246,11 +253,13 @@ def measure_hadrons(
             progress("configurations", len(places) - len(waiting), len(places))
             if time.monotonic() - last > _SECONDS and written < len(rows):
                 columns, rows = _in_order(columns, rows)
+                lock.require_own()
                 io.write_table(path, columns, attributes=attributes)
                 written, last = len(rows), time.monotonic()
     finally:
         columns, rows = _in_order(columns, rows)
         if written < len(rows):
+            lock.require_own()
             io.write_table(path, columns, attributes=attributes)
     return columns, attributes
 

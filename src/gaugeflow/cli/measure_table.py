@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gaugeflow.cli.output import as_stored, results_in
-from gaugeflow.cli.places import Place
+from gaugeflow.cli.output import as_stored, lock_results
+from gaugeflow.cli.places import LOCK, Place
 
 TABLE = "observables.h5"
 _SCALARS = ("plaquette", "plaquette_spatial", "plaquette_temporal", "link_trace", "q")
@@ -76,6 +76,8 @@ class Table:
     ------
     ValueError
         If a file occurs twice, or the folder holds measurements of other configurations, or with other options.
+    GaugeflowError
+        If another run works in the folder, which is locked until the command ends.
     """
 
     def __init__(self, folder: Path | None, places: Sequence[Place], options: Mapping[str, Any]) -> None:
@@ -88,8 +90,7 @@ class Table:
         self._rows: dict[int, Row] = {}
         self._written, self._last = 0, time.monotonic()
         self.parameters: dict[str, Any] = as_stored(dict(options))
-        if folder is not None:
-            results_in(folder)
+        self._lock = None if folder is None else lock_results(folder, LOCK)
         if self._path is not None and self._path.exists():
             self._read(self._path)
 
@@ -135,7 +136,8 @@ class Table:
         """Write the file, if there is to be one and it lacks something; gives its path."""
         from gaugeflow import io
 
-        if self._path is not None and len(self) > self._written:
+        if self._path is not None and self._lock is not None and len(self) > self._written:
+            self._lock.require_own()
             described = io.provenance(parameters=self.parameters, axes=self._axes())
             io.write_table(self._path, self.columns(), attributes=described)
             self._written, self._last = len(self), time.monotonic()

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from gaugeflow.errors import GaugeflowError
-from gaugeflow.filesystem import named
+from gaugeflow.filesystem import FileLock, HeldError, named
 
 _PROSE = 100
 """Longest lines of titles and notes."""
@@ -49,6 +49,33 @@ def results_in(folder: Path) -> None:
     context = click.get_current_context(silent=True)
     if context is not None:
         context.meta[_FOLDER] = str(folder)
+
+
+def lock_results(folder: Path, name: str) -> FileLock:
+    """Make the folder as `results_in` does, and keep other runs of a command out of it until this one ends.
+
+    Parameters
+    ----------
+    folder
+        Folder of the results.
+    name
+        Of the lock file in it.
+
+    Returns
+    -------
+    FileLock
+        The lock; to be asked whether it is still held (`FileLock.require_own`) before a file is replaced.
+
+    Raises
+    ------
+    GaugeflowError
+        If another run works in the folder.
+    """
+    results_in(folder)
+    try:
+        return click.get_current_context().with_resource(FileLock(folder / name))
+    except HeldError as error:
+        raise GaugeflowError(f"{folder} is in use by another run: {error.owner}") from None
 
 
 def where_results_go(context: click.Context) -> str:

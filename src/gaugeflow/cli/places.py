@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 from gaugeflow.cli.input import read_configuration
 from gaugeflow.cli.output import Failures
 
+LOCK = "measure.lock"
+"""File in the folder of results by which ``measure`` keeps other runs out while it works there."""
+
 
 class Place(NamedTuple):
     """Where a configuration is, and which one it is."""
