@@ -245,15 +245,15 @@ def test_flow_history():
 
 def test_flow_errors():
     x = links(LATTICE, 3, 8)
-    with pytest.raises(ValueError, match=r"must be non-negative and increase, got \(0.1, 0.1\)"):
+    with pytest.raises(ValueError, match=r"must be finite, non-negative and increase, got \(0.1, 0.1\)"):
         observables.flow_history(LATTICE, x, (0.1, 0.1))
     with pytest.raises(ValueError, match="non-negative"):
         observables.flow_history(LATTICE, x, ())
     with pytest.raises(ValueError, match="unknown gradient flow 'ricci', expected one of"):
         observables.flow_step(LATTICE, x, 0.1, "ricci")
-    with pytest.raises(ValueError, match=r"must be non-negative and increase, got \(-1\.0,\)"):
+    with pytest.raises(ValueError, match=r"must be finite, non-negative and increase, got \(-1\.0,\)"):
         observables.advance(LATTICE, x, -1.0)
-    with pytest.raises(ValueError, match=r"expected step > 0, got 0"):
+    with pytest.raises(ValueError, match=r"expected a finite step > 0, got 0"):
         observables.advance(LATTICE, x, 1.0, step=0)
 
 

@@ -180,6 +180,20 @@ def test_gradients_of_scales():
         assert np.count_nonzero(found) == (2 if function is observables.flow_time_where else 4)
 
 
+@pytest.mark.parametrize("name", ["flow_time_where", "flow_time_gradient", "w_0", "w_0_gradient"])
+def test_scales_check_times(name):
+    """A value too many or too few, equal times and decreasing ones; the level is crossed in all of them."""
+    t = np.linspace(0.1, 1.0, 10)
+    function = getattr(observables, name)
+    function(t, t, 0.5)
+    for values in (np.append(t, 2.0), t[:-1]):
+        with pytest.raises(ValueError, match=f"expected 10 values, one for each flow time, got {len(values)}"):
+            function(values, t, 0.5)
+    for times in (np.sort(np.append(t[1:], 0.5)), t[::-1]):
+        with pytest.raises(ValueError, match="flow times must increase, got"):
+            function(t, times, 0.5)
+
+
 def test_errors():
     x = links(LATTICE, 2, 8)
     with pytest.raises(ValueError, match=r"AdaptiveStep: expected tolerance > 0, got 0"):
@@ -190,8 +204,20 @@ def test_errors():
         advance(LATTICE, x, 0.1, step=AdaptiveStep(1e-20))
     with pytest.raises(ConvergenceError, match="links are not finite"):
         advance(LATTICE, np.nan * x, 0.1, step=AdaptiveStep())
+    for times, step in (((math.nan,), 0.1), ((0.1, math.nan), AdaptiveStep()), ((math.inf,), 0.1)):
+        with pytest.raises(ValueError, match="flow times must be finite, non-negative and increase, got"):
+            flow_history(LATTICE, x, times, step=step)
+    for step in (math.inf, math.nan):
+        with pytest.raises(ValueError, match=f"expected a finite step > 0, got {step}"):
+            advance(LATTICE, x, 0.1, step=step)
     with pytest.raises(ValueError, match="unknown gradient flow"):
         advance(LATTICE, x, 0.1, step=AdaptiveStep(), flow="ricci")
+
+
+def test_short_intervals_are_not_skipped():
+    """The largest step may exceed the interval between two times by any factor."""
+    x = links(LATTICE, 2, 8)
+    np.testing.assert_array_equal(advance(LATTICE, x, 0.05, step=1e9), advance(LATTICE, x, 0.05, step=0.05))
 
 
 # ---- tables printed by MILC ----------------------------------------------------------------------------------------

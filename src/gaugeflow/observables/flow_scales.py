@@ -233,7 +233,7 @@ def flow_time_where(t2_e: Sequence[float], t: Sequence[float], c: float) -> floa
     Raises
     ------
     ValueError
-        If the lengths differ, or c is not crossed between the first and the last time.
+        If the lengths differ, the times do not increase, or c is not crossed between the first and the last time.
 
     Examples
     --------
@@ -243,6 +243,7 @@ def flow_time_where(t2_e: Sequence[float], t: Sequence[float], c: float) -> floa
         by_values = lambda mean: flow_time_gradient(mean, times, 0.3)
         t_0 = gamma_method(derive(lambda mean: flow_time_where(mean, times, 0.3), t2_e, by_values))
     """
+    _check_times(t2_e, t)
     return _crossing(t2_e, t, c)[1]
 
 
@@ -252,10 +253,19 @@ def flow_time_gradient(t2_e: Sequence[float], t: Sequence[float], c: float) -> l
     Exact, where differences would be spoilt by crossings that move to the next interval.  Arguments and errors are those of
     :func:`flow_time_where`.
     """
+    _check_times(t2_e, t)
     low, _, slopes = _crossing(t2_e, t, c)
     result = [0.0] * len(t2_e)
     result[low], result[low + 1] = slopes
     return result
+
+
+def _check_times(t2_e: Sequence[float], t: Sequence[float]) -> None:
+    if len(t2_e) != len(t):
+        raise ValueError(f"t^2 <E>: expected {len(t)} values, one for each flow time, got {len(t2_e)}")
+    for before, after in pairwise(t):
+        if not before < after:
+            raise ValueError(f"flow times must increase, got {before} before {after}")
 
 
 def _crossing(
@@ -296,14 +306,16 @@ def w_0(t2_e: Sequence[float], t: Sequence[float], c: float = 0.3) -> float:
     Raises
     ------
     ValueError
-        If the lengths differ, or c is not crossed between the second and the last but one time.
+        If the lengths differ, the times do not increase, or c is not crossed between the second and the last but one time.
     """
+    _check_times(t2_e, t)
     inner, rows = _slope_rows(t)
     return math.sqrt(_crossing(_slopes(t2_e, rows), inner, c, _SLOPE)[1])
 
 
 def w_0_gradient(t2_e: Sequence[float], t: Sequence[float], c: float = 0.3) -> list[float]:
     """Derivatives of :func:`w_0` with respect to every t^2 <E>; arguments and errors are those of :func:`w_0`."""
+    _check_times(t2_e, t)
     inner, rows = _slope_rows(t)
     low, time, slopes = _crossing(_slopes(t2_e, rows), inner, c, _SLOPE)
     result = [0.0] * len(t2_e)

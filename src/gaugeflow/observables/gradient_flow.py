@@ -147,18 +147,18 @@ def flow_through(
     Raises
     ------
     ValueError
-        If the times do not increase from 0 or later, or the step or the flow is unknown.
+        If the times are not finite or do not increase from 0 or later, the step is not positive, or the flow is unknown.
     ConvergenceError
         If adaptive steps shrink below 1e-6: the links are not finite, or the tolerance is below rounding errors.
     """
     wanted = tuple(float(t) for t in times)
-    if not wanted or wanted[0] < 0.0 or any(b <= a for a, b in pairwise(wanted)):
-        raise ValueError(f"flow times must be non-negative and increase, got {wanted}")
+    if not (wanted and wanted[0] >= 0.0 and wanted[-1] < math.inf and all(a < b for a, b in pairwise(wanted))):
+        raise ValueError(f"flow times must be finite, non-negative and increase, got {wanted}")
     gradient = _gradient_of(lattice, flow, open_in_time)
     if isinstance(step, AdaptiveStep):
         return _adaptive(lattice, links, wanted, step, gradient)
-    if not step > 0.0:
-        raise ValueError(f"gradient flow: expected step > 0, got {step}")
+    if not 0.0 < step < math.inf:
+        raise ValueError(f"gradient flow: expected a finite step > 0, got {step}")
     return _equal(lattice, links, wanted, step, gradient)
 
 
@@ -177,7 +177,7 @@ def _equal(
 ) -> Iterator[Array]:
     now = 0.0
     for t in times:
-        count = math.ceil((t - now) / step - 1e-9)
+        count = max(math.ceil((t - now) / step - 1e-9), int(t > now))
         for _ in range(count):
             links, _ = _runge_kutta(lattice, links, (t - now) / count, gradient)
         now = t
