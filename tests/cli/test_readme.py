@@ -1,6 +1,7 @@
 """What the README and the page of the command promise: its example runs, its commands are those of the CI."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,18 @@ def test_example_runs(capsys):
 def test_ci_runs_the_test_command():
     commands = [block.strip() for block in _blocks(README, "sh")]
     (test_command,) = [command for command in commands if "pytest" in command]
-    assert test_command in (ROOT / ".ci/run").read_text().splitlines()
+    assert test_command in map(str.strip, (ROOT / ".ci/run").read_text().splitlines())
+
+
+@pytest.mark.parametrize("fails", ["pip", "pytest"])
+def test_ci_ends_where_the_tests_cannot_run_or_fail(fails):
+    (block,) = re.findall(r'^step "tests.*?(?=^step )', (ROOT / ".ci/run").read_text(), re.MULTILINE | re.DOTALL)
+    stubs = [
+        f"{name}() {{ {'false' if name == fails else 'true'}; }}" for name in ("step", "environment", "pip", "pytest")
+    ]
+    script = "\n".join(["set -euo pipefail", *stubs, block, "echo went on"])
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, "")
 
 
 def test_every_command_is_described():
