@@ -183,13 +183,7 @@ def page(name: str) -> str:
 def _index() -> str:
     lines = [*_heading("API reference", "="), "Every public name, with the module that it is imported from.", ""]
     for section, names in SECTIONS.items():
-        lines += [
-            *_heading(section, "-"),
-            ".. list-table::",
-            "   :class: autosummary longtable",
-            "   :widths: 30 70",
-            "",
-        ]
+        lines += [*_heading(section, "-"), *TABLE]
         for name in names:
             lines += [f"   * - :doc:`gaugeflow.{name} <gaugeflow.{name}>`"]
             lines += [f"     - {_summary(inspect.getdoc(import_module(f'gaugeflow.{name}')) or '')}"]

@@ -19,7 +19,20 @@ from gaugeflow.sites.numbers import Matrix
 
 @kernel("links", "lines")
 def extend(lattice: Lattice, links: Array, lines: Array) -> Array:
-    """Straight products of links, longer by one link at their beginning: ``U_mu(x) lines_mu(x + mu)``."""
+    """Straight products of links, longer by one link at their beginning: ``U_mu(x) lines_mu(x + mu)``.
+
+    Parameters
+    ----------
+    lattice, links
+        The lattice and its links.
+    lines
+        ``(ndim, n_blocks, N, N, lanes)``: products of k links from each site on; ``links`` themselves for k = 1.
+
+    Returns
+    -------
+    Array
+        Of the same shape, products of k + 1 links.
+    """
     xp = array_namespace(links)
     here = all_slots(lattice, xp)
     return xp.stack(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array_api_compat import array_namespace
 
-from gaugeflow.kernels.slots import all_slots, link_at, to_lanes
 from gaugeflow.lattice import Array, Lattice
-from gaugeflow.sites.gauge import re_trace_plaquette
+from gaugeflow.observables.flow_scales import slice_sums
+from gaugeflow.observables.loops import plaquette_sites
 
 
 def plaquette_slices(lattice: Lattice, links: Array) -> Array:
@@ -32,19 +32,10 @@ def plaquette_slices(lattice: Lattice, links: Array) -> Array:
         raise ValueError(f"a lattice of shape {lattice.shape} has no spatial planes")
     n, lanes = lattice.check_links(links)
     xp = array_namespace(links)
-    here = all_slots(lattice, xp)
     total = xp.zeros((lattice.shape[0], lattice.batch(lanes)), dtype=xp.float64)
     for mu, nu in lattice.planes:
-        if mu == 0:
-            continue
-        trace = re_trace_plaquette(
-            link_at(lattice, links, mu, here),
-            link_at(lattice, links, nu, here, [(mu, 0)]),
-            link_at(lattice, links, nu, here),
-            link_at(lattice, links, mu, here, [(nu, 0)]),
-        )
-        sites = lattice.unpack(to_lanes(lattice, xp.astype(trace, xp.float64)))
-        total = total + xp.permute_dims(xp.sum(sites, axis=tuple(range(2, lattice.ndim + 1))), (1, 0))
+        if mu > 0:
+            total = total + slice_sums(lattice, plaquette_sites(lattice, links, mu, nu), mean=False)
     return total / n
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
-from gaugeflow.kernels.slots import entries, reach
+from gaugeflow.kernels.slots import all_slots, entries, link_at, reach, to_lanes
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.sites.gauge import re_trace_plaquette
 from gaugeflow.sites.matrix import mul, trace
 
 
@@ -67,6 +68,19 @@ def _mean_over_planes(lattice: Lattice, links: Array, kind: str, chosen: list[bo
     return xp.mean(xp.stack([means[k, ...] for k, wanted in enumerate(chosen) if wanted]), axis=0)
 
 
+def plaquette_sites(lattice: Lattice, links: Array, mu: int, nu: int) -> Array:
+    """Re tr P of the plane of mu and nu at every site, not divided by N, ``(n_blocks, lanes)`` float64."""
+    xp = array_namespace(links)
+    here = all_slots(lattice, xp)
+    traces = re_trace_plaquette(
+        link_at(lattice, links, mu, here),
+        link_at(lattice, links, nu, here, [(mu, 0)]),
+        link_at(lattice, links, nu, here),
+        link_at(lattice, links, mu, here, [(nu, 0)]),
+    )
+    return to_lanes(lattice, xp.astype(traces, xp.float64))
+
+
 def rectangle(lattice: Lattice, links: Array) -> Array:
     """Mean of Re tr R / N over the planar 1 x 2 loops of all planes and orientations, ``(batch,)`` float64."""
     means = kernels.rectangle(lattice, links)
@@ -96,6 +110,11 @@ def polyakov_loop(lattice: Lattice, links: Array, direction: int = 0) -> Array:
     -------
     Array
         ``(batch,)`` complex128, the mean over the sites of a slice.
+
+    Raises
+    ------
+    ValueError
+        If the lattice has no such direction.
     """
     lattice.check_direction(direction)
     n, lanes = lattice.check_links(links)

@@ -13,12 +13,10 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
-from gaugeflow.kernels.slots import all_slots, link_at, to_lanes
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables.flow_scales import SliceHistory, flow_slices, slice_sums
 from gaugeflow.observables.gradient_flow import STEP, AdaptiveStep
-from gaugeflow.observables.loops import link_trace
-from gaugeflow.sites.gauge import re_trace_plaquette
+from gaugeflow.observables.loops import link_trace, plaquette_sites
 
 
 class OpenAverages(NamedTuple):
@@ -65,16 +63,7 @@ def open_averages(lattice: Lattice, links: Array) -> OpenAverages:
         raise ValueError(f"a lattice of shape {lattice.shape} has no spatial planes")
     n, _ = lattice.check_links(links)
     xp = array_namespace(links)
-    here = all_slots(lattice, xp)
-    planes = []
-    for mu, nu in lattice.planes:
-        trace = re_trace_plaquette(
-            link_at(lattice, links, mu, here),
-            link_at(lattice, links, nu, here, [(mu, 0)]),
-            link_at(lattice, links, nu, here),
-            link_at(lattice, links, mu, here, [(nu, 0)]),
-        )
-        planes.append(slice_sums(lattice, to_lanes(lattice, xp.astype(trace, xp.float64)), mean=True) / n)
+    planes = [slice_sums(lattice, plaquette_sites(lattice, links, *plane), mean=True) / n for plane in lattice.planes]
     count, extent = lattice.ndim - 1, lattice.shape[0]
     temporal = xp.mean(xp.stack(planes[:count]), axis=0)
     spatial = xp.mean(xp.stack(planes[count:]), axis=0)
@@ -121,6 +110,11 @@ def measure_open(
         The lattice and the field of one configuration.
     flow_times, step, flow
         As of ``measure``; the energy is the mean over interior slices, the charge the sum over them.
+
+    Raises
+    ------
+    ValueError
+        If there is no interior slice, no spatial plane, or the flow is not Wilson's.
     """
     extent = lattice.shape[0]
     if extent < 3:
