@@ -126,6 +126,8 @@ def make_setup(options: dict[str, Any], shape: tuple[int, ...], n_colours: int) 
 
     if options["kappa"] is None:
         raise ValueError("--hadrons needs --kappa")
+    if not 0.0 < options["tolerance"] < 1.0:
+        raise ValueError(f"--tolerance: expected a relative residual in 0 ... 1, got {options['tolerance']:g}")
     if options["smear"] is not None:
         Gaussian(*options["smear"])
     if options["smear_sink"] and options["smear"] is None:

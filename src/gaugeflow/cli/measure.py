@@ -119,6 +119,8 @@ def measure(
     goes on.
     """
     _check_options(hadrons, average, out is not None, flow_time)
+    if not all(0.0 < level < math.inf for level in levels):
+        raise ValueError(f"--level: expected positive numbers, got {', '.join(f'{level:g}' for level in levels)}")
     failures = Failures(stop or click.get_current_context().find_root().params["debug"])
     if hadrons:
         _hadrons(files, options | {"out": out or Path("hadrons")}, (shape, colours, force), as_json, failures)

@@ -75,7 +75,7 @@ class Table:
     Raises
     ------
     ValueError
-        If a file occurs twice, or the folder holds measurements of other configurations, or with other options.
+        If the folder holds measurements of other configurations, or with other options.
     GaugeflowError
         If another run works in the folder, which is locked until the command ends.
     """
@@ -84,9 +84,6 @@ class Table:
         self._path = None if folder is None else folder / TABLE
         self._places = list(places)
         self._number = {(place.file, place.row): k for k, place in enumerate(places)}
-        if len(self._number) < len(places):
-            files = [place.file for place in places if place.row <= 0]
-            raise ValueError(f"{next(f for f in files if files.count(f) > 1)} is given more than once")
         self._rows: dict[int, Row] = {}
         self._written, self._last = 0, time.monotonic()
         self.parameters: dict[str, Any] = as_stored(dict(options))

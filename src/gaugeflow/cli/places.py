@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,11 +39,23 @@ def find_places(files: Sequence[str], failures: Failures) -> list[Place]:
     """All configurations: files of one have the numbers and chains of their names, every ensemble brings chains of its own.
 
     A file that cannot be read counts as one configuration, so that the others keep their numbers when it can.
+
+    Raises
+    ------
+    ValueError
+        If a file is given twice, under one name or two: its configurations would count twice in averages.
     """
     from gaugeflow.cli.source import fingerprint
     from gaugeflow.ensembles import numbers_in_names
     from gaugeflow.io import EnsembleFile
 
+    names: dict[str, str] = {}
+    for file in files:
+        path = os.path.realpath(file)
+        if path in names:
+            also = "" if names[path] == file else f", as {names[path]}, too"
+            raise ValueError(f"{file} is given more than once{also}")
+        names[path] = file
     stored: dict[str, tuple[list[int], list[int], list[int]]] = {}
     sums: dict[str, int] = {}
     for file in files:
