@@ -4,6 +4,7 @@ import json
 import os
 import socket
 
+import h5py
 import numpy as np
 import pytest
 
@@ -166,6 +167,27 @@ def test_table_and_what_goes_on_from_it(gaugeflow, ensemble, tmp_path, monkeypat
     io.write("x.h5", io.Config(ensemble[0]))
     other = gaugeflow("measure", "x.h5", *options, "--out", "here", status=2)
     assert "holds another configuration of chain 1, number 3 than the files given" in other
+
+
+def test_a_damaged_configuration_of_an_ensemble_is_left_out(gaugeflow, ensemble):
+    """The others are measured, those after it, too; made whole, it comes to its place."""
+    command = ("measure", "e.h5", *OPTIONS[-2:], "--average", "--json")
+    expected = gaugeflow(*command)
+    with h5py.File("e.h5", "r+") as file:
+        whole = file["links"][4]
+        file["links"][4] = file["links"][5]
+    for options in ((), ("--out", "here")):
+        text = gaugeflow(*command, *options, status=2)
+        assert text.startswith("gaugeflow: e.h5: configuration 4 crc32: expected ")
+        assert text.count("\n") == 1
+        found = json.loads(gaugeflow.stdout)
+        assert found["configurations"] == expected["configurations"][:4] + expected["configurations"][5:]
+        assert found["n_configurations"] == 10
+    assert gaugeflow(*command, "--stop", status=2) == text
+    assert len(json.loads(gaugeflow.stdout)["configurations"]) == 4
+    with h5py.File("e.h5", "r+") as file:
+        file["links"][4] = whole
+    assert gaugeflow(*command, "--out", "here") == expected
 
 
 def test_one_command_at_a_time_in_a_folder(gaugeflow, ensemble, tmp_path, monkeypatch):

@@ -138,15 +138,18 @@ def measure(
             for count, file in enumerate(files, start=1):
                 with failures.of(file):
                     for load, row, where in _configurations(file, shape, colours, force):
-                        if table is None:
-                            results.append({**measure_links(file, to_device(load()), **kind), **where})
-                            continue
-                        place = table.place(file, row)
-                        result = table.find(place)
+                        place = None if table is None else table.place(file, row)
+                        result = None if table is None or place is None else table.find(place)
                         if result is None:
-                            result = measure_links(file, to_device(load()), **kind)
-                            table.add(place, result)
-                        results.append({**result, **place.number})
+                            links = None
+                            with failures.of(file):
+                                links = load()
+                            if links is None:  # the others of an ensemble may be whole
+                                continue
+                            result = measure_links(file, to_device(links), **kind)
+                            if table is not None and place is not None:
+                                table.add(place, result)
+                        results.append({**result, **(where if place is None else place.number)})
                 progress("files", count, len(files))
     finally:  # what was measured before a file that stops the command, or an interrupt, is not lost
         path = None if table is None else table.write()
