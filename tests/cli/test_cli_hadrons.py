@@ -181,7 +181,7 @@ def test_bad_files_are_left_out_and_measured_when_they_are_whole(gaugeflow, ense
     (tmp_path / "0.h5").rename("later")
     options = (*QUARK, "--tolerance", 1e-8, "--channels", "pion")
     lines = gaugeflow("measure", *names, *options, "--out", "some", status=2).splitlines()
-    assert lines[0] == "gaugeflow: 2 of 6 files failed:"
+    assert lines[0] == "gaugeflow: 2 failures in 6 files:"
     assert lines[1] == "gaugeflow: 0.h5: No such file or directory"
     assert lines[2].startswith("gaugeflow: 5.h5: ")
     columns, _ = io.read_table("some/hadrons.h5")

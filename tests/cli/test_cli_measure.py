@@ -176,7 +176,7 @@ def test_bad_files_are_left_out_and_listed(gaugeflow, file_3d, tmp_path):
     last.write_bytes(file_3d.read_bytes())
     arguments = ("measure", file_3d, bad, tmp_path, last, tmp_path / "none", "--backend", "reference")
     lines = gaugeflow(*arguments, "--json", status=2).splitlines()
-    assert lines[0] == "gaugeflow: 3 of 5 files failed:"
+    assert lines[0] == "gaugeflow: 3 failures in 5 files:"
     assert lines[1].startswith(f"gaugeflow: {bad}: ")
     assert lines[2:] == [
         f"gaugeflow: {tmp_path}: Is a directory",

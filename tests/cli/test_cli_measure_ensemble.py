@@ -117,7 +117,7 @@ def test_files_have_the_numbers_in_their_names(gaugeflow, ensemble):
     assert text == "gaugeflow: c.0010 is given more than once\n"
     missing = [*files[:2], "c.0016", *files[2:]]  # a gap, as if it had not been given
     text = gaugeflow("measure", *missing, *OPTIONS[-2:], "--average", "--json", status=2)
-    assert text == "gaugeflow: 1 of 7 files failed:\ngaugeflow: c.0016: No such file or directory\n"
+    assert text == "gaugeflow: 1 failure in 7 files:\ngaugeflow: c.0016: No such file or directory\n"
     assert json.loads(gaugeflow.stdout) == found
 
 

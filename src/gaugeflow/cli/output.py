@@ -134,7 +134,8 @@ class Failures:
     def show(self, count: int) -> None:
         """List the failures on stderr."""
         if self.lines and count > 1:
-            click.echo(f"gaugeflow: {len(self.lines)} of {count} files failed:", err=True)
+            found = len(self.lines)  # an ensemble may have several
+            click.echo(f"gaugeflow: {found} failure{'s' if found > 1 else ''} in {count} files:", err=True)
         for line in self.lines:
             click.echo(f"gaugeflow: {line}", err=True)
 
