@@ -102,6 +102,11 @@ def test_names_in_the_text_of_pages():
     assert {"log_det", "log_weight"} <= variables()
 
 
+def test_names_of_journals_do_not_end_a_summary():
+    summary = next(line for line in page("gaugeflow.samplers").splitlines() if "Three forces a step" in line)
+    assert summary.endswith("Phys. Lett. A226 (1997) 344, scheme A, in the form of arXiv:1111.5059.")
+
+
 def test_indented_blocks_are_formulas():
     text = [
         "Sum.",

@@ -101,8 +101,9 @@ def modules() -> list[str]:
 
 
 def _summary(doc: str) -> str:
-    """The first sentence."""
-    return re.split(r"(?<=[.])\s(?=[A-Z])", " ".join(doc.split("\n\n")[0].split()))[0]
+    """The first sentence; the point of an abbreviated journal does not end it."""
+    end = r"(?<=[.])(?<!Phys\.)(?<!Rev\.)(?<!Nucl\.)(?<!Lett\.)\s(?=[A-Z])"
+    return re.split(end, " ".join(doc.split("\n\n")[0].split()))[0]
 
 
 def _linked(text: str) -> str:
