@@ -207,6 +207,8 @@ def test_errors():
     for times, step in (((math.nan,), 0.1), ((0.1, math.nan), AdaptiveStep()), ((math.inf,), 0.1)):
         with pytest.raises(ValueError, match="flow times must be finite, non-negative and increase, got"):
             flow_history(LATTICE, x, times, step=step)
+    with pytest.raises(ValueError, match="gradient flow: expected a finite step, got nan"):
+        observables.flow_step(LATTICE, x, math.nan)
     for step in (math.inf, math.nan):
         with pytest.raises(ValueError, match=f"expected a finite step > 0, got {step}"):
             advance(LATTICE, x, 0.1, step=step)

@@ -166,6 +166,8 @@ def test_errors():
             smear(plane, x, spatial=True)
     with pytest.raises(ValueError, match=r"steps: expected 0 or more, got -1"):
         stout(plane, x, 0.1, -1)
+    with pytest.raises(ValueError, match=r"rho: expected a finite number, got nan"):
+        stout(plane, x, float("nan"))
     with pytest.raises(ValueError, match=r"alpha: expected a number in 0 ... 1, got 1.5"):
         ape(plane, x, 1.5)
     # A link of -1 among links 1: the sum vanishes where (1 - alpha) equals alpha.

@@ -107,8 +107,10 @@ def flow_step(lattice: Lattice, links: Array, step: float, flow: str = "wilson")
     Raises
     ------
     ValueError
-        If the flow is unknown.
+        If the flow is unknown, or the step is not finite.
     """
+    if not math.isfinite(step):
+        raise ValueError(f"gradient flow: expected a finite step, got {step}")
     return _runge_kutta(lattice, links, step, _gradient_of(lattice, flow))[0]
 
 

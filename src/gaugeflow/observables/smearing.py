@@ -6,6 +6,8 @@ transfer matrix and their spectrum while the overlap with low states grows.
 
 from __future__ import annotations
 
+import math
+
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
@@ -39,9 +41,11 @@ def stout(lattice: Lattice, links: Array, rho: float, steps: int = 1, *, spatial
     Raises
     ------
     ValueError
-        If ``steps`` is negative, or spatial smearing is asked for in fewer than three dimensions.
+        If ``rho`` is not finite, ``steps`` is negative, or spatial smearing is asked for in fewer than three dimensions.
     """
     _staple_directions(lattice, steps, spatial)
+    if not math.isfinite(rho):
+        raise ValueError(f"rho: expected a finite number, got {rho}")
     n, _ = lattice.check_links(links)
     # beta = 2 N makes the force P(U C^dagger) = -P(C U^dagger).
     coupling = [2.0 * n * (mu > 0 or not spatial) for mu, _ in lattice.planes]
