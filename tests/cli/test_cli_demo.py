@@ -7,6 +7,7 @@ import pytest
 
 from gaugeflow import systems
 from gaugeflow.errors import ConvergenceError
+from gaugeflow.filesystem import FileLock
 
 
 @dataclass(frozen=True)
@@ -61,3 +62,11 @@ def test_errors(gaugeflow, offer, tmp_path):
 
 def test_list(gaugeflow):
     assert "correlated-su3" in gaugeflow("demo", "--list")
+
+
+def test_one_run_at_a_time(gaugeflow, offer, tmp_path):
+    offer(_System())
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / "demo.lock"):
+        assert "out is in use by another run" in gaugeflow("demo", "small", "--out", tmp_path / "out", status=2)
+    gaugeflow("demo", "small", "--out", tmp_path / "out")

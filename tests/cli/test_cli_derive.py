@@ -6,6 +6,7 @@ from scipy.special import iv
 
 from gaugeflow import ensembles
 from gaugeflow.analysis import format_error
+from gaugeflow.filesystem import FileLock
 
 RUN = """
 [lattice]
@@ -147,6 +148,12 @@ def test_smeared_flow(gaugeflow, sampled, tmp_path):
     sampled.write_text(RUN.format(training="", flow=RESIDUAL))
     (tmp_path / "out/measurements.h5").unlink()
     assert "flow-beta+0.2.h5 is another flow" in gaugeflow("derive", sampled, status=2)
+
+
+def test_one_run_at_a_time(gaugeflow, sampled):
+    for command in ("train", "derive"):
+        with FileLock(sampled.parent / "out" / f"{command}.lock"):
+            assert "out is in use by another run" in gaugeflow(command, sampled, status=2)
 
 
 CHARGE = """

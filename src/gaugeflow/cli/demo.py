@@ -11,9 +11,9 @@ from gaugeflow.cli.machine import compute_options
 from gaugeflow.cli.output import (
     continues,
     figure_option,
+    lock_results,
     print_table,
     progress_bars,
-    results_in,
     tell_written,
     write_json,
 )
@@ -48,7 +48,7 @@ def demo(name: str, list_: bool, out: Path | None, seed: int, json_file: Path | 
     if name not in known:
         raise ValueError(f"unknown system {name!r}: expected one of {', '.join(known)}")
     folder = out or Path(f"gaugeflow-{name}")
-    results_in(folder)
+    lock_results(folder, "demo.lock")
     with progress_bars() as progress, continues(folder):
         report = known[name].run(out=folder, seed=seed, quick=quick, progress=progress)
     print_report(report, json_file or folder / REPORT)

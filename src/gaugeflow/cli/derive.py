@@ -12,10 +12,10 @@ from gaugeflow.cli.output import (
     as_stored,
     continues,
     figure_option,
+    lock_results,
     print_json,
     print_table,
     progress_bars,
-    results_in,
     tell_written,
     write_json,
 )
@@ -57,7 +57,7 @@ def derive(runfile: Path, as_json: bool) -> None:
 
     run = read_runfile(runfile, TargetSection, FlowSection, ObservablesSection)
     refuse_quarks(run)
-    results_in(run.folder)
+    lock_results(run.folder, "derive.lock")
     with progress_bars() as progress, continues(run.folder):
         data, independent = _measure(run, progress), _independent(run, progress)
     results = _derivatives(run, data, independent)

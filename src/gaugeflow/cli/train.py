@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import continues, figure_option, print_json, print_table, progress_bars, results_in
+from gaugeflow.cli.output import continues, figure_option, lock_results, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from gaugeflow.actions import WilsonAction
@@ -45,7 +45,7 @@ def train(runfile: Path, as_json: bool) -> None:
 
     run = read_runfile(runfile, TargetSection, FlowSection, TrainingSection)
     refuse_quarks(run)
-    results_in(run.folder)
+    lock_results(run.folder, "train.lock")
     with progress_bars() as progress, continues(run.folder):
         results = [_train(run, target, progress) for target in targets(run)]
     if as_json:
