@@ -10,6 +10,7 @@ from gaugeflow.analysis import Series, ess, gamma_method, reweighted_mean
 from gaugeflow.determinants import d_kappa
 from gaugeflow.determinants import log_det as dense
 from gaugeflow.lattice import Lattice
+from gaugeflow.observables import integer_charge
 from gaugeflow.operators import Wilson
 from gaugeflow.random import Rng, haar_links
 from gaugeflow.systems import exact_u1, schwinger
@@ -39,6 +40,10 @@ def test_determinant(shape):
         log_abs, sign = log_det(kappa, form)
         np.testing.assert_allclose(log_abs, expected.log_abs, atol=1e-12)
         np.testing.assert_allclose(sign, expected.phase.real, atol=1e-11)
+        np.testing.assert_array_equal(form.charge(), integer_charge(lattice, links))
+    for _ in range(3):
+        form = form.turned()
+    np.testing.assert_allclose(np.cos(form.plaquettes() - angles.plaquettes()), 1.0, atol=1e-12)
     twisted = dense(_operator(lattice, kappa, links, 0.3))
     np.testing.assert_allclose(log_det(kappa, angles, 2.0 * kappa * 0.3)[0], twisted.log_abs, atol=1e-12)
     moved = links_of(lattice, angles._replace(time=angles.time + 0.7))

@@ -3,7 +3,7 @@
 All but one slice are joined to an environment; a proposal on that slice then costs the determinant of a matrix of twice
 the spatial extent.  In temporal gauge the links along space of one slice are independent of each other but for the
 determinant, so that many of them are drawn at once from their heat bath and accepted with the ratio of determinants.
-Exchanging time and space between sweeps reaches all links.
+Turning the lattice by a right angle between sweeps reaches all links.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Layer:
         return State(angles, *log_det(self.kappa, angles, self.twist))
 
     def sweep(self, source: np.random.Generator, state: State) -> tuple[State, dict[str, float]]:
-        """One update of everything, time and space exchanged at the end; with shares of accepted proposals."""
+        """One update of everything, the lattice turned at the end; with shares of accepted proposals."""
         state, chain, links = self._links(source, state)
         state = self._holonomy(source, state, chain)
         state, charge = self._charge(source, state)

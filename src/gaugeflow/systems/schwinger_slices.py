@@ -30,10 +30,10 @@ class Angles(NamedTuple):
     """Links along time on the last slice, ``(batch, X)``: those of Polyakov loops."""
 
     def turned(self) -> Angles:
-        """Time and space exchanged, in temporal gauge again."""
-        time = np.zeros_like(self.space)
-        time[:, -1, :] = self.time
-        return temporal_gauge(np.swapaxes(self.space, 1, 2), np.swapaxes(time, 1, 2))
+        """Turned by a right angle, (t, x) to (x, -t), which keeps the charge; in temporal gauge again."""
+        space = np.zeros_like(np.swapaxes(self.space, 1, 2))
+        space[:, :, -1] = -self.time
+        return temporal_gauge(np.swapaxes(self.space, 1, 2)[:, :, ::-1], space)
 
     def plaquettes(self) -> Array:
         """Angles of plaquettes in (-pi, pi], ``(batch, T, X)``."""
