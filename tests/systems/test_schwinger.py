@@ -14,6 +14,7 @@ from gaugeflow.observables import integer_charge
 from gaugeflow.operators import Wilson
 from gaugeflow.random import Rng, haar_links
 from gaugeflow.systems import exact_u1, schwinger
+from gaugeflow.systems.report import silent
 from gaugeflow.systems.schwinger_layers import Layer, SliceUpdates
 from gaugeflow.systems.schwinger_path import Path, learn, sample
 from gaugeflow.systems.schwinger_prior import PlaquettePrior, generator
@@ -171,6 +172,21 @@ def test_demo(tmp_path):
     assert len(io.read_table(tmp_path / "flow-4-0.2-0.h5")[0]["log_weight"]) == 32
     again = schwinger.run(out=tmp_path, seed=11, settings=settings)
     assert again.json == report.json
+
+
+def test_files_of_another_path_are_not_taken(tmp_path):
+    """Log-weights have a constant that belongs to the path: a quick run may have left those of another one."""
+    target, settings = schwinger.Target(2, 0.2, None, 8), schwinger.Settings(batch=4)
+    long, short = (Path(np.array([[beta, 0.0, 0.0], [2.0, 0.2, 0.0]])) for beta in (2.2, 2.1))
+    found = [
+        schwinger._flow(target, path, settings, Rng(13), tmp_path, silent)["log_weight"]
+        for path in (long, short, short)
+    ]
+    (tmp_path / "flow-2-0.2-0.h5").unlink()
+    again = schwinger._flow(target, short, settings, Rng(13), tmp_path, silent)["log_weight"]
+    assert np.all(found[0] != found[1])
+    np.testing.assert_array_equal(found[2], found[1])
+    np.testing.assert_array_equal(again, found[1])
 
 
 def test_wrong_input():

@@ -10,7 +10,8 @@ hybrid Monte Carlo stays where it is positive.  The pure gauge theory is drawn e
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path as FilePath
 from typing import Any
@@ -111,7 +112,8 @@ def run(
     Parameters
     ----------
     out
-        Folder for figures, paths, samples and histories; what an interrupted run has left there is not done again.
+        Folder for figures, paths, samples and histories; what an interrupted run with the same seed and settings has left
+        there is not done again.
     seed
         Seed of all random numbers.
     quick
@@ -174,24 +176,28 @@ def shipped(kappa: float) -> Path:
 
 def _learned(target: Target, settings: Settings, rng: Rng, out: FilePath, progress: Progress) -> Path:
     """A path from its file in the folder, or from the training."""
-    kappa = target.kappa
-    file = out / _file(kappa)
+    kappa, extent = target.kappa, settings.training_extent
+    options: dict[str, Any] = {"batch": settings.training_chains, "step": target.path_step}
+
+    def find() -> dict[str, Array]:
+        start = time.process_time()
+        stream = rng.stream(f"path {kappa:g}")
+        path = learn(settings.beta, kappa, Lattice((extent, extent)), stream, **options, progress=progress)
+        return {"couplings": path.couplings, "seconds": np.asarray([time.process_time() - start])}
+
+    made_of = {"seed": rng.seed, "beta": settings.beta, "kappa": kappa, "extent": extent, **options}
+    return Path(_stored(out / _file(kappa), made_of, find)["couplings"])
+
+
+def _stored(file: FilePath, made_of: dict[str, Any], find: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+    """Columns of a file that an interrupted run has left, or, where they were made of something else, found now."""
     if file.exists():
-        return Path(io.read_table(file)[0]["couplings"])
-    lattice = Lattice((settings.training_extent,) * 2)
-    start = time.process_time()
-    path = learn(
-        settings.beta,
-        kappa,
-        lattice,
-        rng.stream(f"path {kappa:g}"),
-        batch=settings.training_chains,
-        step=target.path_step,
-        progress=progress,
-    )
-    attributes = io.provenance(seed=rng.seed, kappa=kappa, seconds=time.process_time() - start)
-    io.write_table(file, {"couplings": path.couplings}, attributes=attributes)
-    return path
+        columns, attributes = io.read_table(file)
+        if all(attributes.get(name) == value for name, value in made_of.items()):
+            return columns
+    columns = find()
+    io.write_table(file, columns, attributes=io.provenance(**made_of))
+    return columns
 
 
 # ---- sampling ----------------------------------------------------------------------------------------------------
@@ -200,24 +206,26 @@ def _flow(
 ) -> dict[str, Array]:
     """Weighted configurations of the flow, from files where batches are there."""
     lattice = Lattice((target.extent,) * 2)
+
+    def batch(k: int) -> dict[str, Array]:
+        start = time.process_time()
+        found = sample(path, lattice, rng.at(k), settings.batch)
+        return {
+            "log_weight": found.log_weight,
+            "charge": found.charge,
+            "plaquette": found.plaquette,
+            "sign": found.state.sign,
+            "condensate": condensate(target.kappa, found.state.angles),
+            "seconds": np.asarray([time.process_time() - start]),
+        }
+
+    # log-weights have a constant that belongs to the path
+    made_of = {"seed": rng.seed, "extent": target.extent, "batch": settings.batch, "path": path.couplings.tolist()}
     parts = []
     count = -(-target.samples // settings.batch)
     for k in range(count):
         progress(f"flow, {target.extent} x {target.extent}, kappa {target.kappa:g}", k, count)
-        file = out / f"flow-{target.name}-{k}.h5"
-        if not file.exists():
-            start = time.process_time()
-            found = sample(path, lattice, rng.at(k), settings.batch)
-            columns = {
-                "log_weight": found.log_weight,
-                "charge": found.charge,
-                "plaquette": found.plaquette,
-                "sign": found.state.sign,
-                "condensate": condensate(target.kappa, found.state.angles),
-                "seconds": np.asarray([time.process_time() - start]),
-            }
-            io.write_table(file, columns, attributes=io.provenance(seed=rng.seed, **asdict(target)))
-        parts.append(io.read_table(file)[0])
+        parts.append(_stored(out / f"flow-{target.name}-{k}.h5", made_of, lambda k=k: batch(k)))  # type: ignore[misc]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -289,17 +297,19 @@ def _hmc(settings: Settings, rng: Rng, out: FilePath) -> dict[str, Array]:
 
 def _pion(target: Target, settings: Settings, rng: Rng, out: FilePath) -> dict[str, Any]:
     """The JSON object of one mass of the pion."""
-    values = schwinger_pion.correlators(
-        out / f"pion-{target.name}.h5",
-        Lattice((target.extent,) * 2),
-        settings.beta,
-        target.kappa,
-        rng,
-        lanes=settings.pion_lanes,
-        measurements=settings.pion_measurements,
-        burn_in=settings.burn_in,
-        thin=settings.pion_thin,
-    )
+    options: dict[str, Any] = {
+        "lanes": settings.pion_lanes,
+        "measurements": settings.pion_measurements,
+        "burn_in": settings.burn_in,
+        "thin": settings.pion_thin,
+    }
+    beta, kappa, extent = settings.beta, target.kappa, target.extent
+
+    def find() -> dict[str, Array]:
+        return {"pion": schwinger_pion.correlators(Lattice((extent, extent)), beta, kappa, rng, **options)}
+
+    made_of = {"seed": rng.seed, "beta": beta, "kappa": kappa, "extent": extent, **options}
+    values = _stored(out / f"pion-{target.name}.h5", made_of, find)["pion"]
     return {
         "system": "schwinger",
         "lattice": [target.extent, target.extent],

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gaugeflow import io
 from gaugeflow.analysis import Series, effective_mass
 from gaugeflow.hadrons import point, propagator, two_point
 from gaugeflow.lattice import Array, Lattice
@@ -20,7 +18,6 @@ from gaugeflow.systems.schwinger_slices import links_of
 
 
 def correlators(
-    file: Path,
     lattice: Lattice,
     beta: float,
     kappa: float,
@@ -31,12 +28,10 @@ def correlators(
     burn_in: int,
     thin: int,
 ) -> Array:
-    """Two-point functions of the pion ``(measurements, lanes, T)``, from a file where it is there.
+    """Two-point functions of the pion ``(measurements, lanes, T)``.
 
     Parameters
     ----------
-    file
-        Where they are kept.
     lattice, beta, kappa
         The model.
     rng
@@ -44,8 +39,6 @@ def correlators(
     lanes, measurements, burn_in, thin
         Chains, measurements on each, sweeps before the first one and between two.
     """
-    if file.exists():
-        return io.read_table(file)[0]["pion"]
     sampler = SliceUpdates(Layer(beta, kappa))
     start = sampler.init(PlaquettePrior(lattice, 1.1 * beta).angles(rng.stream("start"), lanes))
     operator = Wilson(lattice=lattice, kappa=kappa, boundary=(-1.0, 1.0))
@@ -55,9 +48,7 @@ def correlators(
         bound = operator.with_links(links_of(lattice, sample.state.angles))
         quark = propagator(bound, point(bound, (0, 0)))
         found.append(np.real(two_point(quark, channels=("pion",))["pion"][0]).T)
-    values = np.stack(found)
-    io.write_table(file, {"pion": values}, attributes=io.provenance(seed=rng.seed, beta=beta, kappa=kappa))
-    return values
+    return np.stack(found)
 
 
 def mass(values: Array, first: int, last: int) -> dict[str, Any]:
