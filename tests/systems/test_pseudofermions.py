@@ -17,6 +17,7 @@ from gaugeflow.priors import Haar
 from gaugeflow.random import Rng
 from gaugeflow.systems import joint, pseudofermions
 from gaugeflow.systems.loop_correction import fit_potential
+from gaugeflow.systems.report import silent
 
 FACTORS = {
     "none": lambda d: joint.factors(d, 6, 1, preconditioned=False),
@@ -128,6 +129,10 @@ def test_demo(tmp_path):
     again = pseudofermions.run(out=tmp_path, seed=2, settings=settings)
     assert (tmp_path / f"pseudofermions-{case.name}.h5").stat().st_mtime_ns == before
     assert again.json[0]["models"] == result["models"]
+    other = pseudofermions._learned(case, settings, 3, tmp_path, silent)
+    assert np.any(
+        other["correction"]["c"] != pseudofermions._learned(case, settings, 2, tmp_path, silent)["correction"]["c"]
+    )
 
 
 def test_installed_parameters_are_complete():

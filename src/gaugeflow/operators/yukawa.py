@@ -72,7 +72,9 @@ class Yukawa:
         )
         if len(signs) != self.lattice.ndim or any(s not in (1.0, -1.0) for s in signs):
             raise ValueError(f"Yukawa: expected a boundary of {self.lattice.ndim} signs 1 or -1, got {self.boundary}")
-        if -1.0 not in signs:  # constant fields are zero modes of D; with even extents there are others only beside them
+        if (
+            -1.0 not in signs
+        ):  # constant fields are zero modes of D; with even extents there are others only beside them
             raise ValueError(
                 f"Yukawa: the free staggered operator is singular with boundary {signs}; expected antiperiodic time"
             )

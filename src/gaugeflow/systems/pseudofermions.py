@@ -257,7 +257,7 @@ def _learned(case: Case, settings: Settings, seed: int, out: Path, progress: Pro
     attributes = io.provenance(seed=seed, settings=repr(replace(settings, cases=(case,))))
     if path.exists():
         params, found = io.read_params(path)
-        if found.get("settings") == attributes["settings"]:
+        if all(found.get(name) == attributes[name] for name in ("seed", "settings")):
             return params
     params = learn(case, settings, Rng(seed).stream(case.name).stream("fit"), progress)
     io.write_params(path, params, attributes=attributes)
@@ -333,13 +333,15 @@ def analyse(case: Case, settings: Settings, columns: Mapping[str, Array], local:
     for name in ("marginal", *names):
         weight = columns[name]
         quality = ess(weight)
+        change = weight - columns["marginal"]
+        change = change - np.average(change, weights=shares)
         _, accepted = metropolis_chain(rng.stream(name), weight.reshape(-1, 16))
         row: dict[str, Any] = {
             "name": name,
             "ess": quality.value,
             "ess_error": quality.error,
             "acceptance": float(np.mean(accepted[1:])),
-            "conditional_variance": float(np.average((weight - columns["marginal"]) ** 2, weights=shares)),
+            "conditional_variance": float(np.average(change**2, weights=shares)),
         }
         for observable in _observables(case):
             estimate = reweighted_mean(columns[observable.name], weight)
@@ -375,7 +377,8 @@ def run(
     Parameters
     ----------
     out
-        Folder for figures, samples and parameters; parameters found there, of an interrupted run, are not fitted again.
+        Folder for figures, samples and parameters; those of an interrupted run with the same seed and settings are not fitted
+        again.
     seed
         Seed of all random numbers.
     quick
