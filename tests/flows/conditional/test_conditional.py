@@ -158,8 +158,10 @@ def test_input_is_named():
     operator = _wilson((2, 4))
     with pytest.raises(ValueError, match="order, terms: expected positive integers, got 0"):
         HoppingSeries(operator, 0)
-    with pytest.raises(ValueError, match="expected a number other than 0"):
+    with pytest.raises(ValueError, match="one other than 0, got 0"):
         HoppingSeries(operator, 2, scale=0.0)
+    with pytest.raises(ValueError, match="expected a positive number"):
+        HoppingSeries(operator, 2, hermitian=True, scale=-1.0)
     with pytest.raises(ValueError, match="parity: expected 0 or 1, got 2"):
         HoppingCoupling(operator, nn.ChannelMixing(None, 2, 6), 2)
     with pytest.raises(ValueError, match="expected an operator with gamma_5"):
@@ -170,6 +172,10 @@ def test_input_is_named():
         flow.forward({"c": np.zeros(2)}, u, _noise(operator, u, 1))
     with pytest.raises(ConvergenceError, match="not converged after 5 powers"):
         HoppingSeries(operator, 2, terms=5).forward(flow.init(), u, _noise(operator, u, 1))
+    light = Wilson(lattice=operator.lattice, kappa=0.276)
+    series = HoppingSeries(light, 4, hermitian=True)
+    with pytest.raises(ConvergenceError, match="eigenvalues of M\\^dagger M below 2 scale = 2"):
+        series.apply(series.init(), np.ones_like(u), _noise(light, u, 1))
     wrong = HoppingCoupling(operator, nn.ChannelMixing(None, 2, 5))
     with pytest.raises(ValueError, match="net: expected 6 channels, got 5"):
         wrong.forward(wrong.init(Rng(0)), u, _noise(operator, u, -1))

@@ -23,6 +23,10 @@ from gaugeflow.operators.even_odd import ODD
 from gaugeflow.operators.hopping import dot
 from gaugeflow.typing import Params
 
+_GROWTH = 1e6
+"""Of Chebyshev polynomials of K, bounded by the root of the volume where eigenvalues are between -1 and 1; rounding of the
+coefficients grows as much."""
+
 
 @dataclass(frozen=True, eq=False)
 class HoppingSeries:
@@ -66,8 +70,10 @@ class HoppingSeries:
         require_finite(self, "scale")
         if self.order < 1 or self.terms < 1:
             raise ValueError(f"order, terms: expected positive integers, got {self.order} and {self.terms}")
-        if self.scale == 0.0:
-            raise ValueError("scale: expected a number other than 0")
+        if self.scale == 0.0 or (self.hermitian and self.scale < 0.0):
+            raise ValueError(
+                f"scale: expected a positive number, or without hermitian one other than 0, got {self.scale}"
+            )
         if self.preconditioned:
             even_odd(self.operator)
 
@@ -129,16 +135,23 @@ class HoppingSeries:
         Raises
         ------
         ConvergenceError
-            If all coefficients do not suffice.
+            If all coefficients do not suffice, or Chebyshev polynomials grow: K then has eigenvalues beyond -1 and 1.
         """
         xp = array_namespace(psi)
         if not all(math.isfinite(coefficient) for coefficient in a):
             raise ConvergenceError(f"hopping series of {m.label}: coefficients are too large for an exponential")
-        limit = 0.01 * float(xp.finfo(psi.dtype).eps) * max(abs(a[0]), abs(a[1])) * float(xp.max(xp.abs(psi)))
+        start = float(xp.max(xp.abs(psi)))
+        limit = 0.01 * float(xp.finfo(psi.dtype).eps) * max(abs(a[0]), abs(a[1])) * start
         fields, small = [psi], 0
         for coefficient in a[1:]:
             fields.append(self._next(m, fields, adjoint))
-            small = small + 1 if abs(coefficient) * float(xp.max(xp.abs(fields[-1]))) <= limit else 0
+            size = float(xp.max(xp.abs(fields[-1])))
+            if self.hermitian and not size <= _GROWTH * start:
+                raise ConvergenceError(
+                    f"hopping series of {m.label}: expected eigenvalues of M^dagger M below 2 scale = {2.0 * self.scale:g}, "
+                    f"but Chebyshev polynomials grow to {size / start:.3g}"
+                )
+            small = small + 1 if abs(coefficient) * size <= limit else 0
             if small > self.order:
                 return fields
         raise ConvergenceError(
