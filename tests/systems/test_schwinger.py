@@ -194,6 +194,14 @@ def test_wrong_input():
         PlaquettePrior(Lattice((2, 2, 2, 2)), 1.0)
     with pytest.raises(ValueError, match="beta must be positive, got -1"):
         PlaquettePrior(Lattice((2, 2)), -1.0)
+    with pytest.raises(ValueError, match="beta of at least 0, got -1"):
+        Layer(-1.0, 0.2)
+    with pytest.raises(ValueError, match="shifts must be at least 1, got 0"):
+        Layer(2.0, 0.2, shifts=0)
+    with pytest.raises(ValueError, match=r"shape \(n, 3\) with n >= 2, got \(1, 3\)"):
+        Path(np.zeros((1, 3)))
+    with pytest.raises(ValueError, match=r"kappa = twist = 0 in the first row, got \[0\.1, 0\.0\]"):
+        Path(np.array([[2.0, 0.1, 0.0], [2.0, 0.2, 0.0]]))
     with pytest.raises(ValueError, match=r"no path is installed for 0\.2"):
         schwinger.shipped(0.2)
     with pytest.raises(ValueError, match="expected U\\(1\\) links in two dimensions, got N = 2"):

@@ -198,7 +198,11 @@ RUNAWAY = 1e6
 
 
 class _Lost:
-    """Guard that brings configurations whose trajectories ran away back to where they began, at rest."""
+    """Guard that brings configurations whose trajectories ran away back to where they began, at rest.
+
+    It sees the momenta at both ends and between any two kicks.  The reversed trajectory has the same ones up to their signs and
+    is lost as well, so that detailed balance holds.
+    """
 
     def __init__(self, lattice: Lattice, manifold: Manifold, start: Array) -> None:
         xp = array_namespace(start)

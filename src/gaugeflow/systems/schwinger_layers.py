@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Array
 from gaugeflow.random import Rng
 from gaugeflow.systems.schwinger_prior import generator
@@ -21,7 +22,7 @@ from gaugeflow.systems.schwinger_slices import Angles, Chain, closed_by_holonomy
 
 
 class State(NamedTuple):
-    """Angles with log abs det D and its sign at the kappa of the layer."""
+    """Angles with log abs det D and its sign, ``(batch,)`` each, at the kappa of the layer; a twist takes the sign away."""
 
     angles: Angles
     log_abs: Array
@@ -35,11 +36,18 @@ class Layer:
     Parameters
     ----------
     beta, kappa
-        Couplings.
+        Couplings; beta is not negative.
+    twist
+        Twisted mass, coefficient of i gamma_5, with opposite signs for the two flavours.
     parts
         Links of a slice are drawn in so many groups.
     shifts
         Values of the temporal holonomy among which the heat bath of the holonomy chooses.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range or not finite.
     """
 
     beta: float
@@ -47,6 +55,14 @@ class Layer:
     twist: float = 0.0
     parts: int = 1
     shifts: int = 16
+
+    def __post_init__(self) -> None:
+        require_finite(self, "beta", "kappa", "twist")
+        if self.beta < 0.0:
+            raise ValueError(f"Layer: expected a beta of at least 0, got {self.beta}")
+        for name in ("parts", "shifts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Layer: {name} must be at least 1, got {getattr(self, name)}")
 
     def start(self, angles: Angles) -> State:
         """State of given angles."""

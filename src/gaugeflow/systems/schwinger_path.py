@@ -24,9 +24,22 @@ from gaugeflow.systems.schwinger_slices import log_det
 
 @dataclass(frozen=True)
 class Path:
-    """Couplings from the prior, ``kappa = 0``, to the target, one row ``(beta, kappa, twist)`` for each."""
+    """Couplings from the prior, ``kappa = 0``, to the target, one row ``(beta, kappa, twist)`` for each.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two rows of three, or the first is not that of a prior.
+    """
 
     couplings: Array
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.couplings)
+        if len(shape) != 2 or shape[0] < 2 or shape[1] != 3:
+            raise ValueError(f"Path: expected couplings of shape (n, 3) with n >= 2, got {shape}")
+        if np.any(self.couplings[0, 1:] != 0.0):
+            raise ValueError(f"Path: expected kappa = twist = 0 in the first row, got {self.couplings[0, 1:].tolist()}")
 
     def layers(self) -> tuple[Layer, ...]:
         """Updates at every coupling but the first."""
@@ -43,6 +56,7 @@ class Sample:
 
     state: State
     log_weight: Array
+    """``(batch,)``, as charges and mean plaquettes are."""
     charge: Array
     plaquette: Array
 

@@ -115,6 +115,10 @@ def test_bad_couplings():
     net = nn.convolutional(LATTICE, (2, 13))
     with pytest.raises(ValueError, match="partition: expected one of"):
         PseudofermionCoupling(LATTICE, OPERATOR, net, "space")
+    with pytest.raises(ValueError, match="side: expected 0 or 1, got 2"):
+        PseudofermionCoupling(LATTICE, OPERATOR, net, side=2)
+    with pytest.raises(ValueError, match="parity: expected 0 or 1, got -1"):
+        ScalarCoupling(LATTICE, OPERATOR, net, -1)
     lattice = Lattice((6, 4))
     operator = Yukawa(lattice=lattice, coupling=0.7)
     with pytest.raises(ValueError, match="that 4 divides"):

@@ -44,11 +44,20 @@ class ScalarCoupling(JointCoupling):
         From three channels to two, r = s and t.
     parity
         Parity of active sites.
+
+    Raises
+    ------
+    ValueError
+        If the parity is not 0 or 1.
     """
 
     operator: Yukawa
     net: Module
     parity: int = 0
+
+    def __post_init__(self) -> None:
+        if self.parity not in (EVEN, ODD):
+            raise ValueError(f"parity: expected 0 or 1, got {self.parity!r}")
 
     def init(self, rng: Any) -> Params:
         """Parameters of the network."""
@@ -147,7 +156,7 @@ class PseudofermionCoupling(JointCoupling):
     Raises
     ------
     ValueError
-        If the partition is unknown or the lattice does not suit.
+        If the partition is unknown, the side is not 0 or 1, or the lattice does not suit.
     """
 
     operator: Yukawa
@@ -158,6 +167,8 @@ class PseudofermionCoupling(JointCoupling):
     def __post_init__(self) -> None:
         if self.partition not in HOPS:
             raise ValueError(f"partition: expected one of {sorted(HOPS)}, got {self.partition!r}")
+        if self.side not in (0, 1):
+            raise ValueError(f"side: expected 0 or 1, got {self.side!r}")
         step = 2 if self.partition == "time" else 4
         if self.lattice.ndim != 2 or any(n % step for n in self.lattice.shape):
             raise ValueError(
