@@ -69,7 +69,10 @@ class Layer:
         return State(angles, *log_det(self.kappa, angles, self.twist))
 
     def sweep(self, source: np.random.Generator, state: State) -> tuple[State, dict[str, float]]:
-        """One update of everything, the lattice turned at the end; with shares of accepted proposals."""
+        """One update of everything, the lattice turned at the end; with shares of accepted proposals.
+
+        Where the lattice is not square its extents have changed places after an odd number of sweeps.
+        """
         state, chain, links = self._links(source, state)
         state = self._holonomy(source, state, chain)
         state, charge = self._charge(source, state)
