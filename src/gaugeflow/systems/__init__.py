@@ -99,7 +99,7 @@ def systems() -> dict[str, System]:
         ),
         System(
             "schwinger",
-            "2D U(1), two flavours, exact determinant, up to criticality on 16 x 16, a quarter of an hour; --quick: 8 x 8",
+            "2D U(1), two flavours, exact determinant, up to criticality on 16 x 16, twenty minutes; --quick: 8 x 8",
             "gaugeflow.systems.schwinger",
             host_only=True,
         ),
