@@ -70,3 +70,12 @@ def test_one_run_at_a_time(gaugeflow, offer, tmp_path):
     with FileLock(tmp_path / "out" / "demo.lock"):
         assert "out is in use by another run" in gaugeflow("demo", "small", "--out", tmp_path / "out", status=2)
     gaugeflow("demo", "small", "--out", tmp_path / "out")
+
+
+def test_default_folders(gaugeflow, offer, tmp_path, monkeypatch):
+    """A quick run and a whole one do not meet: files of one are none of the other."""
+    offer(_System())
+    monkeypatch.chdir(tmp_path)
+    gaugeflow("demo", "small")
+    gaugeflow("demo", "small", "--quick")
+    assert {path.parent.name for path in tmp_path.rglob("report.json")} == {"gaugeflow-small", "gaugeflow-small-quick"}

@@ -27,7 +27,9 @@ REPORT = "report.json"
 @click.command()
 @click.argument("name", default="correlated-su3")
 @click.option("--list", "list_", is_flag=True, help="List the systems.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for figures and data (default: gaugeflow-NAME).")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder (default: gaugeflow-NAME, with -quick at the end for that)."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=2401, show_default=True, help="Seed of all random numbers.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help=f"Results (default: {REPORT} in --out).")
 @click.option("--quick", is_flag=True, help="A small lattice and short chains, for a first look.")
@@ -47,7 +49,7 @@ def demo(name: str, list_: bool, out: Path | None, seed: int, json_file: Path | 
         return
     if name not in known:
         raise ValueError(f"unknown system {name!r}: expected one of {', '.join(known)}")
-    folder = out or Path(f"gaugeflow-{name}")
+    folder = out or Path(f"gaugeflow-{name}{'-quick' if quick else ''}")
     lock_results(folder, "demo.lock")
     with progress_bars() as progress, continues(folder):
         report = known[name].run(out=folder, seed=seed, quick=quick, progress=progress)
