@@ -69,11 +69,14 @@ class Coupling:
         Of the Wilson action and of the quarks.
     order
         Of the hopping series, in double hops.
+    extent
+        Of the lattice, in all directions.
     """
 
     beta: float
     kappa: float
     order: int
+    extent: int = 4
 
     @property
     def name(self) -> str:
@@ -83,7 +86,7 @@ class Coupling:
     @property
     def lattice(self) -> Lattice:
         """The lattice."""
-        return Lattice(SHAPE)
+        return Lattice((self.extent,) * 4)
 
     @property
     def shift(self) -> float:
@@ -100,7 +103,7 @@ class Coupling:
 
         To leading order coefficients are proportional to the coupling: those of the installed flow are stretched.
         """
-        target = trivialising.Target(COLOURS, self.beta, SHAPE, SHAPE)
+        target = trivialising.Target(COLOURS, self.beta, self.lattice.shape, SHAPE)
         learned = trivialising.shipped(target)
         params = {"c": learned.params["c"] * (1.0 + self.shift / self.beta)}
         return learned.flow.forward(params, Haar(self.lattice, COLOURS).sample(rng, batch))
@@ -211,7 +214,7 @@ def analyse(
         "beta": coupling.beta,
         "kappa": coupling.kappa,
         "order": coupling.order,
-        "lattice": list(SHAPE),
+        "lattice": list(coupling.lattice.shape),
         "configurations": len(columns["joint"]),
         "conditional_variance": 0.5 * float(np.mean((columns["joint"] - columns["joint again"]) ** 2)),
         "marginal_ess": None,
