@@ -368,11 +368,13 @@ def joint_sizes(path: Path, results: Sequence[Mapping[str, Any]], published: Map
     names = [row["name"] for row in results[0]["models"]]
     for i, result in enumerate(results):
         values, errors = ([row[key] for row in result["models"]] for key in ("ess", "ess_error"))
-        axis.errorbar(range(len(names)), values, yerr=errors, color=colour(i), marker=marker(i), label=result["case"])
+        theory = "U(1)" if result["n_colours"] == 1 else f"SU({result['n_colours']})"
+        label = rf"{theory}, $\beta$ = {result['beta']:g}, $\kappa$ = {result['kappa']:g}"
+        axis.errorbar(range(len(names)), values, yerr=errors, color=colour(i), marker=marker(i), label=label)
     known = [(i, published[key]) for i, name in enumerate(names) if (key := name.split(",")[0]) in published]
     if known:
         axis.plot(*zip(*known, strict=True), "k_", ms=16, mew=2, label="published, Schwinger model")
-    axis.set(ylabel="effective sample size per configuration", ylim=(0.0, 1.05))
+    axis.set(ylabel="ESS per configuration", ylim=(0.0, 1.05))
     axis.set_xticks(range(len(names)), names, rotation=25, ha="right", fontsize=8)
     axis.legend(fontsize=7)
     return save(figure, path)
