@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from gaugeflow.cli.output import print_table
+from gaugeflow.cli.output import FEWEST, print_table
 
 RESULT = "averages.json"
 LEVEL = 0.3
 """c of t_0 and w_0."""
-_FEWEST = 5
-"""Configurations of a chain that an error needs."""
 _CHARGES = {"flow_q": "clover", "flow_q_plaquette": "plaquette", "flow_q_five_loop": "five-loop"}
 _ENERGIES = {"flow_t2_e": "clover", "flow_t2_e_plaquette": "plaquette", "flow_t2_e_five_loop": "five-loop"}
 
@@ -88,8 +86,8 @@ def _row(quantity: str, definition: str | None, series: Any, **place: float | No
 
     row = {"quantity": quantity, "definition": definition, "t": None, "level": None, **place}
     row |= {"value": float(series.mean), "error": None, "tau_int": None}
-    if min(map(len, series.values)) < _FEWEST:
-        row["reason"] = f"no error: fewer than {_FEWEST} configurations in a chain"
+    if min(map(len, series.values)) < FEWEST:
+        row["reason"] = f"no error: fewer than {FEWEST} configurations in a chain"
         return row
     estimate = gamma_method(series)
     return row | {"error": estimate.error, "tau_int": estimate.tau_int}
@@ -164,7 +162,7 @@ def draw(
     from gaugeflow import plots
     from gaugeflow.analysis import gamma_method
 
-    if min(np.unique(columns["chain"], return_counts=True)[1]) < _FEWEST:
+    if min(np.unique(columns["chain"], return_counts=True)[1]) < FEWEST:
         return []
     made, times = [], parameters["flow_times"]
     energies = [name for name in _ENERGIES if name in columns]

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gaugeflow.cli.output import print_table
+from gaugeflow.cli.output import FEWEST, print_table
 
 if TYPE_CHECKING:
     from gaugeflow.analysis import EffectiveMass, Fit, Series
 
 RESULT, FIGURE = "hadrons.json", "effective_mass.png"
-_FEWEST = 5
-"""Configurations of a chain that an error needs."""
 _DRAWN = ("pion", "rho", "a0", "nucleon")
 
 
@@ -83,8 +81,8 @@ def _hadron(
     first, last = fit_range
     row["fit"] = {"first": first, "last": last, "correlated": correlated, "mass": None, "error": None}
     fitted = None
-    if min(map(len, series.values)) < _FEWEST:
-        row["fit"]["reason"] = f"fewer than {_FEWEST} configurations in a chain"
+    if min(map(len, series.values)) < FEWEST:
+        row["fit"]["reason"] = f"fewer than {FEWEST} configurations in a chain"
     else:
         try:
             fitted = fit_mass(whole, first, last, kind=kind, period=extent, correlated=correlated)
@@ -116,7 +114,7 @@ def _errors(name: str, series: Series) -> dict[str, Any]:
     from gaugeflow.analysis import gamma_method
 
     errors: list[float | None] = [None] * len(series.mean)
-    if min(map(len, series.values)) >= _FEWEST:
+    if min(map(len, series.values)) >= FEWEST:
         errors = [gamma_method(component).error for component in series.split()]
     return {name: series.mean.tolist(), "error": errors}
 

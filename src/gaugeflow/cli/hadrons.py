@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import numpy as np
 
-from gaugeflow.cli.output import Failures, Progress, as_stored, lock_results
+from gaugeflow.cli.output import WRITING_INTERVAL, Failures, Progress, as_stored, lock_results
 from gaugeflow.cli.places import LOCK, Place, find_places, load
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 TABLE = "hadrons.h5"
 SITES, LARGEST_BATCH = 8192, 64
 """Sites, and configurations, that are solved for together: 19 MB for twelve fields of SU(3)."""
-_SECONDS = 10.0
-"""Least time between two writings of the table."""
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _OPTIONS = (
@@ -253,7 +251,7 @@ def measure_hadrons(
                     for name in part
                 }
             progress("configurations", len(places) - len(waiting), len(places))
-            if time.monotonic() - last > _SECONDS and written < len(rows):
+            if time.monotonic() - last > WRITING_INTERVAL and written < len(rows):
                 columns, rows = _in_order(columns, rows)
                 lock.require_own()
                 io.write_table(path, columns, attributes=attributes)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gaugeflow.cli.output import as_stored, lock_results
+from gaugeflow.cli.output import WRITING_INTERVAL, as_stored, lock_results
 from gaugeflow.cli.places import LOCK, Place
 
 TABLE = "observables.h5"
@@ -19,8 +19,6 @@ _FLOW = (
     *("q_plaquette", "q_five_loop", "t2_e_five_loop"),
 )
 _SLICES = ("e_clover_spatial", "e_clover_temporal", "q")
-_SECONDS = 10.0
-"""Least time between two writings of the table."""
 
 Row = dict[str, Any]
 
@@ -116,7 +114,7 @@ class Table:
                     f"{place.label}: expected {name} {self.parameters[name]} like the first configuration, got {value}"
                 )
         self._rows[self._number[place.file, place.row]] = row_of(result)
-        if time.monotonic() - self._last > _SECONDS:
+        if time.monotonic() - self._last > WRITING_INTERVAL:
             self.write()
 
     def columns(self) -> dict[str, Any]:

@@ -27,6 +27,12 @@ Progress = Callable[[str, int, int], None]
 """``progress(stage, done, total)``, called as work goes on."""
 
 
+FEWEST = 5
+"""Configurations of a chain that an error needs."""
+WRITING_INTERVAL = 10.0
+"""Least seconds between two writings of the table."""
+
+
 def print_json(value: Any) -> None:
     """Write JSON to stdout; NaN and infinity, which JSON does not have, raise ``ValueError``."""
     click.echo(json.dumps(value, indent=2, allow_nan=False))

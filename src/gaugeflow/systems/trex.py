@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -87,7 +87,13 @@ class _Measured:
         return np.stack([history.q[0], history.q[0] ** 2, history.t2_e[0], plaquette])
 
 
-class _CoreSeconds:
+class Ended(Protocol):
+    """An observable that knows when it was measured last."""
+
+    ended: float
+
+
+class CoreSeconds:
     """Processor time of all threads since the last measurement ended: that of the steps before this call.
 
     Other programs on the machine change it less than the time on the clock.
@@ -95,7 +101,7 @@ class _CoreSeconds:
 
     name = "core_seconds"
 
-    def __init__(self, measured: _Measured) -> None:
+    def __init__(self, measured: Ended) -> None:
         self.measured = measured
 
     def __call__(self, x: Any) -> Array:
@@ -231,7 +237,7 @@ def run_exchange(
         rng,
         sampler.init(starts),
         settings.steps,
-        observe=(_CoreSeconds(measured), OnReplicas(measured)),
+        observe=(CoreSeconds(measured), OnReplicas(measured)),
         callback=lambda sample: progress("exchange", sample.step, settings.steps),
         progress=False,
         checkpoint=out / "exchange.h5",
@@ -250,7 +256,7 @@ def run_local(settings: Settings, lattice: Lattice, start: Array, rng: Rng, out:
         sampler.init(start),
         total,
         thin=settings.local_steps,
-        observe=(_CoreSeconds(measured), measured),
+        observe=(CoreSeconds(measured), measured),
         callback=lambda sample: progress("local updates", sample.step, total),
         progress=False,
         checkpoint=out / "local.h5",

@@ -43,6 +43,7 @@ from gaugeflow.systems.schwinger_replicas import (
     matched,
 )
 from gaugeflow.systems.schwinger_slices import angles_of, log_det
+from gaugeflow.systems.trex import CoreSeconds
 from gaugeflow.typing import Params, Sampler
 
 OBSERVABLES = ("plaquette", "Q", "Q^2", "sign")
@@ -165,18 +166,6 @@ class _Measured:
         return np.stack(rows)
 
 
-class _CoreSeconds:
-    """Processor time since the last measurement ended: that of the steps before this call."""
-
-    name = "core_seconds"
-
-    def __init__(self, measured: _Measured) -> None:
-        self.measured = measured
-
-    def __call__(self, x: Any) -> Array:
-        return np.asarray(time.process_time() - self.measured.ended)
-
-
 def replicas(settings: Settings, couplings: Sequence[Coupling], flows: Sequence[Params] = ()) -> ReplicaExchange:
     """The sampler: replicas with these couplings and, where given, flows between neighbours."""
     lattice = settings.lattice
@@ -202,7 +191,7 @@ def run_exchange(
         sampler.init(cold(settings.lattice, settings.chains)),
         settings.steps,
         burn_in=settings.burn_in,
-        observe=(_CoreSeconds(measured), measured),
+        observe=(CoreSeconds(measured), measured),
         callback=lambda sample: progress(mode, sample.step - settings.burn_in, settings.steps),
         progress=False,
         checkpoint=out / f"{mode.replace(' ', '-')}.h5",
@@ -222,7 +211,7 @@ def run_local(settings: Settings, rng: Rng, out: Path, progress: Progress) -> Ch
         settings.steps * thin,
         burn_in=settings.burn_in * thin,
         thin=thin,
-        observe=(_CoreSeconds(measured), measured),
+        observe=(CoreSeconds(measured), measured),
         callback=lambda sample: progress("HMC", sample.step // thin - settings.burn_in, settings.steps),
         progress=False,
         checkpoint=out / "HMC.h5",
