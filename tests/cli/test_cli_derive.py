@@ -75,21 +75,25 @@ def test_pipeline(gaugeflow, sampled, tmp_path, monkeypatch):
     }
     rows = {(row["step"], row["estimator"]): row for row in result["derivatives"]}
     assert set(rows) == {
-        (0.2, "plain"),
-        (0.2, "plain, central"),
+        (0.2, "reweighting"),
+        (0.2, "reweighting, central"),
         (0.2, "flow"),
         (0.2, "flow, central"),
-        (-0.2, "plain"),
+        (-0.2, "reweighting"),
         (-0.2, "flow"),
+        (0.2, "epsilon-reweighting"),
         (0.2, "linearised flow"),
     }
     linear = rows[0.2, "linearised flow"]
     assert abs(linear["value"] - SLOPE) < 5 * linear["error"]
-    assert linear["error"] < 0.6 * rows[0.2, "plain, central"]["error"]
+    assert linear["error"] < 0.6 * rows[0.2, "reweighting, central"]["error"]
     assert linear["n_effective"] is None
+    epsilon = rows[0.2, "epsilon-reweighting"]
+    assert abs(epsilon["value"] - SLOPE) < 5 * epsilon["error"]
+    assert linear["error"] < 0.6 * epsilon["error"]
     central = rows[0.2, "flow, central"]
     assert abs(central["value"] - SLOPE) < 5 * central["error"]
-    assert central["error"] < 0.6 * rows[0.2, "plain, central"]["error"]
+    assert central["error"] < 0.6 * rows[0.2, "reweighting, central"]["error"]
     for name in ("measurements.h5", "derivatives.json", "derivatives.png", "log_weights.png"):
         assert (tmp_path / "out" / name).stat().st_size > 0
 
@@ -193,9 +197,10 @@ def test_charge_of_u1(gaugeflow, tmp_path):
     for command in ("sample", "train"):
         gaugeflow(command, path, "--json", "--backend", "reference")
     rows = gaugeflow("derive", path, "--json", "--backend", "reference")["derivatives"]
-    assert [row["estimator"] for row in rows] == ["plain", "flow"]  # the charge has no smooth change
-    exact = (charge_squared(1.2, 36) - charge_squared(1.0, 36)) / 0.2
-    for row in rows:
+    assert [row["estimator"] for row in rows] == ["reweighting", "flow", "epsilon-reweighting"]  # the charge jumps
+    difference = (charge_squared(1.2, 36) - charge_squared(1.0, 36)) / 0.2
+    slope = (charge_squared(1.01, 36) - charge_squared(0.99, 36)) / 0.02
+    for row, exact in zip(rows, (difference, difference, slope), strict=True):
         assert row["error"] < 0.3 * abs(exact)
         assert abs(row["value"] - exact) < 4 * row["error"], row
 
@@ -213,9 +218,9 @@ def test_independent_ensemble(gaugeflow, tmp_path):
     for command in ("sample", "train"):
         gaugeflow(command, path, *options)
     rows = {row["estimator"]: row for row in gaugeflow("derive", path, *options)["derivatives"]}
-    assert list(rows) == ["independent", "plain", "flow", "linearised flow"]
+    assert list(rows) == ["independent", "reweighting", "flow", "epsilon-reweighting", "linearised flow"]
     exact = (iv(1, 1.2) / iv(0, 1.2) - iv(1, 1.0) / iv(0, 1.0)) / 0.2
-    for name in ("independent", "plain", "flow"):
+    for name in ("independent", "reweighting", "flow"):
         assert abs(rows[name]["value"] - exact) < 4 * rows[name]["error"]
     assert rows["independent"]["error"] > rows["flow"]["error"]
     assert gaugeflow("derive", path, *options)["derivatives"] == list(rows.values())  # read, not measured again

@@ -62,6 +62,7 @@ def test_long_titles_and_empty_tables(printed):
 def test_every_column_of_the_demo_is_explained():
     row = {
         "observable": "plaquette",
+        "parameter": "beta",
         "step": 0.1,
         "estimator": "flow",
         "value": 0.1501234,

@@ -12,6 +12,7 @@ from gaugeflow.backend import use_backend
 from gaugeflow.systems import systems
 from gaugeflow.systems.correlated_su3 import Settings, run
 
+EPSILON_GAIN = "gain_over_epsilon_equal_statistics"
 KEYS = {
     "system",
     "lattice",
@@ -63,8 +64,11 @@ def test_every_estimator_finds_the_exact_slope(tmp_path):
             if row["observable"] != "plaquette":
                 continue
             label = row["estimator"]
-            exact = slope if "linear" in label else central if "central" in label else one_sided
+            exact = slope if "linear" in label or "epsilon" in label else central if "central" in label else one_sided
             assert abs(row["value"] - exact) < 3.5 * row["error"], row
+        gains = {row["estimator"]: row for row in result["derivatives"] if row["observable"] == "plaquette"}
+        assert gains["independent"]["gain_equal_statistics"] == gains["epsilon-reweighting"][EPSILON_GAIN] == 1.0
+        assert gains["linearised flow"][EPSILON_GAIN] > 4.0
     assert {p.name for p in report.figures} == {"log_weights.png", "training.png", "derivatives.png"}
     assert all(p.stat().st_size > 1000 for p in report.figures)
     assert (tmp_path / "measurements.h5").exists()

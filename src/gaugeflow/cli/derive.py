@@ -245,48 +245,30 @@ def _sections(run: RunFile, *names: str) -> Any:
 
 def _derivatives(run: RunFile, data: Measurements, independent: Mapping[Target, Measurements]) -> dict[str, Any]:
     """ESS of every map, and every derivative with its error."""
-    from gaugeflow.analysis import (
-        derivative_central,
-        derivative_linear,
-        derivative_one_sided,
-        difference_independent,
-        ess,
-    )
+    from gaugeflow.analysis import ess
     from gaugeflow.cli import assembly
+    from gaugeflow.ensembles import EPSILON, LINEAR, estimators, maps_of
     from gaugeflow.runfile import ObservablesSection
 
     chosen = assembly.targets(run)
-    by_step = {target.step: target for target in chosen}
-    columns = data.columns()
     weights, derivatives = [], []
     for target in chosen:
         for kind in ("plain", "flow"):
             size = ess(data.series(f"{kind}{target.name}|log_weight"))
             weights.append({"target": target.name, "map": kind, "ess": size.value, "error": size.error})
+    nearest = _nearest(chosen)
     for name in run.require(ObservablesSection).names:
-        source = data.series(name)
-
-        def image(kind: str, target: Target, name: str = name, source: Series = source) -> tuple[Series, Series]:
-            column = f"{kind}{target.name}"
-            values = data.series(f"{column}|{name}") if kind == "flow" else source
-            return values, data.series(f"{column}|log_weight")
-
         for target in chosen:
-            if target in independent:
-                difference = difference_independent(source, independent[target].series(name))
-                derivatives.append(_row(name, target, "independent", difference * (1.0 / target.step)))
-            for kind in ("plain", "flow"):
-                o, weight = image(kind, target)
-                one_sided = derivative_one_sided(source, o, weight, target.step)
-                derivatives.append(_row(name, target, kind, one_sided, weight))
-                if target.step > 0 and -target.step in by_step:
-                    opposite = image(kind, by_step[-target.step])
-                    central = derivative_central(o, weight, *opposite, target.step)
-                    derivatives.append(_row(name, target, f"{kind}, central", central, weight, opposite[1]))
-        if f"linear|{name}" in columns:
-            linear = derivative_linear(data.series(f"linear|{name}"), source, data.series("linear|residual"))
-            derivatives.append(_row(name, _nearest(chosen), "linearised flow", linear))
-    return {"n_configurations": len(columns["id"]), "weights": weights, "derivatives": derivatives}
+            others = {target.step: independent[target]} if target in independent else {}
+            found = estimators(data, name, target.step, independent=others, parameter=target.parameter)
+            for label, values in found.items():
+                if (label.endswith("central") and target.step < 0.0) or (
+                    label in (EPSILON, LINEAR) and target is not nearest
+                ):
+                    continue  # they stand in one row for all targets
+                used = [data.series(f"{c}|log_weight") for c in maps_of(label, target.step, target.parameter)]
+                derivatives.append(_row(name, target, label, values, *used))
+    return {"n_configurations": len(data), "weights": weights, "derivatives": derivatives}
 
 
 def _row(observable: str, target: Target, estimator: str, values: Series, *weights: Series) -> dict[str, Any]:

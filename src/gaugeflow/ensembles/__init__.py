@@ -1,16 +1,24 @@
 """Ensembles of configurations and pairs of correlated ones, streamed."""
 
 from gaugeflow.ensembles.correlated import CorrelatedEnsemble, Measurements, Pair, measure_images
+from gaugeflow.ensembles.derivatives import EPSILON, FLOW, INDEPENDENT, LINEAR, REWEIGHTING, estimators, maps_of
 from gaugeflow.ensembles.linear import along_flow
 from gaugeflow.ensembles.stored import FileEnsemble, MemoryEnsemble, numbers_in_names
 
 __all__ = [
+    "EPSILON",
+    "FLOW",
+    "INDEPENDENT",
+    "LINEAR",
+    "REWEIGHTING",
     "CorrelatedEnsemble",
     "FileEnsemble",
     "Measurements",
     "MemoryEnsemble",
     "Pair",
     "along_flow",
+    "estimators",
+    "maps_of",
     "measure_images",
     "numbers_in_names",
 ]

@@ -50,8 +50,8 @@ def along_flow(
     Returns
     -------
     callable
-        The argument ``source_only`` of :func:`gaugeflow.ensembles.measure_images`: columns ``linear|name`` for X.dA and
-        ``linear|residual`` for r.
+        The argument ``source_only`` of :func:`gaugeflow.ensembles.measure_images`: columns ``linear|name`` for X.dA,
+        ``linear|residual`` for r and ``linear|operator`` for O.
     """
 
     def measure(x: Array) -> Mapping[str, Array]:
@@ -59,7 +59,8 @@ def along_flow(
         ahead, behind, tangent = timed("flow", "linear", work)
         images = [timed("measurement", "linear", partial(observables, y)) for y in (ahead, behind)]
         row = {f"linear|{name}": (images[0][name] - images[1][name]) / (2.0 * LINEAR_STEP) for name in images[0]}
-        row["linear|residual"] = to_host(tangent) - to_host(operator(x))
+        row["linear|operator"] = to_host(operator(x))
+        row["linear|residual"] = to_host(tangent) - row["linear|operator"]
         return row
 
     return measure

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gaugeflow.analysis import (
     FEW,
     Cost,
-    Estimate,
     Series,
-    derivative_central,
-    derivative_linear,
-    derivative_one_sided,
-    difference_independent,
     effective_configurations,
     ess,
     format_error,
@@ -23,7 +18,7 @@ from gaugeflow.analysis import (
     gamma_method,
     variance_per_site,
 )
-from gaugeflow.ensembles import Measurements
+from gaugeflow.ensembles import EPSILON, INDEPENDENT, LINEAR, Measurements, estimators, maps_of
 from gaugeflow.lattice import Lattice
 from gaugeflow.systems.report import BRACKETS, ESS, TAU_INT, VARIANCE, Table
 
@@ -53,38 +48,12 @@ class Clock:
         return totals
 
 
-def estimates(data: Measurements, independent: Measurements, name: str, step: float) -> dict[str, Series]:
-    """d<O>/dbeta by every estimator, as linearised series."""
-    source = data.series(name)
-
-    def image(kind: str, signed: float) -> tuple[Series, Series]:
-        column = f"{kind}{signed:+g}"
-        values = data.series(f"{column}|{name}") if kind == "flow" else source
-        return values, data.series(f"{column}|log_weight")
-
-    result = {"independent": difference_independent(source, independent.series(name)) * (1.0 / step)}
-    for kind, label in (("plain", "reweighting"), ("flow", "flow")):
-        result[label] = derivative_one_sided(source, *image(kind, step), step)
-        result[f"{label}, central"] = derivative_central(*image(kind, step), *image(kind, -step), step)
-    residual = data.series("linear|residual")
-    result["linearised flow"] = derivative_linear(data.series(f"linear|{name}"), source, residual)
-    return result
-
-
-def maps_of(label: str, step: float) -> list[str]:
-    """Columns of the maps that an estimator reweights: ``plain+0.01``, ``flow-0.01``; none without weights."""
-    if label in ("independent", "linearised flow"):
-        return []
-    kind = "flow" if label.startswith("flow") else "plain"
-    return [f"{kind}{sign * step:+g}" for sign in ((1, -1) if label.endswith("central") else (1,))]
-
-
 def costs(clock: Clock, label: str, step: float) -> Cost:
     """Seconds that an estimator spent; an ensemble at the target costs what the source ensemble costs."""
     source, measurement = clock.spent("source"), clock.spent("measurement", "")
-    if label == "independent":
+    if label == INDEPENDENT:
         return Cost(2.0 * source, 2.0 * measurement)
-    if label == "linearised flow":
+    if label == LINEAR:
         flow, images = clock.spent("flow", "linear"), clock.spent("measurement", "linear")
         return Cost(source, measurement + images, flow, clock.spent("training"))
     names = maps_of(label, step)
@@ -93,53 +62,84 @@ def costs(clock: Clock, label: str, step: float) -> Cost:
     return Cost(source, measurement + images, flow, clock.spent("training") if flow > 0.0 else 0.0)
 
 
+def comparison(
+    found: Mapping[str, Series], data: Measurements, observable: str, step: float, clock: Clock, parameter: str = "beta"
+) -> list[dict[str, Any]]:
+    """One derivative by every estimator: value, error, and gains over independent ensembles and over epsilon-reweighting.
+
+    Parameters
+    ----------
+    found
+        The derivative by the name of the estimator: :func:`gaugeflow.ensembles.estimators`, or what follows from its series by
+        the chain rule.  Each is one number for a configuration.
+    data
+        Measurements, whose log-weights say how many configurations are left.
+    observable
+        Its name.
+    step
+        Of the parameter; columns of the maps are ``plain+0.01``, ``flow+0.01``.
+    clock
+        Seconds of the run.
+    parameter
+        Name of the parameter.
+
+    Returns
+    -------
+    list of dict
+        ``gain_equal_statistics, gain_equal_cost, gain_equal_cost_with_training, gain_relative_error`` are
+        :class:`gaugeflow.analysis.Gain` over independent ensembles, where there are any; with ``gain_over_epsilon`` in place of
+        ``gain`` they are over epsilon-reweighting.
+    """
+    estimates = {label: gamma_method(series) for label, series in found.items()}
+    rows = []
+    for label, estimate in estimates.items():
+        weights = [data.series(f"{column}|log_weight") for column in maps_of(label, step)]
+        row = {
+            "observable": observable,
+            "parameter": parameter,
+            "estimator": label,
+            "step": step,
+            "value": estimate.value,
+            "error": estimate.error,
+            "tau_int": estimate.tau_int,
+            "n_effective": effective_configurations(*weights) if weights else None,
+        }
+        for prefix, reference in (("gain", INDEPENDENT), ("gain_over_epsilon", EPSILON)):
+            if reference in estimates:
+                better = gain(estimates[reference], estimate, costs(clock, reference, step), costs(clock, label, step))
+                row.update({f"{prefix}_{key}": value for key, value in asdict(better).items()})
+        rows.append(row)
+    return rows
+
+
+def quality(data: Measurements, lattice: Lattice, step: float) -> dict[str, float]:
+    """ESS and variance per site of the log-weights of one step, with and without the flow."""
+    found: dict[str, float] = {}
+    for kind in ("plain", "flow"):
+        weight = data.series(f"{kind}{step:+g}|log_weight")
+        size, variance = ess(weight), variance_per_site(weight, lattice.volume).from_variance
+        found |= {f"ess_{kind}": size.value, f"ess_{kind}_error": size.error}
+        found |= {f"variance_per_site_{kind}": variance.value, f"variance_per_site_{kind}_error": variance.error}
+    return found
+
+
 def analyse(
     data: Measurements, independent: Measurements, lattice: Lattice, beta: float, step: float, clock: Clock
 ) -> dict[str, Any]:
     """The JSON object of one step."""
-
-    def quality(kind: str) -> tuple[Estimate, Estimate]:
-        weight = data.series(f"{kind}{step:+g}|log_weight")
-        return ess(weight), variance_per_site(weight, lattice.volume).from_variance
-
-    plain, flow = quality("plain"), quality("flow")
-    derivatives = []
-    for name in ("plaquette", "t2_e"):
-        found = {label: gamma_method(x) for label, x in estimates(data, independent, name, step).items()}
-        reference = found["independent"]
-        for label, estimate in found.items():
-            weights = [data.series(f"{column}|log_weight") for column in maps_of(label, step)]
-            better = gain(reference, estimate, costs(clock, "independent", step), costs(clock, label, step))
-            derivatives.append(
-                {
-                    "observable": name,
-                    "estimator": label,
-                    "step": step,
-                    "value": estimate.value,
-                    "error": estimate.error,
-                    "tau_int": estimate.tau_int,
-                    "n_effective": effective_configurations(*weights) if weights else None,
-                    "gain_equal_statistics": better.equal_statistics,
-                    "gain_equal_cost": better.equal_cost,
-                    "gain_equal_cost_with_training": better.equal_cost_with_training,
-                    "gain_relative_error": better.relative_error,
-                }
-            )
+    derivatives = [
+        row
+        for name in ("plaquette", "t2_e")
+        for row in comparison(estimators(data, name, step, independent={step: independent}), data, name, step, clock)
+    ]
     return {
         "system": "correlated-su3",
         "lattice": list(lattice.shape),
         "source": {"action": "wilson", "beta": beta},
         "target": {"action": "wilson", "beta": beta + step},
         "dbeta": step,
-        "n_configurations": len(data.columns()["id"]),
-        "ess_plain": plain[0].value,
-        "ess_plain_error": plain[0].error,
-        "ess_flow": flow[0].value,
-        "ess_flow_error": flow[0].error,
-        "variance_per_site_plain": plain[1].value,
-        "variance_per_site_plain_error": plain[1].error,
-        "variance_per_site_flow": flow[1].value,
-        "variance_per_site_flow_error": flow[1].error,
+        "n_configurations": len(data),
+        **quality(data, lattice, step),
         "derivatives": derivatives,
         "seconds": clock.totals(),
     }
@@ -165,7 +165,14 @@ def weights_table(results: list[dict[str, Any]]) -> Table:
 
 
 def derivatives_table(results: list[dict[str, Any]]) -> Table:
-    """Every derivative with its error, integrated autocorrelation time and gains over independent ensembles."""
+    """Every derivative with its error, integrated autocorrelation time and gains.
+
+    Parameters
+    ----------
+    results
+        Objects whose ``derivatives`` are rows of :func:`comparison`.
+    """
+    found = [d for r in results for d in r["derivatives"]]
     rows = [
         (
             d["observable"],
@@ -174,27 +181,32 @@ def derivatives_table(results: list[dict[str, Any]]) -> Table:
             format_error(d["value"], d["error"]),
             f"{d['tau_int']:.2f}",
             effective(d["n_effective"]),
-            f"{d['gain_equal_statistics']:.3g}",
-            f"{d['gain_equal_cost']:.3g}",
-            f"{d['gain_equal_cost_with_training']:.3g}",
+            *(f"{d[name]:.3g}" if name in d else "" for name in GAINS),
         )
-        for r in results
-        for d in r["derivatives"]
+        for d in found
     ]
+    parameter = found[0]["parameter"]
     columns = (
         "observable",
-        "step in beta",
+        f"step in {parameter}",
         "estimator",
-        "d<O>/dbeta",
+        f"d<O>/d{parameter}",
         "tau_int",
         "effective",
-        "gain per configuration",
-        "gain per second",
-        "gain with training",
+        *GAINS.values(),
     )
-    return Table("Derivatives of the mean of O with respect to beta", columns, tuple(rows), (*NOTES, GAIN_NOTE))
+    title = f"Derivatives of the mean of O with respect to {parameter}"
+    return Table(title, columns, tuple(rows), (*NOTES, GAIN_NOTE))
 
 
+GAINS = {
+    "gain_equal_statistics": "gain per configuration",
+    "gain_equal_cost": "gain per second",
+    "gain_equal_cost_with_training": "gain with training",
+    "gain_over_epsilon_equal_statistics": "over epsilon per configuration",
+    "gain_over_epsilon_equal_cost_with_training": "over epsilon with training",
+}
+"""Keys of rows, and their columns in tables."""
 NOTES = (
     BRACKETS,
     TAU_INT,
@@ -204,7 +216,8 @@ NOTES = (
 """What the columns of derivatives mean."""
 GAIN_NOTE = (
     "gain: variance of the difference of independent ensembles divided by that of the estimator, above 1 where the estimator "
-    "wins; for equal numbers of configurations, for equal seconds without training, and for the seconds spent, with training"
+    "wins; for equal numbers of configurations, for equal seconds without training, and for the seconds spent, with training; "
+    "over epsilon: the same with epsilon-reweighting, which needs neither flow nor other ensemble, in place of independent ones"
 )
 
 

@@ -128,8 +128,8 @@ def derivatives(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
     Estimates from fewer than :data:`gaugeflow.analysis.FEW` effective configurations, which are biased and whose errors are too
     small, are open and grey and do not decide about the range; a triangle at the edge points to those beyond it. The band to
-    compare with is the best of the others: the one with the smallest error among central differences and linearised flows,
-    which have no bias of first order in the step, where there are any.
+    compare with is the best of the others: the one with the smallest error among central differences, linearised flows
+    and epsilon-reweighting, which have no bias of first order in the step, where there are any.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def _few(point: Mapping[str, Any]) -> bool:
 
 def _best(points: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The estimate with the smallest error among those without a bias of first order in the step, or among all."""
-    exact = [p for p in points if "central" in p["estimator"] or "linear" in p["estimator"]]
+    exact = [p for p in points if any(word in p["estimator"] for word in ("central", "linear", "epsilon"))]
     return min(exact or points, key=lambda p: p["error"])
 
 
