@@ -19,6 +19,7 @@ RANK = {
     "runfile": 1,
     "errors": 0,
     "filesystem": 1,
+    "progress": 1,
     "backend": 1,
     "lattice": 1,
     "tree": 1,

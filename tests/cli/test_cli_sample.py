@@ -1,6 +1,8 @@
 """``gaugeflow sample``: right distribution, files, and continuation bit for bit."""
 
+import os
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -87,6 +89,27 @@ def test_interrupted_run_continues_bit_for_bit(gaugeflow, runfile, tmp_path, mon
     pieces, _ = _ensemble(tmp_path / "pieces")
     np.testing.assert_array_equal(pieces.links, whole.links)
     np.testing.assert_array_equal(pieces.id, whole.id)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs the signals of batch systems")
+def test_a_signal_of_the_batch_system_stops_and_the_next_job_goes_on(gaugeflow, runfile, tmp_path, monkeypatch):
+    gaugeflow("sample", runfile(4, dir="whole"), "--json")
+    step = HeatBath.step
+
+    def warned(self, rng, state):
+        if state.step in (30, 31):  # the second signal comes while the run is about to end
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return step(self, rng, state)
+
+    monkeypatch.setattr(HeatBath, "step", warned)
+    text = gaugeflow("sample", runfile(4, dir="jobs"), status=75)
+    assert "stopped: received SIGUSR1; 2 of 4 configurations a chain are stored; give the same command again" in text
+    monkeypatch.setattr(HeatBath, "step", step)
+    gaugeflow("sample", runfile(4, dir="jobs"), "--json")
+    whole, _ = _ensemble(tmp_path / "whole")
+    jobs, _ = _ensemble(tmp_path / "jobs")
+    np.testing.assert_array_equal(jobs.links, whole.links)
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
 
 
 def test_single_files(gaugeflow, runfile, tmp_path):

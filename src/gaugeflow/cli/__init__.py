@@ -13,6 +13,7 @@ import click
 from gaugeflow import __version__
 from gaugeflow.cli import bench, convert, demo, derive, info, init, measure, sample, train
 from gaugeflow.cli.output import error_line, where_results_go
+from gaugeflow.cli.stopping import STOPPED, Stopped
 from gaugeflow.errors import ConvergenceError, GaugeflowError, GaugeflowWarning
 
 NUMERICAL_FAILURE, WRONG_INPUT, INTERRUPTED = 1, 2, 130
@@ -32,8 +33,10 @@ class _Program(click.Group):
         except (GaugeflowError, ValueError, TypeError, OSError) as error:
             _fail(ctx, error, WRONG_INPUT)
         except KeyboardInterrupt as interrupt:
-            click.echo(f"gaugeflow: interrupted{f': {interrupt}' if str(interrupt) else ''}", err=True)
-            sys.exit(INTERRUPTED)
+            stopped = isinstance(interrupt, Stopped)
+            what = "stopped" if stopped else "interrupted"
+            click.echo(f"gaugeflow: {what}{f': {interrupt}' if str(interrupt) else ''}", err=True)
+            sys.exit(STOPPED if stopped else INTERRUPTED)
 
 
 @contextmanager
@@ -68,7 +71,8 @@ def _fail(ctx: click.Context, error: Exception, status: int) -> NoReturn:
 def main(debug: bool) -> None:
     """Flow-based sampling of lattice gauge theory and correlated ensembles.
 
-    Exit status: 0 success, 1 numerical failure, 2 wrong input, 130 interrupted.
+    Exit status: 0 success, 1 numerical failure, 2 wrong input, 75 stopped before a limit of time (give the
+    command again to go on), 130 interrupted.
     """
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import Extents, print_json, print_table, progress_bars
+from gaugeflow.cli.output import Extents, print_json, print_table
+from gaugeflow.progress import progress_bars
 
 _VOLUMES = ((8, 8, 8, 8), (16, 16, 16, 16))
 _Volumes = tuple[tuple[int, ...], ...]

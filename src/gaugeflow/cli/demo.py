@@ -13,10 +13,10 @@ from gaugeflow.cli.output import (
     figure_option,
     lock_results,
     print_table,
-    progress_bars,
     tell_written,
     write_json,
 )
+from gaugeflow.progress import progress_bars
 
 if TYPE_CHECKING:
     from gaugeflow.systems import Report

@@ -15,20 +15,20 @@ from gaugeflow.cli.output import (
     lock_results,
     print_json,
     print_table,
-    progress_bars,
     tell_written,
     write_json,
 )
+from gaugeflow.progress import progress_bars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from gaugeflow.analysis import Series
     from gaugeflow.cli.assembly import Target
-    from gaugeflow.cli.output import Progress
     from gaugeflow.cli.source import Source
     from gaugeflow.ensembles import Measurements
     from gaugeflow.lattice import Lattice
+    from gaugeflow.progress import Progress
     from gaugeflow.runfile import RunFile
     from gaugeflow.systems import Table
     from gaugeflow.typing import Ensemble

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import numpy as np
 
-from gaugeflow.cli.output import WRITING_INTERVAL, Failures, Progress, as_stored, lock_results
+from gaugeflow.cli.output import WRITING_INTERVAL, Failures, as_stored, lock_results
 from gaugeflow.cli.places import LOCK, Place, find_places, load
+from gaugeflow.progress import Progress
 
 if TYPE_CHECKING:
     from gaugeflow.hadrons import Correlators, Gaussian, Propagator, Source

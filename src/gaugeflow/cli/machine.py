@@ -1,4 +1,4 @@
-"""The options ``--threads`` and ``--backend``, which every command that computes has."""
+"""The options ``--threads``, ``--backend`` and ``--minutes``, which every command that computes has."""
 
 from __future__ import annotations
 
@@ -13,17 +13,27 @@ import click
 
 from gaugeflow.backend import offered, use_backend
 from gaugeflow.bench import DEFAULT_BACKEND
+from gaugeflow.cli.stopping import stopping
 
 Command = Callable[..., Any]
 
 
 def compute_options(command: Command) -> Command:
-    """Give a command ``--threads`` and ``--backend``, and announce compilations of kernels."""
+    """Give a command ``--threads``, ``--backend`` and ``--minutes``, and announce compilations of kernels."""
 
-    @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the kernels (default: all cores).")
+    @click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        help="CPU threads of the kernels (default: those of the job, or all cores).",
+    )
     @click.option("--backend", help="Back end of the kernels, see `gaugeflow info` (default: by the type of arrays).")
+    @click.option(
+        "--minutes",
+        type=click.FloatRange(min=0.0, min_open=True),
+        help="Stop after this time, to go on later (default: two minutes before a job of SLURM ends).",
+    )
     @functools.wraps(command)
-    def computing(*args: Any, threads: int | None, backend: str | None, **options: Any) -> Any:
+    def computing(*args: Any, threads: int | None, backend: str | None, minutes: float | None, **options: Any) -> Any:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin slow everybody on a shared node
         with use_backend(backend) if backend else nullcontext():
             name = backend or DEFAULT_BACKEND
@@ -31,9 +41,21 @@ def compute_options(command: Command) -> Command:
             with announce(_Announcement()) if announce is not None else nullcontext():
                 if threads is not None:
                     _set_threads(name, threads)
-                return command(*args, **options)
+                elif (share := _share_of_job()) is not None and offered(name, "set_threads") is not None:
+                    _set_threads(name, share)
+                with stopping(minutes):
+                    return command(*args, **options)
 
     return computing
+
+
+def _share_of_job() -> int | None:
+    """Threads that the batch system gives to this process: cores of its task, and no more than it may run on."""
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if not given.isdecimal() or "NUMBA_NUM_THREADS" in os.environ:
+        return None
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(int(given), allowed))
 
 
 class _Announcement:

@@ -20,11 +20,11 @@ from gaugeflow.cli.output import (
     figure_option,
     print_json,
     print_table,
-    progress_bars,
     tell_written,
     write_json,
 )
 from gaugeflow.cli.places import find_places
+from gaugeflow.progress import progress_bars
 
 if TYPE_CHECKING:
     from gaugeflow.cli.measure_table import Table

@@ -23,10 +23,6 @@ _PROSE = 100
 """Longest lines of titles and notes."""
 
 
-Progress = Callable[[str, int, int], None]
-"""``progress(stage, done, total)``, called as work goes on."""
-
-
 FEWEST = 5
 """Configurations of a chain that an error needs."""
 WRITING_INTERVAL = 10.0
@@ -258,31 +254,13 @@ def continues(folder: Path) -> Iterator[None]:
     """Tell who interrupts the block that nothing is lost."""
     try:
         yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"give the same command again to go on from what is in {folder}") from None
+    except KeyboardInterrupt as interrupt:
+        raise told(interrupt, f"give the same command again to go on from what is in {folder}") from None
 
 
-@contextmanager
-def progress_bars() -> Iterator[Progress]:
-    """Progress bars on stderr, one for each stage; silent when stderr is not a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda stage, done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    description, rest = TextColumn("{task.description}"), TextColumn("left")
-    columns = (description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), rest, TimeRemainingColumn())
-    tasks: dict[str, Any] = {}
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done)
-
-        yield show
+def told(interrupt: KeyboardInterrupt, what: str) -> KeyboardInterrupt:
+    """The same kind of interrupt, with its reason if it has one and a sentence more."""
+    return type(interrupt)("; ".join(filter(None, (str(interrupt), what))))
 
 
 class Extents(click.ParamType[tuple[int, ...]]):

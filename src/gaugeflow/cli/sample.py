@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import as_stored, print_json, print_table, results_in
+from gaugeflow.cli.output import as_stored, print_json, print_table, results_in, told
 
 if TYPE_CHECKING:
     from gaugeflow.runfile import RunFile, SamplerSection
@@ -107,9 +107,9 @@ def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> d
                 callback=keep,
                 checkpoint=checkpoint,
             )
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             done = f"{count} of {settings.configurations} configurations a chain"
-            raise KeyboardInterrupt(f"{done} are stored; give the same command again to go on") from None
+            raise told(interrupt, f"{done} are stored; give the same command again to go on") from None
     records = {name: to_host(values) for name, values in chain.records.items()}
     write_table(run.folder / HISTORY, {"step": chain.steps, **records}, attributes=described)
     result = {

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gaugeflow.cli.machine import compute_options
-from gaugeflow.cli.output import continues, figure_option, lock_results, print_json, print_table, progress_bars
+from gaugeflow.cli.output import continues, figure_option, lock_results, print_json, print_table
+from gaugeflow.progress import progress_bars
 
 if TYPE_CHECKING:
     from gaugeflow.actions import WilsonAction
     from gaugeflow.cli.assembly import Target
-    from gaugeflow.cli.output import Progress
     from gaugeflow.cli.source import Source
+    from gaugeflow.progress import Progress
     from gaugeflow.runfile import RunFile, TrainingSection
     from gaugeflow.typing import Ensemble
 

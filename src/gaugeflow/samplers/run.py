@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace, is_array_api_obj
 
 from gaugeflow.lattice import Array
+from gaugeflow.progress import progress_bars, silent
 from gaugeflow.random import Rng
 from gaugeflow.samplers.checkpoint import Checkpoint, leaves
 from gaugeflow.typing import Observable, Sampler
@@ -98,7 +98,7 @@ def run(
         Called with every recorded sample, for instance to write configurations.  It is part of the step for
         checkpoints: after a kill it may see the samples since the last checkpoint again, with equal content.
     progress
-        Show a bar on standard error if that is a terminal.
+        Show a bar on standard error, or where that is not a terminal, a line every minute.
     checkpoint
         File to continue from if it exists, and to save to.  The continued chain equals the uninterrupted one bit for
         bit; ``n_steps`` may grow.  A :class:`Checkpoint` must be locked already.
@@ -140,7 +140,8 @@ def run(
                 raise ValueError(f"checkpoint {file.path} is at step {step}, beyond burn_in + n_steps = {total}")
             done = step, now
             rows = _rows(columns, state)
-        advance = stack.enter_context(_bar(total, done[0])) if progress and sys.stderr.isatty() else None
+        show = stack.enter_context(progress_bars()) if progress else silent
+        show("steps", done[0], total)
 
         def save() -> None:
             if file is not None:
@@ -157,8 +158,7 @@ def run(
                     if callback is not None:
                         callback(Sample(step, now, info))
                 done = step, now
-                if advance is not None:
-                    advance()
+                show("steps", step, total)
                 late = time.monotonic() - saved >= checkpoint_seconds
                 if late or step % checkpoint_every == 0 or step == total:
                     save()
@@ -205,22 +205,3 @@ def _rows(columns: dict[str, Any], state: Any) -> list[dict[str, Any]]:
         {name: xp.asarray(value) for name, value in zip(names, values, strict=True)}
         for values in zip(*columns.values(), strict=True)
     ]
-
-
-class _bar:
-    """Progress bar; entering gives the function that advances it."""
-
-    def __init__(self, total: int, done: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("steps"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True))
-        self._task = self._progress.add_task("steps", total=total, completed=done)
-
-    def __enter__(self) -> Callable[[], None]:
-        self._progress.start()
-        return lambda: self._progress.advance(self._task)
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()

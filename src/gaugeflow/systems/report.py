@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-Progress = Callable[[str, int, int], None]
-"""``progress(stage, done, total)``: called as work goes on."""
-
+from gaugeflow.progress import Progress as Progress
+from gaugeflow.progress import silent as silent
 
 BRACKETS = "brackets: statistical error of the last two digits"
 ESS = "ESS: effective sample size, the share of equally weighted configurations that the weighted ones are worth; 1 is all"
@@ -36,7 +34,3 @@ class Report:
     json: Any
     figures: tuple[Path, ...] = ()
     notes: tuple[str, ...] = field(default=())
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """The progress that shows nothing."""
