@@ -28,7 +28,7 @@ SECTIONS = {
     "Sampling": ("samplers", "ensembles"),
     "Quarks": ("operators", "solvers", "determinants", "hadrons"),
     "Measurements": ("observables", "analysis", "plots"),
-    "Files and runs": ("io", "runfile", "systems", "filesystem"),
+    "Files and runs": ("io", "runfile", "systems", "filesystem", "progress"),
     "Machines": ("backend", "devices", "bench"),
     "Extending": ("check", "kernels"),
 }

@@ -24,10 +24,8 @@ def test_limits():
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
 def test_time_is_up():
-    begin = time.monotonic()
     with pytest.raises(Stopped, match="the limit of time is reached"), stopping(0.002):
-        while time.monotonic() < begin + 20.0:
-            time.sleep(0.01)
+        time.sleep(20.0)
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     with stopping(10.0):
         assert signal.getitimer(signal.ITIMER_REAL)[0] > 100.0

@@ -10,7 +10,8 @@ from pathlib import Path
 from gaugeflow.backend import chosen_backend
 from gaugeflow.devices import device
 from gaugeflow.errors import BackendError
-from gaugeflow.systems.report import Progress, Report, Table, silent
+from gaugeflow.progress import Progress, silent
+from gaugeflow.systems.report import Report, Table
 
 __all__ = ["Progress", "Report", "System", "Table", "silent", "systems"]
 
