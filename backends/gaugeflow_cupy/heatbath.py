@@ -27,7 +27,7 @@ def _heatbath(out, weight, mu, active, count, base, offset, number, key, block, 
         a = staple_sum(out, weight, table, mu, site, d, sites, lanes, lane, g)
         old = row(out, mu, sites, site, lanes, lane, g)
         place = base[site] + offset[lane]
-        u, bad = heat_bath(place, number[lane], key[2], block, key[0], key[1], a, old)
+        u, bad = heat_bath(place, number[lane] + key[3], key[2], block, key[0], key[1], a, old)
         put(out, mu, sites, site, lanes, lane, g, u)
         store_real(failed, site * lanes + lane, load_real(failed, site * lanes + lane) + bad)
 

@@ -37,7 +37,7 @@ def _uniform(out, base, offset, number, key, components, sites, lanes):
     i = cuda.grid(1)
     if i < (components + 1) // 2 * sites * lanes:
         lane, site, j = i % lanes, i // lanes % sites, i // lanes // sites
-        x, y = uniform_pair(base[site] + offset[lane], number[lane], key[2], j, key[0], key[1])
+        x, y = uniform_pair(base[site] + offset[lane], number[lane] + key[3], key[2], j, key[0], key[1])
         store_real(out, (2 * j * sites + site) * lanes + lane, x)
         if 2 * j + 1 < components:
             store_real(out, ((2 * j + 1) * sites + site) * lanes + lane, y)
@@ -48,7 +48,7 @@ def _normal(out, base, offset, number, key, components, sites, lanes):
     i = cuda.grid(1)
     if i < (components + 1) // 2 * sites * lanes:
         lane, site, j = i % lanes, i // lanes % sites, i // lanes // sites
-        x, y = normal_pair(base[site] + offset[lane], number[lane], key[2], j, key[0], key[1])
+        x, y = normal_pair(base[site] + offset[lane], number[lane] + key[3], key[2], j, key[0], key[1])
         store_real(out, (2 * j * sites + site) * lanes + lane, x)
         if 2 * j + 1 < components:
             store_real(out, ((2 * j + 1) * sites + site) * lanes + lane, y)
@@ -76,10 +76,11 @@ def _haar(out, base, offset, number, key, d, sites, lanes, g):
     i = cuda.grid(1)
     if i < d * sites * lanes:
         mu, site, lane = link_of(i, d, lanes)
+        place, configuration = base[site] + offset[lane], number[lane] + key[3]
         z = gaussians(g)
         for j in range(len(g)):
             block = mu * len(g) + j
-            z[2 * j], z[2 * j + 1] = normal_pair(base[site] + offset[lane], number[lane], key[2], block, key[0], key[1])
+            z[2 * j], z[2 * j + 1] = normal_pair(place, configuration, key[2], block, key[0], key[1])
         haar(z, g)
         for k in range(len(g)):
             store_pair(out, ((mu * sites + site) * len(g) + k) * lanes + lane, z[2 * k], z[2 * k + 1])
@@ -90,11 +91,12 @@ def _momentum(out, base, offset, number, key, d, sites, lanes, g):
     i = cuda.grid(1)
     if i < d * sites * lanes:
         mu, site, lane = link_of(i, d, lanes)
+        place, configuration = base[site] + offset[lane], number[lane] + key[3]
         z = gaussians(g)
         blocks = max(1, len(g) // 2)
         for j in range(blocks):
             block = mu * blocks + j
-            z[2 * j], z[2 * j + 1] = normal_pair(base[site] + offset[lane], number[lane], key[2], block, key[0], key[1])
+            z[2 * j], z[2 * j + 1] = normal_pair(place, configuration, key[2], block, key[0], key[1])
         momentum(z, g)
         for k in range(len(g)):
             store_pair(out, ((mu * sites + site) * len(g) + k) * lanes + lane, z[2 * k], z[2 * k + 1])

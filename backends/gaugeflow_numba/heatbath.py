@@ -9,6 +9,7 @@ from numba import prange
 from numba.extending import overload, register_jitable
 
 from gaugeflow.kernels.heatbath import failure, first_block, masks
+from gaugeflow.kernels.random import check_key
 from gaugeflow.sites import heatbath as formulas
 from gaugeflow.sites.matrix import add_scaled
 from gaugeflow_numba._jit import inline, parallel, teach
@@ -107,8 +108,10 @@ def _start(lattice, links, coupling):
 
 def heatbath(lattice, links, coupling, key):
     geometry, weight, out = _start(lattice, links, coupling)
-    numbers = lane_numbers(lattice, lattice.batch(geometry.lanes))
-    words = tuple(int(k) for k in key)
+    batch = lattice.batch(geometry.lanes)
+    check_key(key, batch)
+    *words, start = (int(k) for k in key)
+    numbers, words = lane_numbers(lattice, batch, start), tuple(words)
     failed = np.zeros((geometry.pieces, geometry.lanes))
     given = flat(links)
     for mu, active in _masks(lattice):

@@ -15,11 +15,11 @@ from gaugeflow_numba.lanes import PLAIN, Lanes, LanesType
 from gaugeflow_numba.memory import empty
 
 
-def lane_numbers(lattice, batch):
+def lane_numbers(lattice, batch, start=0):
     """What makes up a global site, ``base[block site] + offset[lane]``, and the configuration of every lane; int64."""
     base = lattice.site[:, 0].astype(np.int64)
     offset = np.repeat(lattice.site[0].astype(np.int64), batch)
-    return base, offset, np.tile(np.arange(batch, dtype=np.int64), lattice.n_folds)
+    return base, offset, np.tile(np.arange(start, start + batch, dtype=np.int64), lattice.n_folds)
 
 
 @parallel_exact
@@ -53,7 +53,8 @@ def _normal(out, base, offset, number, k0, k1, draw):
 def _numbers(loop, lattice, key, components, batch):
     check_key(key, batch)
     out = empty((components, lattice.n_blocks, lattice.n_folds * batch), np.float64)
-    loop(out, *lane_numbers(lattice, batch), *(int(k) for k in key))
+    *words, start = (int(k) for k in key)
+    loop(out, *lane_numbers(lattice, batch, start), *words)
     return out
 
 
@@ -134,7 +135,8 @@ def _matrices(loop, lattice, key, directions, n, batch, blocks):
     lanes = lattice.n_folds * batch
     out = empty((directions, lattice.n_blocks, n, n, lanes), np.complex128)
     flat = out.reshape(directions, lattice.n_blocks, n * n, lanes)
-    loop(flat, blocks, *lane_numbers(lattice, batch), *(int(k) for k in key), Lanes(1, n, 64, PLAIN))
+    *words, start = (int(k) for k in key)
+    loop(flat, blocks, *lane_numbers(lattice, batch, start), *words, Lanes(1, n, 64, PLAIN))
     return out
 
 

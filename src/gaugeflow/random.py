@@ -5,7 +5,7 @@ The generator is Philox4x32-10 (Salmon et al., SC'11), a bijection of a 128-bit 
 ==================  ====================================================================================================
 key                 64 bits hashed from the seed and the path of streams, see :attr:`Rng.key`
 counter, word 0     global lexicographic site, before any fold
-counter, word 1     index of the configuration in the batch
+counter, word 1     number of the configuration: its index in the batch plus :attr:`Rng.first`
 counter, word 2     draw: the step of a Markov chain, the number of a batch
 counter, word 3     block of components; a block makes two numbers of 53 bits
 ==================  ====================================================================================================
@@ -44,6 +44,8 @@ class Rng:
         Names and numbers of the streams that lead here; see :meth:`stream`.
     draw
         Number of the draw, 32 bits; see :meth:`at`.
+    first
+        Number of the first configuration of a batch, 32 bits; see :meth:`beginning_at`.
 
     Notes
     -----
@@ -55,10 +57,12 @@ class Rng:
     seed: int
     path: tuple[int | str, ...] = ()
     draw: int = 0
+    first: int = 0
 
     def __post_init__(self) -> None:
         _check_word("seed", self.seed, 64)
         _check_word("draw", self.draw, 32)
+        _check_word("first", self.first, 32)
         for part in self.path:
             if not isinstance(part, str):
                 _check_word("stream", part, 64)
@@ -71,9 +75,16 @@ class Rng:
         """The same stream at another draw (32 bits): one per step of a chain, one per batch."""
         return replace(self, draw=draw)
 
+    def beginning_at(self, first: int) -> Rng:
+        """The same numbers for a part of a larger batch, which begins with configuration ``first`` of that (32 bits).
+
+        Chains that are dealt to several processes draw what they would draw side by side in one.
+        """
+        return replace(self, first=first)
+
     @property
     def key(self) -> tuple[int, int]:
-        """Two 32-bit words hashed from seed and path, draw aside.
+        """Two 32-bit words hashed from seed and path, draw and first configuration aside.
 
         Philox itself is the hash: the state starts as the words of the seed; each part of the path replaces it by words
         0 and 1 of the block with counter (low, high, kind, 0), where low and high are the words of the number (kind 1)
@@ -90,12 +101,12 @@ class Rng:
         return philox(0, 0, _KEY, 0, *state)[:2]
 
     def words(self, xp: Any = None) -> Array:
-        """``(k0, k1, draw)`` as an int64 vector of an array namespace: what kernels take.
+        """``(k0, k1, draw, first)`` as an int64 vector of an array namespace: what kernels take.
 
         The default is the library of the chosen back end, NumPy where none is chosen.
         """
         xp = namespace() if xp is None else xp
-        return xp.asarray([*self.key, int(self.draw)], dtype=xp.int64)
+        return xp.asarray([*self.key, int(self.draw), int(self.first)], dtype=xp.int64)
 
 
 def _check_word(name: str, value: Any, bits: int) -> None:

@@ -7,8 +7,10 @@ import pytest
 from scipy import stats
 
 from gaugeflow.backend import use_backend
+from gaugeflow.kernels import heatbath
 from gaugeflow.lattice import Lattice
 from gaugeflow.random import Rng, gauge_rotation, haar_links, momenta, normal, uniform
+from gaugeflow.samplers.accept import uniforms
 from gaugeflow.sites.elementary import natural_log, sin_cos_turns
 from gaugeflow.sites.random import philox
 
@@ -201,3 +203,24 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="batch must be at least 1"):
         uniform(RNG, Lattice((2, 2)), 1, 0)
     assert Rng((1 << 64) - 1, (0, "x")).key != Rng((1 << 64) - 1, ("x", 0)).key
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_a_part_of_a_batch_draws_what_the_whole_draws(backend):
+    """Configurations 3, 4 of a batch of five, folded; fields, a heat-bath sweep and the accept step."""
+    lattice = Lattice((4, 4), fold=(2, 1))
+    rng, part = Rng(5).at(2), Rng(5).at(2).beginning_at(3)
+    with use_backend(backend):
+        for draw in (
+            lambda r, n: uniform(r, lattice, 3, n),
+            lambda r, n: normal(r, lattice, 3, n),
+            lambda r, n: haar_links(r, lattice, 2, n),
+            lambda r, n: momenta(r, lattice, 2, n),
+        ):
+            whole = lattice.unpack(draw(rng, 5), 1)
+            np.testing.assert_array_equal(lattice.unpack(draw(part, 2), 1), whole[3:])
+        links = haar_links(rng, lattice, 2, 5)
+        some = lattice.pack(lattice.unpack(links, 1)[3:], 1)
+        whole = lattice.unpack(heatbath(lattice, links, 2.0, rng.words()), 1)
+        np.testing.assert_array_equal(lattice.unpack(heatbath(lattice, some, 2.0, part.words()), 1), whole[3:])
+        np.testing.assert_array_equal(uniforms(part, np.zeros(2)), uniforms(rng, np.zeros(5))[3:])

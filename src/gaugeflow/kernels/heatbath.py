@@ -9,6 +9,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
 from gaugeflow.errors import ConvergenceError
+from gaugeflow.kernels.random import check_key
 from gaugeflow.kernels.slots import matrix_at, replace_sites, rows, slots_of, to_field
 from gaugeflow.lattice import Array, IntArray, Lattice
 from gaugeflow.sites.gauge import staple_pair
@@ -72,7 +73,7 @@ def heatbath(lattice: Lattice, links: Array, coupling: Any, key: Any) -> Array:
     coupling
         One number, ``(n_planes,)`` or ``(n_planes, batch)``: beta of each plane (and configuration).
     key
-        Three integers ``(k0, k1, draw)``, see :meth:`gaugeflow.random.Rng.words`; never use the same twice.
+        Four integers ``(k0, k1, draw, first)``, see :meth:`gaugeflow.random.Rng.words`; never use the same twice.
 
     Returns
     -------
@@ -87,9 +88,10 @@ def heatbath(lattice: Lattice, links: Array, coupling: Any, key: Any) -> Array:
         If a rejection loop does not end, which only links or couplings that are not finite can cause.
     """
     xp = array_namespace(links)
-    k0, k1, draw = (int(key[i]) for i in range(3))
+    check_key(key, lattice.batch(links.shape[-1]))
+    k0, k1, draw, start = (int(key[i]) for i in range(4))
     site = xp.reshape(xp.asarray(lattice.site, dtype=xp.int64), (-1,))
-    number = xp.arange(lattice.batch(links.shape[-1]), dtype=xp.int64)[None, :]
+    number = xp.arange(start, start + lattice.batch(links.shape[-1]), dtype=xp.int64)[None, :]
 
     def update(mu: int, here: Array, a: Matrix, u: Matrix) -> Matrix:
         place = xp.take(site, here)[:, None]

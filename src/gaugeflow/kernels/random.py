@@ -1,7 +1,7 @@
 """Random fields.  Every number is a function of the key, the global site, the configuration and the component alone.
 
-``key`` is a vector of three int64 (two 32-bit words of Philox key and the draw) of the array library in which the field
-is wanted; :class:`gaugeflow.random.Rng` makes it.
+``key`` is a vector of four int64 (two 32-bit words of Philox key, the draw, and the number of the first configuration) of the
+array library in which the field is wanted; :class:`gaugeflow.random.Rng` makes it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from gaugeflow.sites.random import haar_of_size, momentum_of_size, normal_pair, 
 
 
 def check_key(key: Array, batch: int) -> None:
-    """Raise ``ValueError`` unless ``key`` is a vector of three and ``batch`` positive."""
+    """Raise ``ValueError`` unless ``key`` is a vector of four and ``batch`` positive."""
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
-    if tuple(key.shape) != (3,):
-        raise ValueError(f"key: expected three integers (k0, k1, draw), got shape {tuple(key.shape)}")
+    if tuple(key.shape) != (4,):
+        raise ValueError(f"key: expected four integers (k0, k1, draw, first), got shape {tuple(key.shape)}")
 
 
 def _pairs(formula: Any, lattice: Lattice, key: Array, batch: int, blocks: int, first: int = 0) -> list[Array]:
@@ -29,8 +29,8 @@ def _pairs(formula: Any, lattice: Lattice, key: Array, batch: int, blocks: int, 
     check_key(key, batch)
     xp = array_namespace(key)
     site = xp.asarray(lattice.site, dtype=xp.int64)[..., None]
-    number = xp.arange(batch, dtype=xp.int64)[None, None, :]
-    k0, k1, draw = (int(key[i]) for i in range(3))
+    k0, k1, draw, start = (int(key[i]) for i in range(4))
+    number = xp.arange(start, start + batch, dtype=xp.int64)[None, None, :]
     pairs = [x for j in range(first, first + blocks) for x in formula(site, number, draw, j, k0, k1)]
     return [xp.reshape(x, (lattice.n_blocks, lattice.n_folds * batch)) for x in pairs]
 
