@@ -172,6 +172,13 @@ class ObservablesSection:
 
 
 @dataclass(frozen=True)
+class ParallelSection:
+    """``[parallel]``: parts of the chains of ``sample`` and configurations of ``derive``, for processes to share."""
+
+    parts: int = _limited(least=1, default=1)
+
+
+@dataclass(frozen=True)
 class OutputSection:
     """``[output]``: folder and form of the results; ``ensemble`` is one HDF5 file of all configurations."""
 
@@ -196,6 +203,7 @@ class RunFile:
     flow: FlowSection = FlowSection()
     training: TrainingSection = TrainingSection()
     observables: ObservablesSection = ObservablesSection()
+    parallel: ParallelSection = ParallelSection()
 
     @property
     def folder(self) -> Path:
@@ -221,6 +229,7 @@ _SECTIONS: dict[type, str] = {
     FlowSection: "flow",
     TrainingSection: "training",
     ObservablesSection: "observables",
+    ParallelSection: "parallel",
     OutputSection: "output",
 }
 _NECESSARY = ("lattice", "source", "output")

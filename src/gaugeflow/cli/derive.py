@@ -15,6 +15,7 @@ from gaugeflow.cli.output import (
     lock_results,
     print_json,
     print_table,
+    results_in,
     tell_written,
     write_json,
 )
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from gaugeflow.analysis import Series
     from gaugeflow.cli.assembly import Target
+    from gaugeflow.cli.parts import Part
     from gaugeflow.cli.source import Source
     from gaugeflow.ensembles import Measurements
     from gaugeflow.lattice import Lattice
@@ -52,14 +54,22 @@ def derive(runfile: Path, as_json: bool) -> None:
     go to the folder [output] dir. An interrupted run continues when the same command is given again.
     """
     from gaugeflow.cli.assembly import refuse_quarks, targets
+    from gaugeflow.cli.parts import UnfinishedError
     from gaugeflow.runfile import FlowSection, ObservablesSection, TargetSection, read_runfile
     from gaugeflow.systems import figures
 
     run = read_runfile(runfile, TargetSection, FlowSection, ObservablesSection)
     refuse_quarks(run)
-    lock_results(run.folder, "derive.lock")
-    with progress_bars() as progress, continues(run.folder):
-        data, independent = _measure(run, progress), _independent(run, progress)
+    if run.parallel.parts == 1:
+        lock_results(run.folder, "derive.lock")
+    else:
+        results_in(run.folder)
+    try:
+        with progress_bars() as progress, continues(run.folder):
+            data, independent = _measure(run, progress), _independent(run, progress)
+    except UnfinishedError as unfinished:
+        click.echo(unfinished, err=True)
+        return
     results = _derivatives(run, data, independent)
     write_json(run.folder / RESULT, results)
     titles = {
@@ -141,7 +151,7 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
             maps[f"flow{target.name}"] = CorrelatedEnsemble(ensemble, source, goal, flow, params)
         return measure_images(ensemble, maps, observables, batch, source_only=linear, progress=show)
 
-    return _in_pieces(run.folder / MEASUREMENTS, given, lattice, batch, described, work, progress)
+    return _shared(run, MEASUREMENTS, given, lattice, batch, described, work, progress)
 
 
 def _independent(run: RunFile, progress: Progress) -> dict[Target, Measurements]:
@@ -162,10 +172,51 @@ def _independent(run: RunFile, progress: Progress) -> dict[Target, Measurements]
     found = {}
     for target, pattern in zip(assembly.targets(run), run.require(TargetSection).files, strict=False):
         given = find_files(run, pattern, "[target] files")
-        path = run.folder / f"measurements-{target.name}.h5"
+        name = f"measurements-{target.name}.h5"
         described = io.provenance(parameters=_sections(run, "lattice", "group", "observables"))
-        found[target] = _in_pieces(path, given, lattice, batch, described, work, progress)
+        found[target] = _shared(run, name, given, lattice, batch, described, work, progress)
     return found
+
+
+def _shared(
+    run: RunFile,
+    name: str,
+    given: Source,
+    lattice: Lattice,
+    batch: int,
+    described: dict[str, Any],
+    work: Callable[[Ensemble, Callable[[int], None]], Measurements],
+    progress: Progress,
+) -> Measurements:
+    """Measurements of all configurations, in parts that processes share where there are several."""
+    import numpy as np
+
+    from gaugeflow.cli.parts import parts_of_configurations, share
+    from gaugeflow.ensembles import Measurements
+    from gaugeflow.io.hdf5 import read_table, write_table
+
+    parts = parts_of_configurations(run, len(given))
+    if len(parts) == 1:
+        return _in_pieces(run.folder / name, given, lattice, batch, described, work, progress)
+
+    def complete(part: Part) -> bool:
+        if not (part.folder / name).exists():
+            return False
+        columns, attributes = read_table(part.folder / name)
+        same = attributes.get("parameters") == described["parameters"]
+        return same and columns["checksum"].tolist() == given.checksum[list(part.items)].tolist()
+
+    def measure(part: Part) -> None:
+        _in_pieces(part.folder / name, given.subset(part.items), lattice, batch, described, work, progress)
+
+    share(parts, complete, measure)
+    tables = [read_table(part.folder / name)[0] for part in parts]
+    order = np.argsort(np.concatenate([part.items for part in parts]))
+    columns = {key: np.concatenate([table[key] for table in tables])[order] for key in tables[0]}
+    write_table(run.folder / name, columns, attributes=described)
+    data = Measurements()
+    data.add(given.id, given.chain, {key: x for key, x in columns.items() if key not in ("id", "chain", "checksum")})
+    return data
 
 
 def _in_pieces(

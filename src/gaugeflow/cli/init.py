@@ -82,6 +82,9 @@ names = ["plaquette", "t2_e"] # or plaquette_spatial, plaquette_temporal, q_squa
 flow_time = 0.5               # of t2_e, and of q_squared in 4D
 # step = 0.02                 # of the integrator of the gradient flow
 
+# [parallel]                  # with this section, processes that are started together share the work
+# parts = 4                   # none; shares of the chains of sample, and of the configurations of derive
+
 [output]
 dir = "results"               # folder of everything that is computed
 # format = "ensemble"         # one file; or "nersc", "ildg", "scidac", "hdf5": one for each configuration

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ from gaugeflow.cli.machine import compute_options
 from gaugeflow.cli.output import as_stored, print_json, print_table, results_in, told
 
 if TYPE_CHECKING:
+    from gaugeflow.cli.parts import Part
     from gaugeflow.runfile import RunFile, SamplerSection
-    from gaugeflow.samplers import Checkpoint
 
 CHECKPOINT, HISTORY = "sampler.h5", "history.h5"
 """Names of files in the folder of results."""
@@ -35,18 +36,23 @@ def sample(runfile: Path, as_json: bool) -> None:
 
     Configurations and the history of the plaquette go to the folder [output] dir. A run that was interrupted or killed
     continues when the same command is given again, to the same numbers; a longer one extends it. Two runs in one
-    folder refuse each other.
+    folder refuse each other, or with [parallel] share the chains.
     """
     from gaugeflow.analysis import format_error
+    from gaugeflow.cli.parts import UnfinishedError, parts_of_chains, share
     from gaugeflow.runfile import SamplerSection, read_runfile
-    from gaugeflow.samplers import Checkpoint
 
     run = read_runfile(runfile)
     settings = run.require(SamplerSection)
     _require_form(run)
     results_in(run.folder)
-    with Checkpoint(run.folder / CHECKPOINT) as checkpoint:
-        result = _sample(run, settings, checkpoint)
+    parts = parts_of_chains(run, settings.chains)
+    try:
+        share(parts, partial(_is_complete, run, settings), partial(_sample, run, settings))
+    except UnfinishedError as unfinished:
+        click.echo(unfinished, err=True)
+        return
+    result = _report(run, settings, parts)
     if as_json:
         print_json(result)
         return
@@ -62,9 +68,21 @@ def sample(runfile: Path, as_json: bool) -> None:
     print_table("ensemble", ("what", "value"), rows)
 
 
-def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> dict[str, Any]:
-    import numpy as np
+def _is_complete(run: RunFile, settings: SamplerSection, part: Part) -> bool:
+    """Whether all chains of a part are there, with these parameters."""
+    from gaugeflow.cli.source import ENSEMBLE
+    from gaugeflow.io.hdf5 import read_table
 
+    path = part.folder / HISTORY
+    if not path.exists() or (run.output.format == "ensemble" and not (part.folder / ENSEMBLE).exists()):
+        return False
+    columns, attributes = read_table(path)
+    same = attributes.get("parameters") == as_stored(_physics(run))
+    return same and len(columns["step"]) == settings.configurations
+
+
+def _sample(run: RunFile, settings: SamplerSection, part: Part) -> None:
+    """Chains of one part, with the numbers that they would have among all."""
     from gaugeflow.cli.assembly import make_lattice
     from gaugeflow.devices import to_host
     from gaugeflow.groups import SU
@@ -72,22 +90,23 @@ def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> d
     from gaugeflow.io.hdf5 import write_table
     from gaugeflow.observables import LinkObservable, plaquette
     from gaugeflow.random import Rng, haar_links
-    from gaugeflow.samplers import HMC
+    from gaugeflow.samplers import HMC, Checkpoint
     from gaugeflow.samplers import run as run_chain
 
-    lattice = make_lattice(run, settings.chains, moved=False)
+    chains = len(part.items)
+    lattice = make_lattice(run, chains, moved=False)
     sampler, check = _make_sampler(run, settings, lattice)
-    rng = Rng(settings.seed)
-    links = haar_links(rng, lattice, run.group.n, settings.chains)
+    rng = Rng(settings.seed).beginning_at(part.items.start)
+    links = haar_links(rng, lattice, run.group.n, chains)
     if settings.start == "cold":
         links = SU(lattice).identity(links)
-    elif settings.start == "quenched" and not (run.folder / CHECKPOINT).exists():
+    elif settings.start == "quenched" and not (part.folder / CHECKPOINT).exists():
         links = _quenched(run, lattice, rng, links)
     start = sampler.init(links)
     observe: list[Any] = [LinkObservable("plaquette", lattice, plaquette)] if isinstance(sampler, HMC) else []
     described = provenance(seed=settings.seed, parameters=_physics(run))
     count = 0
-    with _storage(run, settings, described) as store:
+    with Checkpoint(part.folder / CHECKPOINT) as checkpoint, _storage(run, settings, part, described) as store:
 
         def keep(sample: Any) -> None:
             nonlocal count
@@ -110,11 +129,31 @@ def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> d
         except KeyboardInterrupt as interrupt:
             done = f"{count} of {settings.configurations} configurations a chain"
             raise told(interrupt, f"{done} are stored; give the same command again to go on") from None
-    records = {name: to_host(values) for name, values in chain.records.items()}
-    write_table(run.folder / HISTORY, {"step": chain.steps, **records}, attributes=described)
+        records = {name: to_host(values) for name, values in chain.records.items()}
+        write_table(part.folder / HISTORY, {"step": chain.steps, **records}, attributes=described)
+
+
+def _report(run: RunFile, settings: SamplerSection, parts: list[Part]) -> dict[str, Any]:
+    """What is printed of all chains; their history is put together."""
+    import numpy as np
+
+    from gaugeflow.io.hdf5 import read_table, write_table
+
+    tables = [read_table(part.folder / HISTORY) for part in parts]
+    steps, described = tables[0][0]["step"], tables[0][1]
+
+    def of_chains(name: str) -> Any:
+        """One column for each chain; what a part has in common is repeated."""
+        shares = [np.reshape(table[name], (len(steps), -1)) for table, _ in tables]
+        sizes = [(len(steps), len(part.items)) for part in parts]
+        return np.concatenate([np.broadcast_to(x, size) for x, size in zip(shares, sizes, strict=True)], axis=1)
+
+    records = {name: of_chains(name) for name in tables[0][0] if name != "step"}
+    if len(parts) > 1:
+        write_table(run.folder / HISTORY, {"step": steps, **records}, attributes=described)
     result = {
         "dir": str(run.folder),
-        "shape": list(lattice.shape),
+        "shape": list(run.lattice.shape),
         "n_colours": run.group.n,
         "beta": run.source.beta,
         "anisotropy": run.source.anisotropy,
@@ -122,10 +161,10 @@ def _sample(run: RunFile, settings: SamplerSection, checkpoint: Checkpoint) -> d
         "configurations": settings.configurations,
         "plaquette": _estimate([records["plaquette"][:, c] for c in range(settings.chains)]),
     }
-    if isinstance(sampler, HMC):
+    if "delta_h" in records:
         delta_h = records["delta_h"]
         result["acceptance"] = float(records["accepted"].mean())
-        result["step_size"] = float(records["step_size"][-1])
+        result["step_size"] = float(np.mean(records["step_size"][-1]))
         result["exp_minus_delta_h"] = _estimate([np.exp(-delta_h[:, c]) for c in range(settings.chains)])
     return result
 
@@ -160,6 +199,8 @@ def _physics(run: RunFile) -> dict[str, Any]:
     names = ("lattice", "group", "source", "sampler", "fermions", "hmc")
     sections = {name: asdict(getattr(run, name)) for name in names if getattr(run, name) is not None}
     del sections["sampler"]["configurations"]
+    if run.parallel.parts > 1:
+        sections["parallel"] = asdict(run.parallel)  # step sizes are tuned by the chains of a part
     return sections
 
 
@@ -194,19 +235,19 @@ def _require_form(run: RunFile) -> None:
 
 # ---- where configurations go -----------------------------------------------------------------------------------------
 @contextmanager
-def _storage(run: RunFile, settings: SamplerSection, described: dict[str, object]) -> Iterator[Store]:
+def _storage(run: RunFile, settings: SamplerSection, part: Part, described: dict[str, object]) -> Iterator[Store]:
     """The function that keeps configurations; it skips those that an interrupted run has stored already."""
     from gaugeflow.cli.source import written_file
     from gaugeflow.io import Config, write
 
     if run.output.format == "ensemble":
-        with _ensemble(run, settings, described) as store:
+        with _ensemble(run, settings, part, described) as store:
             yield store
         return
     metadata: dict[str, object] = {"ensemble_id": run.path.stem, "creator": "gaugeflow"}
 
     def keep(links: Any, number: int) -> None:
-        for chain, configuration in enumerate(links):
+        for chain, configuration in zip(part.items, links, strict=True):
             path = written_file(run, chain, number)
             config = Config(configuration, {**metadata, "sequence_number": number})
             write(path, config, format=run.output.format, precision=run.output.precision)
@@ -215,19 +256,17 @@ def _storage(run: RunFile, settings: SamplerSection, described: dict[str, object
 
 
 @contextmanager
-def _ensemble(run: RunFile, settings: SamplerSection, described: dict[str, object]) -> Iterator[Store]:
-    import numpy as np
-
+def _ensemble(run: RunFile, settings: SamplerSection, part: Part, described: dict[str, object]) -> Iterator[Store]:
     from gaugeflow.cli.source import ENSEMBLE
     from gaugeflow.io.ensemble import EnsembleFile
 
-    path = run.folder / ENSEMBLE
+    path = part.folder / ENSEMBLE
     if path.exists():
         file = EnsembleFile.open(path, append=True)
         before, now = file.attributes.get("parameters") or {}, as_stored(described["parameters"])
         if before != now:
             raise ValueError(f"{path} was sampled with other parameters: {_differences(before, now)}")
-    elif (run.folder / CHECKPOINT).exists():
+    elif (part.folder / CHECKPOINT).exists():
         raise ValueError(f"{path} is missing beside {CHECKPOINT}: remove that too to start again")
     else:
         file = EnsembleFile.create(
@@ -235,7 +274,7 @@ def _ensemble(run: RunFile, settings: SamplerSection, described: dict[str, objec
             shape=run.lattice.shape,
             n_colours=run.group.n,
             precision=run.output.precision,
-            capacity=settings.configurations * settings.chains,
+            capacity=settings.configurations * len(part.items),
             attributes=described,
         )
     with file:
@@ -243,7 +282,7 @@ def _ensemble(run: RunFile, settings: SamplerSection, described: dict[str, objec
 
         def keep(links: Any, number: int) -> None:
             if number not in stored:
-                file.append(links, id=number, chain=np.arange(settings.chains))
+                file.append(links, id=number, chain=part.items)
 
         yield keep
 

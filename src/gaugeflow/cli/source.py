@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gaugeflow.cli.parts import parts_of_chains
 from gaugeflow.devices import to_device
 from gaugeflow.filesystem import named
 from gaugeflow.io.ensemble import EnsembleFile
@@ -37,9 +39,9 @@ class Source:
     id, chain, checksum
         ``(n,)`` integers.
     files
-        One file for each configuration, or the one ensemble file.
-    stored
-        Whether it is an ensemble file.
+        The file of each configuration.
+    row
+        Where it is in an ensemble file, ``(n,)``; None for files of one configuration.
     """
 
     run: RunFile
@@ -47,7 +49,7 @@ class Source:
     chain: npt.NDArray[np.int64]
     checksum: npt.NDArray[np.int64]
     files: tuple[Path, ...]
-    stored: bool = False
+    row: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """Number of configurations."""
@@ -55,17 +57,24 @@ class Source:
 
     def name(self, row: int) -> str:
         """What a message calls a configuration."""
-        return f"chain {self.chain[row]}, number {self.id[row]} of {self.files[0 if self.stored else row]}"
+        return f"chain {self.chain[row]}, number {self.id[row]} of {self.files[row]}"
 
     def part(self, lattice: Lattice, rows: Sequence[int]) -> Ensemble:
         """Some configurations as an ensemble."""
         from gaugeflow.ensembles import FileEnsemble
 
-        if self.stored:
-            return _StoredEnsemble(lattice, self.files[0], tuple(rows))
         chosen = list(rows)
         paths = tuple(self.files[i] for i in chosen)
+        if self.row is not None:
+            return _StoredEnsemble(lattice, paths, tuple(self.row[chosen].tolist()))
         return FileEnsemble(lattice, paths, self.id[chosen].tolist(), self.chain[chosen].tolist(), self.run.group.n)
+
+    def subset(self, rows: Sequence[int]) -> Source:
+        """Some configurations."""
+        chosen = list(rows)
+        row = None if self.row is None else self.row[chosen]
+        files = tuple(self.files[i] for i in chosen)
+        return Source(self.run, self.id[chosen], self.chain[chosen], self.checksum[chosen], files, row)
 
     def spread(self, count: int) -> tuple[list[int], list[int]]:
         """Rows for training and held-out rows, a quarter of ``count``, from all over the source.
@@ -90,10 +99,12 @@ def find_source(run: RunFile) -> Source:
         return find_files(run, run.source.files, "[source] files")
     if run.output.format != "ensemble":
         return _from_written(run)
-    path = run.folder / ENSEMBLE
-    if not path.exists():
-        raise ValueError(f"{path} does not exist: run `gaugeflow sample {run.path}` first, or name [source] files")
-    return _from_ensemble(run, path)
+    assert run.sampler is not None
+    paths = [part.folder / ENSEMBLE for part in parts_of_chains(run, run.sampler.chains)]
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"{path} does not exist: run `gaugeflow sample {run.path}` first, or name [source] files")
+    return _together([_from_ensemble(run, path) for path in paths])
 
 
 def find_files(run: RunFile, pattern: str, key: str) -> Source:
@@ -129,7 +140,22 @@ def _from_ensemble(run: RunFile, path: Path) -> Source:
             )
         if not len(file):
             raise ValueError(f"{path} holds no configurations yet: run `gaugeflow sample` to its end")
-        return Source(run, file.id, file.chain, file.checksum.astype(np.int64), (path,), stored=True)
+        rows = np.arange(len(file))
+        return Source(run, file.id, file.chain, file.checksum.astype(np.int64), (path,) * len(file), rows)
+
+
+def _together(parts: Sequence[Source]) -> Source:
+    """The ensembles of all parts in the order of one: numbers of which chains are missing are not there yet."""
+    if len(parts) == 1:
+        return parts[0]
+    first = min(int(part.id.max()) for part in parts)
+    columns = [
+        np.concatenate(column) for column in zip(*((p.id, p.chain, p.checksum, p.row) for p in parts), strict=True)
+    ]
+    files = [file for part in parts for file in part.files]
+    order = [i for i in np.lexsort((columns[1], columns[0])).tolist() if columns[0][i] <= first]
+    id, chain, checksum, row = (column[order] for column in columns)
+    return Source(parts[0].run, id, chain, checksum, tuple(files[i] for i in order), row)
 
 
 def _from_written(run: RunFile) -> Source:
@@ -182,10 +208,10 @@ def fingerprint(file: Path) -> int:
 
 @dataclass(frozen=True)
 class _StoredEnsemble:
-    """Some configurations of an ensemble file."""
+    """Some configurations of ensemble files."""
 
     lattice: Lattice
-    path: Path
+    paths: tuple[Path, ...]
     rows: tuple[int, ...]
 
     def __len__(self) -> int:
@@ -193,8 +219,10 @@ class _StoredEnsemble:
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Consecutive batches of at most ``size`` configurations."""
-        with EnsembleFile.open(self.path) as file:
-            for start in range(0, len(self.rows), size):
-                parts = [file.read(i, i + 1) for i in self.rows[start : start + size]]
+        with ExitStack() as stack:
+            files = {path: stack.enter_context(EnsembleFile.open(path)) for path in set(self.paths)}
+            places = list(zip(self.paths, self.rows, strict=True))
+            for start in range(0, len(places), size):
+                parts = [files[path].read(i, i + 1) for path, i in places[start : start + size]]
                 links, id, chain, log_weight = (np.concatenate(column) for column in zip(*parts, strict=True))
                 yield Batch(to_device(self.lattice.pack(links, 1)), log_weight, id, chain)

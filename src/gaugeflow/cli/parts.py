@@ -1,0 +1,106 @@
+"""Work in parts that any number of processes share: ranks of ``mpirun``, jobs of an array, or two terminals.
+
+A part belongs to the process that locks it, and everybody takes the next one that is free.  What a part computes does not
+depend on who computes it or what else is going on, so that the results are those of one process that does all parts in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gaugeflow.filesystem import FileLock, HeldError
+from gaugeflow.runfile import RunFile
+
+LOCK = "part.lock"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share of the work of a run file.
+
+    Parameters
+    ----------
+    number
+        Counted from 0.
+    items
+        Which of all chains, or configurations, it has.
+    folder
+        Where its results go; the folder of all results where there is one part.
+    """
+
+    number: int
+    items: range
+    folder: Path
+
+
+class UnfinishedError(Exception):
+    """Other processes are doing parts without which this one cannot go on.
+
+    Parameters
+    ----------
+    parts
+        Those parts.
+    total
+        Number of all parts.
+    """
+
+    def __init__(self, parts: list[Part], total: int) -> None:
+        numbers = ", ".join(str(part.number) for part in parts)
+        super().__init__(
+            f"{total - len(parts)} of {total} parts are done, and other processes have {numbers}. The last one to end puts "
+            "them together; the same command given again does so, too."
+        )
+
+
+def parts_of_chains(run: RunFile, chains: int) -> list[Part]:
+    """Consecutive chains, in shares as equal as possible; no more parts than chains."""
+    shares = min(run.parallel.parts, chains)
+    ends = [k * chains // shares for k in range(shares + 1)]
+    return [Part(k, range(ends[k], ends[k + 1]), _folder(run, k)) for k in range(shares)]
+
+
+def parts_of_configurations(run: RunFile, count: int) -> list[Part]:
+    """Every n-th configuration, so that each part keeps what it has where the ensemble grows."""
+    shares = min(run.parallel.parts, count)
+    return [Part(k, range(k, count, shares), _folder(run, k)) for k in range(shares)]
+
+
+def _folder(run: RunFile, number: int) -> Path:
+    return run.folder if run.parallel.parts == 1 else run.folder / f"part-{number}"
+
+
+def share(parts: list[Part], complete: Callable[[Part], bool], work: Callable[[Part], None]) -> None:
+    """Do every part that is not complete and that no other process is doing.
+
+    Parameters
+    ----------
+    parts
+        The parts.
+    complete
+        Whether a part is done.
+    work
+        Does a part, or goes on with it.
+
+    Raises
+    ------
+    UnfinishedError
+        If some are not complete then, because other processes are doing them.
+    """
+    if len(parts) == 1:  # several processes refuse each other
+        if not complete(parts[0]):
+            work(parts[0])
+        return
+    for part in parts:
+        if complete(part):
+            continue
+        part.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(part.folder / LOCK):
+                if not complete(part):
+                    work(part)
+        except HeldError:
+            continue
+    if unfinished := [part for part in parts if not complete(part)]:
+        raise UnfinishedError(unfinished, len(parts))
