@@ -83,7 +83,7 @@ flow_time = 0.5               # of t2_e, and of q_squared in 4D
 # step = 0.02                 # of the integrator of the gradient flow
 
 # [parallel]                  # with this section, processes that are started together share the work
-# parts = 4                   # none; shares of the chains of sample, and of the configurations of derive
+# parts = 1                   # shares of the chains of sample, and of the configurations of derive
 
 [output]
 dir = "results"               # folder of everything that is computed
