@@ -37,6 +37,7 @@ class _Backend:
         "residual",
         "smear",
         "smeared",
+        "smearing",
         "random",
         "heatbath",
         "dirac",

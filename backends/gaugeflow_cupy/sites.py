@@ -15,6 +15,7 @@ from gaugeflow.sites import (
     residual,
     series,
     smeared,
+    smearing,
     unitary,
 )
 from gaugeflow_cupy._jit import SIMULATED, compiled, teach
@@ -65,6 +66,7 @@ for _module in (
     residual,
     series,
     smeared,
+    smearing,
     random,
     heatbath,
 ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import cupy as xp
-import numpy as np
 from numba import cuda
 
 from gaugeflow.sites.gauge import (
@@ -16,7 +15,7 @@ from gaugeflow.sites.gauge import (
 from gaugeflow.sites.matrix import add, add_scaled, dag, re_trace_mul_dag
 from gaugeflow.sites.numbers import wide
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, over_rows, rows, sites_on_device
+from gaugeflow_cupy.device import Geometry, contiguous, over_rows, rows
 from gaugeflow_cupy.gauge import each_link, staple_sum, staples
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
 from gaugeflow_cupy.launches import launch
@@ -34,19 +33,6 @@ def _smear(links, weight, kappa, out, table, d, sites, lanes, g):
 
 def smear(lattice, links, eta, kappa):
     return each_link(_smear, lattice, links, rows(lattice, eta, lattice.ndim**2, links, "eta"), float(kappa))
-
-
-@kernel
-def _plaquette_gradient(links, weight, out, table, d, sites, lanes, g):
-    i = cuda.grid(1)
-    if i < d * sites * lanes:
-        nu, site, lane = link_of(i, d, lanes)
-        s = staple_sum(links, weight, table, nu, site, d, sites, lanes, lane, g)
-        put(out, nu, sites, site, lanes, lane, g, dag(s))
-
-
-def plaquette_gradient(lattice, links, weight):
-    return each_link(_plaquette_gradient, lattice, links, rows(lattice, weight, lattice.ndim**2, links, "weight"))
 
 
 @kernel
@@ -92,14 +78,14 @@ def _lower(links, along, w_rho, w_nu, table, nu, rho, x, f, sites, lanes, lane, 
 
 
 @kernel
-def _links_bar(links, weight, kappa, bar, along, nus, active, count, out, weight_bar, table, d, sites, lanes, g):
+def _links_bar(links, weight, kappa, bar, along, out, weight_bar, table, d, sites, lanes, g):
     i = cuda.grid(1)
-    if i >= nus.size * count * lanes:
+    if i >= d * sites * lanes:
         return
-    k, position, lane = link_of(i, nus.size, lanes)
-    nu, x = nus[k], (active[position], 0)
+    nu, site, lane = link_of(i, d, lanes)
+    x = (site, 0)
     f = hop(table, x, nu, 0, sites)
-    along_here = row(along, nu, sites, x[0], lanes, lane, g)
+    along_here = row(along, nu, sites, site, lanes, lane, g)
     s, moved = zero_matrix(links, g), zero_matrix(links, g)
     for rho in range(d):
         if rho == nu:
@@ -108,31 +94,21 @@ def _links_bar(links, weight, kappa, bar, along, nus, active, count, out, weight
         w_nu, w_rho = load_real(weight, own * lanes + lane), load_real(weight, (rho * d + nu) * lanes + lane)
         both = staples(links, table, nu, rho, x, f, sites, lanes, lane, g)
         s = add_scaled(s, w_nu, both)
-        store_real(weight_bar, (own * count + position) * lanes + lane, wide(re_trace_mul_dag(both, along_here)))
+        store_real(weight_bar, (own * sites + site) * lanes + lane, wide(re_trace_mul_dag(both, along_here)))
         moved = add(moved, _upper(links, along, w_rho, w_nu, table, nu, rho, x, f, sites, lanes, lane, g))
         moved = add(moved, _lower(links, along, w_rho, w_nu, table, nu, rho, x, f, sites, lanes, lane, g))
-    u, v_bar = row(links, nu, sites, x[0], lanes, lane, g), row(bar, nu, sites, x[0], lanes, lane, g)
-    put(out, k, count, position, lanes, lane, g, add(convolve_bar_link(kappa, u, s, v_bar), dag(moved)))
-
-
-def _bars(lattice, links, eta, kappa, bar, nus, active):
-    geometry = Geometry(lattice, links)
-    weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
-    out = xp.empty((len(nus), active.size, *links.shape[2:]), links.dtype)
-    along = xp.empty(links.shape, links.dtype)
-    fields = (contiguous(links, "links"), float(kappa), contiguous(bar, "bar"))
-    launch(_along, along.size // geometry.n**2, *fields, along, *geometry.arguments)
-    weight_bar = xp.zeros((lattice.ndim**2, active.size, geometry.lanes))
-    given = (fields[0], weight, *fields[1:], along, sites_on_device(nus), active, active.size, out, weight_bar)
-    launch(_links_bar, out.size // geometry.n**2, *given, *geometry.arguments)
-    return out, weight_bar
+    u, v_bar = row(links, nu, sites, site, lanes, lane, g), row(bar, nu, sites, site, lanes, lane, g)
+    put(out, nu, sites, site, lanes, lane, g, add(convolve_bar_link(kappa, u, s, v_bar), dag(moved)))
 
 
 def smear_vjp(lattice, links, eta, kappa, bar):
-    everywhere = sites_on_device(np.arange(lattice.n_blocks, dtype=np.int32))
-    out, weight_bar = _bars(lattice, links, eta, kappa, bar, range(lattice.ndim), everywhere)
+    geometry = Geometry(lattice, links)
+    weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
+    along, out = (xp.empty(links.shape, links.dtype) for _ in range(2))
+    threads = out.size // geometry.n**2
+    fields = (contiguous(links, "links"), float(kappa), contiguous(bar, "bar"))
+    launch(_along, threads, *fields, along, *geometry.arguments)
+    weight_bar = xp.zeros((lattice.ndim**2, geometry.sites, geometry.lanes))
+    given = (fields[0], weight, *fields[1:], along, out, weight_bar)
+    launch(_links_bar, threads, *given, *geometry.arguments)
     return out, lattice.sum_folds(over_rows(weight_bar, axis=1))
-
-
-def smear_vjp_active(lattice, links, eta, kappa, bar, mu, sites):
-    return _bars(lattice, links, eta, kappa, bar, [mu], sites_on_device(sites))[0][0]

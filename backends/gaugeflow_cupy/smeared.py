@@ -5,6 +5,7 @@ from __future__ import annotations
 import cupy as xp
 from numba import cuda
 
+from gaugeflow.kernels.residual import _check_active
 from gaugeflow.kernels.smeared import _check_paths
 from gaugeflow.sites.matrix import dag_mul, mul, scale
 from gaugeflow.sites.matrix import project as project_site
@@ -18,11 +19,11 @@ from gaugeflow.sites.smeared import (
     loops_score,
     loops_tangent,
     loops_vjp,
-    schulz,
-    schulz_bar,
     solve_loops,
     step_bound,
+    tangent_direction,
 )
+from gaugeflow.sites.smearing import schulz, schulz_bar
 from gaugeflow_cupy._jit import device, kernel
 from gaugeflow_cupy.device import Geometry, contiguous, over_rows, sites_on_device
 from gaugeflow_cupy.geometry import put, row
@@ -117,6 +118,28 @@ def _smeared_tangent(links, paths, force, mu, active, count, out, table, d, site
 def smeared_tangent(lattice, links, mu, sites, paths, force):
     _check_paths(lattice, links, sites, paths)
     return sum_of_tangents(lattice, _smeared_tangent, links, mu, sites, paths, force)
+
+
+@kernel
+def _smeared_direction(links, filled, force, mu, active, count, out, table, d, sites, lanes, g):
+    i = cuda.grid(1)
+    if i < count * lanes:
+        position, lane = i // lanes, i % lanes
+        u = row(links, mu, sites, active[position], lanes, lane, g)
+        f = row(force, mu, sites, active[position], lanes, lane, g)
+        b_0 = row(filled, 0, count, position, lanes, lane, g)
+        put(out, 0, count, position, lanes, lane, g, tangent_direction(u, b_0, f))
+
+
+def smeared_direction(lattice, links, mu, sites, filled, force):
+    _check_active(lattice, links, sites, filled, "filled")
+    geometry = Geometry(lattice, links)
+    active = sites_on_device(sites)
+    out = xp.empty(filled.shape, filled.dtype)
+    fields = (contiguous(links, "links"), contiguous(filled, "filled"), contiguous(force, "force"))
+    threads = active.size * geometry.lanes
+    launch(_smeared_direction, threads, *fields, mu, active, active.size, out, *geometry.arguments)
+    return out
 
 
 @kernel

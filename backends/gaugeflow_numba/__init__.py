@@ -22,6 +22,7 @@ class _Backend:
         "residual",
         "smear",
         "smeared",
+        "smearing",
         "loops",
         "random",
         "heatbath",

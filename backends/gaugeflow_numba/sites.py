@@ -15,6 +15,7 @@ from gaugeflow.sites import (
     residual,
     series,
     smeared,
+    smearing,
     unitary,
 )
 from gaugeflow_numba import lanes, simd  # noqa: F401  (their overloads of the element functions)
@@ -55,7 +56,20 @@ def _(matrix):
     return lambda matrix: n
 
 
-for _module in (matrix, exponential, gauge, clover, unitary, adjoint, series, jacobian, residual, smeared, loops):
+for _module in (
+    matrix,
+    exponential,
+    gauge,
+    clover,
+    unitary,
+    adjoint,
+    series,
+    jacobian,
+    residual,
+    smeared,
+    smearing,
+    loops,
+):
     for _function in _functions(_module):
         called = getattr(_function, "large", False) or _function.__name__ in _CALLED
         teach(_function, inlined=not called)

@@ -20,11 +20,11 @@ from gaugeflow_numba.fields import Geometry, flat, rows
 from gaugeflow_numba.gauge import staples
 from gaugeflow_numba.geometry import blocks, first, first_lane, hop, link, pieces, put_link
 from gaugeflow_numba.lanes import load_real, store_real, zero, zero_matrix
-from gaugeflow_numba.memory import empty, empty_like
+from gaugeflow_numba.memory import empty_like
 
 
 @inline
-def _weighted_sum(links, weight, table, nu, x, d, sites, lanes, lane, g):
+def weighted_sum(links, weight, table, nu, x, d, sites, lanes, lane, g):
     f = hop(table, x, nu, 0, g)
     s = zero_matrix(g)
     for rho in range(d):
@@ -41,7 +41,7 @@ def _smear(links, weight, kappa, out, table, d, sites, lanes, g):
         lane = first_lane(item // n, lanes, g)
         for site in range(first(item % n, sites), first(item % n + 1, sites)):
             for nu in range(d):
-                s = _weighted_sum(links, weight, table, nu, (site, 0), d, sites, lanes, lane, g)
+                s = weighted_sum(links, weight, table, nu, (site, 0), d, sites, lanes, lane, g)
                 u = link(links, table, nu, (site, 0), sites, lanes, lane, g)
                 put_link(out, nu, site, sites, lanes, lane, g, convolve(kappa, u, s))
 
@@ -50,24 +50,6 @@ def smear(lattice, links, eta, kappa):
     weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
     out = empty_like(links)
     _smear(flat(links), weight, float(kappa), flat(out), *Geometry(lattice, links).arguments)
-    return out
-
-
-@parallel
-def _plaquette_gradient(links, weight, out, table, d, sites, lanes, g):
-    n = pieces(sites)
-    for item in prange(n * blocks(lanes, g)):
-        lane = first_lane(item // n, lanes, g)
-        for site in range(first(item % n, sites), first(item % n + 1, sites)):
-            for nu in range(d):
-                s = _weighted_sum(links, weight, table, nu, (site, 0), d, sites, lanes, lane, g)
-                put_link(out, nu, site, sites, lanes, lane, g, dag(s))
-
-
-def plaquette_gradient(lattice, links, weight):
-    w = rows(lattice, weight, lattice.ndim**2, links, "weight")
-    out = empty_like(links)
-    _plaquette_gradient(flat(links), w, flat(out), *Geometry(lattice, links).arguments)
     return out
 
 
@@ -116,17 +98,16 @@ def _lower(links, along, w_rho, w_nu, table, nu, rho, x, f, sites, lanes, lane, 
 
 
 @parallel
-def _links_bar(links, weight, kappa, bar, along, begin, end, rows_of, out, weight_bar, table, d, sites, lanes, g):
-    count = len(rows_of)
-    n = pieces(count)
+def _links_bar(links, weight, kappa, bar, along, out, weight_bar, table, d, sites, lanes, g):
+    n = pieces(sites)
     for item in prange(n):  # one thread per row of sums: overlapping registers must not meet there
         for block in range(blocks(lanes, g)):
             lane = first_lane(block, lanes, g)
             for k in range(d * d):
                 store_real(weight_bar[item, k], lane, zero(g))
-            for row in range(first(item, count), first(item + 1, count)):
-                x = (rows_of[row], 0)
-                for nu in range(begin, end):
+            for site in range(first(item, sites), first(item + 1, sites)):
+                x = (site, 0)
+                for nu in range(d):
                     f = hop(table, x, nu, 0, g)
                     s = zero_matrix(g)
                     for rho in range(d):
@@ -153,26 +134,15 @@ def _links_bar(links, weight, kappa, bar, along, begin, end, rows_of, out, weigh
                     u = link(links, table, nu, x, sites, lanes, lane, g)
                     v_bar = link(bar, table, nu, x, sites, lanes, lane, g)
                     direct = convolve_bar_link(kappa, u, s, v_bar)
-                    put_link(out, nu - begin, row, count, lanes, lane, g, add(direct, dag(moved)))
-
-
-def _bars(lattice, links, eta, kappa, bar, begin, end, sites):
-    geometry = Geometry(lattice, links)
-    weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
-    along = empty_like(links)
-    _along(flat(links), float(kappa), flat(bar), flat(along), *geometry.arguments)
-    out = empty((end - begin, len(sites), *links.shape[2:]), links.dtype)
-    weight_bar = np.empty((min(len(sites), geometry.pieces), lattice.ndim**2, geometry.lanes))
-    arguments = (flat(bar), flat(along), begin, end, sites, flat(out), weight_bar)
-    _links_bar(flat(links), weight, float(kappa), *arguments, *geometry.arguments)
-    return out, weight_bar
+                    put_link(out, nu, site, sites, lanes, lane, g, add(direct, dag(moved)))
 
 
 def smear_vjp(lattice, links, eta, kappa, bar):
-    everywhere = lattice.sites_of_colour([0] * lattice.ndim, 1, 0)
-    out, weight_bar = _bars(lattice, links, eta, kappa, bar, 0, lattice.ndim, everywhere)
+    geometry = Geometry(lattice, links)
+    weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
+    along, out = empty_like(links), empty_like(links)
+    _along(flat(links), float(kappa), flat(bar), flat(along), *geometry.arguments)
+    weight_bar = np.empty((geometry.pieces, lattice.ndim**2, geometry.lanes))
+    arguments = (flat(bar), flat(along), flat(out), weight_bar)
+    _links_bar(flat(links), weight, float(kappa), *arguments, *geometry.arguments)
     return out, lattice.sum_folds(weight_bar.sum(axis=0))
-
-
-def smear_vjp_active(lattice, links, eta, kappa, bar, mu, sites):
-    return _bars(lattice, links, eta, kappa, bar, mu, mu + 1, sites)[0][0]

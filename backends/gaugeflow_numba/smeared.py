@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
+from gaugeflow.kernels.residual import _check_active
 from gaugeflow.kernels.smeared import _check_paths
 from gaugeflow.sites.jacobian import memory_size
 from gaugeflow.sites.matrix import dag_mul, mul, scale
@@ -19,11 +20,11 @@ from gaugeflow.sites.smeared import (
     loops_score,
     loops_tangent,
     loops_vjp,
-    schulz,
-    schulz_bar,
     solve_loops,
     step_bound,
+    tangent_direction,
 )
+from gaugeflow.sites.smearing import schulz, schulz_bar
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import inline, parallel
 from gaugeflow_numba.fields import Geometry, flat, rows
@@ -151,6 +152,28 @@ def smeared_tangent(lattice, links, mu, sites, paths, force):
     out = np.empty((min(len(sites), CHUNKS), geometry.lanes))
     _smeared_tangent(flat(links), flat(paths), flat(force), mu, sites, out, *geometry.local_arguments)
     return lattice.sum_folds(out.sum(axis=0))
+
+
+@parallel
+def _smeared_direction(links, filled, force, mu, active_sites, out, table, d, sites, lanes, g):
+    count = len(active_sites)
+    n = pieces(count)
+    for item in prange(n * blocks(lanes, g)):
+        lane = first_lane(item // n, lanes, g)
+        for row in range(first(item % n, count), first(item % n + 1, count)):
+            x = (active_sites[row], 0)
+            u = link(links, table, mu, x, sites, lanes, lane, g)
+            f = link(force, table, mu, x, sites, lanes, lane, g)
+            b_0 = link(filled, table, 0, (row, 0), count, lanes, lane, g)
+            put_link(out, 0, row, count, lanes, lane, g, tangent_direction(u, b_0, f))
+
+
+def smeared_direction(lattice, links, mu, sites, filled, force):
+    _check_active(lattice, links, sites, filled, "filled")
+    out = empty_like(filled)
+    arguments = (flat(filled), flat(force), mu, sites, flat(out))
+    _smeared_direction(flat(links), *arguments, *Geometry(lattice, links).local_arguments)
+    return out
 
 
 @parallel

@@ -46,6 +46,11 @@ class Case:
         return self.asarray(algebra(self.lattice, self.n, self.batch, 1).astype(self.dtype))
 
     @property
+    def momenta(self):
+        """Another algebra field."""
+        return self.asarray(algebra(self.lattice, self.n, self.batch, 3).astype(self.dtype))
+
+    @property
     def matrices(self):
         """Links of no group."""
         x = algebra(self.lattice, self.n, self.batch, 2) + 0.3 * links(self.lattice, self.n, self.batch, 3)
@@ -221,7 +226,25 @@ KERNELS = {
     "path_sum": lambda c: (c.links, MU, c.sites, c.weights(c.lattice.ndim)),
     "path_sum_vjp": lambda c: (c.links, MU, c.sites, c.weights(c.lattice.ndim), c.active, c.matrices),
     "plaquette": lambda c: (c.links,),
-    "plaquette_gradient": lambda c: (c.matrices, c.weights(c.lattice.ndim**2)),
+    "plaquette_along": lambda c: (c.matrices, c.links),
+    "plaquette_gradient": lambda c: (c.matrices, c.weights(c.lattice.ndim**2), c.links),
+    "plaquette_hessian": lambda c: (c.links, c.weights(c.lattice.ndim**2), c.matrices, c.algebra),
+    "plaquette_hessian_active": lambda c: (
+        c.links,
+        c.weights(c.lattice.ndim**2),
+        c.matrices,
+        c.algebra,
+        MU,
+        c.sites,
+    ),
+    "plaquette_hessian_along": lambda c: (
+        c.links,
+        c.weights(c.lattice.ndim**2),
+        c.matrices,
+        c.algebra,
+        c.momenta,
+        c.links,
+    ),
     "project": lambda c: (c.matrices,),
     "rectangle": lambda c: (c.links,),
     "rectangle_clover": lambda c: (c.links, c.matrices, 2, 1 + c.n % 2),
@@ -234,7 +257,11 @@ KERNELS = {
     "reunitarise": lambda c: (c.links + 0.05 * c.matrices,),
     "smear": lambda c: (c.links, 0.1 * c.weights(c.lattice.ndim**2), -1.0),
     "smear_vjp": lambda c: (c.links, 0.1 * c.weights(c.lattice.ndim**2), -1.0, c.matrices),
-    "smear_vjp_active": lambda c: (c.links, 0.1 * c.weights(c.lattice.ndim**2), -1.0, c.matrices, MU, c.sites),
+    "smear_step": lambda c: (c.links, 0.1 * c.weights(c.lattice.ndim**2), -1.0),
+    "smear_step_along": lambda c: (c.links, c.matrices, 0.1 * c.weights(c.lattice.ndim**2), -1.0, c.algebra),
+    "smear_step_pull": lambda c: (c.links, c.matrices, -1.0, c.algebra),
+    "smear_step_pull_along": lambda c: (c.links, c.matrices, -1.0, c.algebra, c.momenta, c.links, c.matrices),
+    "smeared_direction": lambda c: (c.links, MU, c.sites, c.active, c.algebra),
     "smeared_score": lambda c: (c.links, MU, c.sites, c.loops, c.matrices),
     "smeared_solve": lambda c: (c.links, MU, c.sites, c.loops, 5e-6 if c.dtype == np.complex64 else 1e-13, 100),
     "smeared_tangent": lambda c: (c.links, MU, c.sites, c.loops, c.algebra),

@@ -42,15 +42,27 @@ from gaugeflow.kernels.residual import (
     to_ambient,
 )
 from gaugeflow.kernels.scalar import neighbour_sum
-from gaugeflow.kernels.smear import plaquette_gradient, smear, smear_vjp, smear_vjp_active
+from gaugeflow.kernels.smear import smear, smear_vjp
 from gaugeflow.kernels.smeared import (
     newton_schulz,
     newton_schulz_vjp,
+    smeared_direction,
     smeared_score,
     smeared_solve,
     smeared_tangent,
     smeared_update,
     smeared_update_vjp,
+)
+from gaugeflow.kernels.smearing import (
+    plaquette_along,
+    plaquette_gradient,
+    plaquette_hessian,
+    plaquette_hessian_active,
+    plaquette_hessian_along,
+    smear_step,
+    smear_step_along,
+    smear_step_pull,
+    smear_step_pull_along,
 )
 
 __all__ = [
@@ -90,7 +102,11 @@ __all__ = [
     "path_sum",
     "path_sum_vjp",
     "plaquette",
+    "plaquette_along",
     "plaquette_gradient",
+    "plaquette_hessian",
+    "plaquette_hessian_active",
+    "plaquette_hessian_along",
     "project",
     "rectangle",
     "rectangle_clover",
@@ -102,8 +118,12 @@ __all__ = [
     "residual_update_vjp",
     "reunitarise",
     "smear",
+    "smear_step",
+    "smear_step_along",
+    "smear_step_pull",
+    "smear_step_pull_along",
     "smear_vjp",
-    "smear_vjp_active",
+    "smeared_direction",
     "smeared_score",
     "smeared_solve",
     "smeared_tangent",

@@ -12,7 +12,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
-from gaugeflow.kernels.slots import all_slots, link_at, rows, slots_of, to_field
+from gaugeflow.kernels.slots import all_slots, link_at, rows, to_field
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.gauge import (
     convolve,
@@ -81,29 +81,6 @@ def smear(lattice: Lattice, links: Array, eta: Any, kappa: float) -> Array:
     )
 
 
-@kernel("links")
-def plaquette_gradient(lattice: Lattice, links: Array, weight: Any) -> Array:
-    """Matrix cotangents of the weighted sum of Re tr P over plaquettes: conjugate staples of every link.
-
-    Parameters
-    ----------
-    lattice, links
-        The lattice and its links, which need not be group elements.
-    weight
-        ``(ndim * ndim,)`` or ``(ndim * ndim, batch)``: weight of the plane (mu, nu) at ``mu * ndim + nu`` and at
-        ``nu * ndim + mu``.
-
-    Returns
-    -------
-    Array
-        Link-shaped matrices x with dL = Re tr(x dU).
-    """
-    xp = array_namespace(links)
-    here = all_slots(lattice, xp)
-    w = rows(lattice, weight, lattice.ndim**2, links, "weight")
-    return xp.stack([to_field(lattice, dag(_staple_sum(lattice, links, w, nu, here))) for nu in range(lattice.ndim)])
-
-
 @kernel("links", "bar")
 def smear_vjp(lattice: Lattice, links: Array, eta: Any, kappa: float, bar: Array) -> tuple[Array, Array]:
     """Cotangents of :func:`smear`.
@@ -126,17 +103,6 @@ def smear_vjp(lattice: Lattice, links: Array, eta: Any, kappa: float, bar: Array
     along = _along(lattice, links, kappa, bar)
     bars = [_link_bar(lattice, links, weight, kappa, bar, along, nu, here) for nu in range(lattice.ndim)]
     return xp.stack([x for x, _ in bars]), xp.concat([xp.stack(rows_bar) for _, rows_bar in bars])
-
-
-@kernel("links", "bar")
-def smear_vjp_active(
-    lattice: Lattice, links: Array, eta: Any, kappa: float, bar: Array, mu: int, sites: Array
-) -> Array:
-    """Rows ``(n_active, N, N, lanes)`` of the links' cotangent in :func:`smear_vjp`, of one direction at some block sites."""
-    xp = array_namespace(links)
-    weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
-    along = _along(lattice, links, kappa, bar)
-    return _link_bar(lattice, links, weight, kappa, bar, along, mu, slots_of(lattice, xp, sites))[0]
 
 
 def _along(lattice: Lattice, links: Array, kappa: float, bar: Array) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
-from gaugeflow.kernels.residual import _log_det, _rows_to_numbers
+from gaugeflow.kernels.residual import _check_active, _log_det, _rows_to_numbers
 from gaugeflow.kernels.slots import link_at, rows, site_sum, slots_of, to_field
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.jacobian import memory_size
@@ -29,11 +29,11 @@ from gaugeflow.sites.smeared import (
     loops_score,
     loops_tangent,
     loops_vjp,
-    schulz,
-    schulz_bar,
     solve_loops,
     step_bound,
+    tangent_direction,
 )
+from gaugeflow.sites.smearing import schulz, schulz_bar
 
 N_PATHS = 7
 """Matrices that an update needs for each active link."""
@@ -100,6 +100,28 @@ def smeared_tangent(lattice: Lattice, links: Array, mu: int, sites: Array, paths
     u = link_at(lattice, links, mu, here)
     a, c, d, r, t = assemble(*_numbers(lattice, paths))
     return site_sum(loops_tangent(u, a, c, d, r, t, link_at(lattice, force, mu, here)))
+
+
+@kernel("links", "force")
+def smeared_direction(lattice: Lattice, links: Array, mu: int, sites: Array, filled: Array, force: Array) -> Array:
+    """Cotangent of the gradients G in :func:`smeared_tangent`, the direction along which G contributes to it.
+
+    Parameters
+    ----------
+    lattice, links, mu, sites, force
+        Arguments of :func:`smeared_tangent`.
+    filled
+        Links B_0, ``(n_active, N, N, lanes)``.
+
+    Returns
+    -------
+    Array
+        ``f B_0 + B_0 U^dagger f U`` of every active link, with f its force.
+    """
+    _check_active(lattice, links, sites, filled, "filled")
+    here = slots_of(lattice, array_namespace(links), sites)
+    u, f = link_at(lattice, links, mu, here), link_at(lattice, force, mu, here)
+    return to_field(lattice, tangent_direction(u, _rows_to_numbers(lattice, filled), f))
 
 
 @kernel("links")

@@ -54,18 +54,6 @@ from gaugeflow.sites.matrix import (
 from gaugeflow.sites.numbers import Matrix, Number, get, largest, put, real, sqrt
 
 
-# ---- Newton-Schulz: one step towards the unitary factor --------------------------------------------------------------
-def schulz(v: Matrix) -> Matrix:
-    """(3 v - v v^dagger v) / 2: unitary to second order in the distance of v from it."""
-    return sub(scale(1.5, v), scale(0.5, mul(mul_dag(v, v), v)))
-
-
-def schulz_bar(v: Matrix, s_bar: Matrix) -> Matrix:
-    """Cotangent of v."""
-    loops = add(mul(dag_mul(v, v), s_bar), mul_dag(mul(s_bar, v), v))
-    return sub(scale(1.5, s_bar), scale(0.5, add(loops, dag(mul(mul(v, s_bar), v)))))
-
-
 # ---- frozen matrices of an active link -------------------------------------------------------------------------------
 def assemble(
     s_a: Matrix, s_c: Matrix, s_z: Matrix, s_0: Matrix, g: Matrix, b_0: Matrix, b_n: Matrix
@@ -158,6 +146,11 @@ def loops_tangent(u: Matrix, a: Matrix, c: Matrix, d: Matrix, r: Matrix, t: Matr
     double = n - 2.0 / n if n > 1 else 1.0
     divergence = single * re_trace(w) + double * re_trace(both) + real(trace(x) * trace(z))
     return divergence + 2.0 * re_trace_mul(generator(u, a, c, d, r, t), force)
+
+
+def tangent_direction(u: Matrix, b_0: Matrix, force: Matrix) -> Matrix:
+    """Cotangent of g in :func:`loops_tangent`, where R = P(b_0 g) / 2 and R' = P(g b_0) / 2."""
+    return add(mul(force, b_0), mul(b_0, mul(dag_mul(u, force), u)))
 
 
 def norm(s: Matrix) -> Number:

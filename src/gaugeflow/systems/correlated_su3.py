@@ -140,7 +140,7 @@ def prepare(settings: Settings, progress: Progress) -> None:
     arguments = settings.n_colours, shape, settings.chains
     x = _links(*arguments)
     progress("kernels", 0, len(PARTS) + 1)
-    if compiles(lambda: kernels.plaquette_gradient(lattice, x, 1.0)):
+    if compiles(lambda: kernels.plaquette_gradient(lattice, x, 1.0, x)):
         code = "from gaugeflow.systems import correlated_su3 as s; s.PARTS[{!r}](*{!r})"
         run_together(code.format(part, arguments) for part in PARTS)
     for i, part in enumerate(PARTS.values(), start=1):
@@ -166,7 +166,9 @@ def _sample_and_measure(n_colours: int, shape: tuple[int, ...], chains: int) -> 
 def _smear(n_colours: int, shape: tuple[int, ...], chains: int) -> None:
     lattice, x = Lattice(shape), _links(n_colours, shape, chains)
     sites = lattice.active_sites(0, 0)
-    kernels.smear_vjp(lattice, kernels.smear(lattice, x, 0.1, -1.0), 0.1, -1.0, x)
+    smeared, staples = kernels.smear_step(lattice, x, 0.1, -1.0)
+    kernels.smear_step_along(lattice, x, staples, 0.1, -1.0, smeared)
+    kernels.plaquette_hessian(lattice, x, 0.1, *kernels.smear_step_pull(lattice, x, staples, -1.0, smeared))
     rows = kernels.path_sum(lattice, x, 0, sites, 1.0)
     kernels.path_sum_vjp(lattice, x, 0, sites, 1.0, rows, np.zeros_like(x))
     kernels.newton_schulz_vjp(lattice, kernels.newton_schulz(lattice, rows), rows)

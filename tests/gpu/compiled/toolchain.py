@@ -43,6 +43,7 @@ MODULES = [
         "scalar",
         "smear",
         "smeared",
+        "smearing",
     )
 ]
 VARIANTS = {

@@ -174,23 +174,25 @@ class SmearedSweep:
     def _gradient_weights(self, delta: list[list[float]]) -> Weights:
         return [self._weights(classes) for classes in delta[len(_LOOPS) :]]
 
-    def _layer(self, weights: Weights, links: Array, active: Active, stages: Stages | None = None) -> _Layer:
+    def _layer(self, weights: Weights, links: Array, active: Active) -> _Layer:
         """Frozen matrices of a layer, with weights for the planes of each gradient."""
+        stages = self.smearing.stages(self.lattice, links, active)
+        gradient = self.smearing.gradient(self.lattice, stages, weights, active)
+        rows = self._rows(stages, active)
+        return _Layer(stages, gradient, [r._replace(gradient=g) for r, g in zip(rows, gradient.active, strict=True)])
+
+    def _rows(self, stages: Stages, active: Active) -> list[_Rows]:
+        """Frozen matrices of each set of active links, without a gradient."""
         lattice = self.lattice
-        stages = stages or self.smearing.stages(lattice, links, active)
-        gradient = self.smearing.gradient(lattice, stages, weights, active)
         first, last = stages.links[0], stages.links[self.smearing.steps]
-        rows = [
-            _Rows(
-                [kernels.path_sum(lattice, last, mu, sites, self._class_weight(k, mu)) for k in range(self.shape[1])],
-                kernels.path_sum(lattice, first, mu, sites, 1.0),
-                row,
-                active_rows(first, mu, sites),
-                active_rows(last, mu, sites),
-            )
-            for (mu, sites), row in zip(active, gradient.active, strict=True)
-        ]
-        return _Layer(stages, gradient, rows)
+        result = []
+        for mu, sites in active:
+            filled = active_rows(first, mu, sites)
+            classes = range(self.shape[1])
+            staples = [kernels.path_sum(lattice, last, mu, sites, self._class_weight(k, mu)) for k in classes]
+            around = kernels.path_sum(lattice, first, mu, sites, 1.0)
+            result.append(_Rows(staples, around, 0.0 * filled, filled, active_rows(last, mu, sites)))
+        return result
 
     def _paths(self, delta: list[list[float]], rows: _Rows) -> Array:
         """The matrices that an update needs, ``(7, n_active, N, N, lanes)``; the gradient holds its coefficients."""
@@ -279,16 +281,27 @@ class SmearedSweep:
         lattice = self.lattice
         xp = array_namespace(x)
         rows, classes = self.shape
-        sums: dict[tuple[int, int], Any] = {}
+        nought = xp.zeros((lattice.batch(x.shape[-1]),), dtype=xp.float64)
+        sums = {(i, k): nought for i in range(rows) for k in range(classes)}
         for active in self._layers():
             stages = self.smearing.stages(lattice, x, active)
-            for i, k in product(range(rows), range(classes)):
-                unit = [[float((row, cls) == (i, k)) for cls in range(classes)] for row in range(rows)]
-                layer = self._layer(self._gradient_weights(unit), x, active, stages)
-                for (mu, sites), parts in zip(active, layer.rows, strict=True):
+            direction = xp.zeros_like(x)
+            for (mu, sites), parts in zip(active, self._rows(stages, active), strict=True):
+                for i, k in product(range(len(_LOOPS)), range(classes)):
+                    unit = [[float((row, cls) == (i, k)) for cls in range(classes)] for row in range(len(_LOOPS))]
                     part = kernels.smeared_tangent(lattice, x, mu, sites, self._paths(unit, parts), force)
-                    sums[i, k] = sums[i, k] + part if (i, k) in sums else part
+                    sums[i, k] = sums[i, k] + part
+                along = kernels.smeared_direction(lattice, x, mu, sites, parts.filled, force)
+                direction = kernels.overwrite(lattice, direction, mu, sites, along)
+            # <X, force> of a gradient is a change of its plaquettes: one pass forward gives those of all gradients
+            self._add_planes(sums, self.smearing.plaquettes_along(lattice, stages, direction))
         return xp.stack([xp.stack([sums[i, k] for k in range(classes)]) for i in range(rows)])
+
+    def _add_planes(self, sums: dict[tuple[int, int], Array], plane_sums: Array) -> None:
+        """Add ``(n_levels, n_planes, batch)`` to the sums of the classes of planes in the rows of the gradients."""
+        for m, (i, plane) in product(range(plane_sums.shape[0]), enumerate(self.lattice.planes)):
+            row = len(_LOOPS) + m, self._plane_class(*plane)
+            sums[row] = sums[row] + plane_sums[m, i, ...]
 
     def linearised(self, coefficients: Any, x: Array, force: Array, step: float) -> tuple[Array, Array, Array]:
         """As :meth:`gaugeflow.flows.ResidualSweep.linearised`: all layers meet the same links x."""
@@ -344,9 +357,7 @@ class SmearedSweep:
                 for i, k in product(range(len(_LOOPS)), range(classes)):
                     bars[i, k] = bars[i, k] + self._inner(paths_bar[i, ...], parts.staples[k])
             total, plane_bar = self._frozen_vjp(delta, work, active, layer, paths_bars, total)
-            for m, (i, plane) in product(range(plane_bar.shape[0]), enumerate(lattice.planes)):
-                row = len(_LOOPS) + m, self._plane_class(*plane)
-                bars[row] = bars[row] + plane_bar[m, i, ...]
+            self._add_planes(bars, plane_bar)
         delta_bar = xp.stack([xp.stack([bars[i, k] for k in range(classes)]) for i in range(rows)])
         return {"delta": delta_bar}, kernels.from_ambient(lattice, x, total)
 
@@ -389,20 +400,22 @@ class SmearedSweep:
         lattice = self.lattice
         xp = array_namespace(links)
         first, last = layer.stages.links[0], layer.stages.links[self.smearing.steps]
-        last_bar, first_bar, direction = (xp.zeros_like(links) for _ in range(3))
+        last_bar, direction = (xp.zeros_like(links) for _ in range(2))
         for (mu, sites), bar in zip(active, paths_bars, strict=True):
             # The order of paths is that of _paths; fields A, Q, Z share the staples of V_n
             for k in range(self.shape[1]):
                 staples_bar = sum(delta[i][k] * bar[i, ...] for i in range(len(_LOOPS)))
                 weight = self._class_weight(k, mu)
                 last_bar, _ = kernels.path_sum_vjp(lattice, last, mu, sites, weight, staples_bar, last_bar)
-            first_bar, _ = kernels.path_sum_vjp(lattice, first, mu, sites, 1.0, bar[3, ...], first_bar)
             direction = kernels.overwrite(lattice, direction, mu, sites, bar[4, ...])
-            first_bar = _add_rows(lattice, first_bar, mu, sites, bar[5, ...])
             last_bar = _add_rows(lattice, last_bar, mu, sites, bar[6, ...])
         weights = self._gradient_weights(delta)
-        bar, plane_bar = self.smearing.pull_back(lattice, layer.stages, weights, layer.gradient, direction, last_bar)
-        return self.smearing.fill_vjp(lattice, links, active, layer.stages, bar + first_bar, total), plane_bar
+        given = (lattice, layer.stages, weights, layer.gradient, direction, last_bar)
+        first_bar, plane_bar = self.smearing.pull_back(*given)
+        for (mu, sites), bar in zip(active, paths_bars, strict=True):
+            first_bar, _ = kernels.path_sum_vjp(lattice, first, mu, sites, 1.0, bar[3, ...], first_bar)
+            first_bar = _add_rows(lattice, first_bar, mu, sites, bar[5, ...])
+        return self.smearing.fill_vjp(lattice, links, active, layer.stages, first_bar, total), plane_bar
 
     def _inner(self, bar: Array, rows: Array) -> Array:
         """Sum of Re tr(bar row) over active links, ``(batch,)`` float64."""

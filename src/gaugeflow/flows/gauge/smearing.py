@@ -2,15 +2,14 @@
 
 Active links are replaced by the mean of their staples, then ``steps`` times ``V <- h(V + S + kappa V S^dagger V)`` with
 S = eta times the sum of staples and ``h(V) = (3 V - V V^dagger V) / 2``, a Newton-Schulz step towards unitary matrices:
-for kappa = -1 these are stout steps with rho = 2 eta (hep-lat/0311018) up to higher orders.  Derivatives of gradients
-are slopes of polynomials, taken exactly from a few of their values; see ``docs/derivations/smeared.md``.
+for kappa = -1 these are stout steps with rho = 2 eta (hep-lat/0311018) up to higher orders.  The steps and all their
+derivatives are those of :mod:`gaugeflow.kernels.smearing`; see ``docs/derivations/smeared.md``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -19,10 +18,6 @@ from array_api_compat import array_namespace
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Array, Lattice
-
-# Weights of f(k h) - f(-k h), k = 1, 2, ..., in h f'(0): exact for polynomials of degree 2, 4 and 6
-_STENCILS = {2: (1.0 / 2.0,), 4: (8.0 / 12.0, -1.0 / 12.0), 6: (45.0 / 60.0, -9.0 / 60.0, 1.0 / 60.0)}
-
 
 Active = tuple[tuple[int, Any], ...]
 """Links that move together: direction and block sites of each set.  No plaquette holds two of them."""
@@ -33,34 +28,20 @@ Weights = list[list[float]]
 
 
 class Stages(NamedTuple):
-    """Links V_0, V_1, ...; the same before their Newton-Schulz step (index 0 is not used); means that fill V_0."""
+    """Links V_0, V_1, ...; sums of staples of which each was made (None at index 0); means that fill V_0."""
 
     links: list[Array]
-    raw: list[Array]
+    staples: list[Array | None]
     means: list[Array]
 
 
 class Gradient(NamedTuple):
-    """Matrix cotangents of the active links of V_0, and of all links of V_1, ..., V_m after and before their
-    Newton-Schulz step (index 0 of the last two is not used)."""
+    """Matrix cotangents of the active links of V_0, and of all links of V_1, ..., V_m, with conjugate cotangents of the
+    staples of which those were made: None where there is none, and at index 0."""
 
     active: list[Array]
-    links: list[Array]
-    raw: list[Array]
-
-
-def slope(function: Callable[[Array], Array], at: Array, along: Array, degree: int) -> Array:
-    """Derivative at 0 of ``function(at + e along)``, a polynomial in e of at most this degree (2, 4 or 6)."""
-    xp = array_namespace(at)
-    size = 2.0 * float(xp.max(xp.abs(along)))
-    if size == 0.0:
-        return 0.0 * function(at)
-    unit = along / size
-    total = None
-    for k, weight in enumerate(_STENCILS[degree], start=1):
-        part = (function(at + k * unit) - function(at - k * unit)) * (weight * size)
-        total = part if total is None else total + part
-    return total
+    links: list[Array | None]
+    staples: list[Array | None]
 
 
 @dataclass(frozen=True)
@@ -118,18 +99,12 @@ class Smearing:
         for mu, sites in active:
             means.append(kernels.path_sum(lattice, links, mu, sites, self._fill_weight(lattice)))
             first = kernels.overwrite(lattice, first, mu, sites, kernels.newton_schulz(lattice, means[-1]))
-        result = Stages([first], [first], means)
+        result = Stages([first], [None], means)
         for k in range(1, max(self.steps, self.gradient_steps[-1]) + 1):
-            result.raw.append(self._smear(lattice, k, result.links[-1]))
-            result.links.append(_unitarise(lattice, result.raw[-1]))
+            smeared, staples = kernels.smear_step(lattice, result.links[-1], self.eta[k - 1], self.kappa)
+            result.links.append(smeared)
+            result.staples.append(staples)
         return result
-
-    def _smear(self, lattice: Lattice, k: int, links: Array) -> Array:
-        """V_k before its Newton-Schulz step from V_(k-1)."""
-        return kernels.smear(lattice, links, self.eta[k - 1], self.kappa)
-
-    def _smear_vjp(self, lattice: Lattice, k: int, links: Array, bar: Array) -> Array:
-        return kernels.smear_vjp(lattice, links, self.eta[k - 1], self.kappa, bar)[0]
 
     # ---- the gradient of the smeared plaquettes --------------------------------------------------------------------
     def gradient(self, lattice: Lattice, stages: Stages, weights: Weights, active: Active) -> Gradient:
@@ -145,25 +120,47 @@ class Smearing:
         active
             Links with respect to which the gradient is wanted.
         """
-        xp = array_namespace(stages.links[0])
         top = self.gradient_steps[-1]
-        nought = xp.zeros_like(stages.links[0])
-        links_bar, raw_bar = [nought] * (top + 1), [nought] * (top + 1)
+        links_bar: list[Array | None] = [None] * (top + 1)
+        staples_bar: list[Array | None] = [None] * (top + 1)
         by_level = dict(zip(self.gradient_steps, weights, strict=True))
-        for k in range(top, -1, -1):
+        bar = None
+        for k in range(top, 0, -1):
+            links = stages.links[k - 1]
             if any(by_level.get(k, ())):
-                part = kernels.plaquette_gradient(lattice, stages.links[k], by_level[k])
-                links_bar[k] = part if links_bar[k] is nought else links_bar[k] + part
-            if k > 0 and links_bar[k] is not nought:
-                raw_bar[k] = _unitarise_vjp(lattice, stages.raw[k], links_bar[k])
-                if k > 1:
-                    links_bar[k - 1] = self._smear_vjp(lattice, k, stages.links[k - 1], raw_bar[k])
-        rows = [active_rows(links_bar[0], mu, sites) for mu, sites in active]
-        if top > 0 and raw_bar[1] is not nought:
-            arguments = (lattice, stages.links[0], self.eta[0], self.kappa, raw_bar[1])
-            pulled = [kernels.smear_vjp_active(*arguments, mu, sites) for mu, sites in active]
-            rows = [row + part for row, part in zip(rows, pulled, strict=True)]
-        return Gradient(rows, links_bar, raw_bar)
+                bar = kernels.plaquette_gradient(lattice, stages.links[k], by_level[k], _or_zeros(bar, links))
+            if bar is None:
+                continue
+            links_bar[k] = bar
+            staples_bar[k], bar = kernels.smear_step_pull(lattice, links, stages.staples[k], self.kappa, bar)
+            if k > 1:
+                bar = kernels.plaquette_hessian(lattice, links, self.eta[k - 1], staples_bar[k], bar)
+        rows = []
+        for mu, sites in active:
+            weight = by_level.get(0, [0.0] * lattice.ndim**2)[mu * lattice.ndim : (mu + 1) * lattice.ndim]
+            row = _conjugate(kernels.path_sum(lattice, stages.links[0], mu, sites, weight))
+            if bar is not None:
+                arguments = (lattice, stages.links[0], self.eta[0], staples_bar[1], bar, mu, sites)
+                row = row + kernels.plaquette_hessian_active(*arguments)
+            rows.append(row)
+        return Gradient(rows, links_bar, staples_bar)
+
+    def along(self, lattice: Lattice, stages: Stages, direction: Array) -> Iterator[tuple[Array, Array | None]]:
+        """Changes of V_k, k = 0, 1, ..., the last gradient's, and of the staples of which each was made, when V_0 moves
+        along a direction."""
+        links, staples = direction, None
+        yield links, staples
+        for k in range(1, self.gradient_steps[-1] + 1):
+            before = (lattice, stages.links[k - 1], stages.staples[k], self.eta[k - 1], self.kappa)
+            links, staples = kernels.smear_step_along(*before, links)
+            yield links, staples
+
+    def plaquettes_along(self, lattice: Lattice, stages: Stages, direction: Array) -> Array:
+        """Changes of the sums of Re tr P(V_m) when V_0 moves along a direction, ``(n_levels, n_planes, batch)``."""
+        xp = array_namespace(direction)
+        changes = enumerate(self.along(lattice, stages, direction))
+        levels = self.gradient_steps
+        return xp.stack([kernels.plaquette_along(lattice, stages.links[k], v) for k, (v, _) in changes if k in levels])
 
     def pull_back(
         self, lattice: Lattice, stages: Stages, weights: Weights, gradient: Gradient, direction: Array, bar: Array
@@ -187,30 +184,28 @@ class Smearing:
         xp = array_namespace(bar)
         levels, top = self.gradient_steps, self.gradient_steps[-1]
         by_level = dict(zip(levels, weights, strict=True))
-        # Along V_0 + e direction: the derivatives of every stage
-        along, raw_along = [direction], [direction]
-        for k in range(1, top + 1):
-            move = slope(partial(self._smear, lattice, k), stages.links[k - 1], along[-1], 6)
-            raw_along.append(move)
-            along.append(slope(lambda v: _unitarise(lattice, v), stages.raw[k], move, 4))
-        plane_bar = [slope(lambda v: _plaquette_sums(lattice, v), stages.links[m], along[m], 4) for m in levels]
-        total = xp.zeros_like(bar)
+        moves = list(self.along(lattice, stages, direction))
+        plane_bar = [kernels.plaquette_along(lattice, stages.links[m], moves[m][0]) for m in levels]
+        total = None
         for k in range(max(self.steps, top), -1, -1):
             if k == self.steps:
-                total = total + bar
+                total = bar if total is None else total + bar
             if any(by_level.get(k, ())):
-                pull = partial(kernels.plaquette_gradient, lattice, weight=by_level[k])
-                total = total + slope(pull, stages.links[k], along[k], 4)
-            if k == 0:
-                break
-            raw_bar = _unitarise_vjp(lattice, stages.raw[k], total)
-            if k <= top:
-                pull = partial(_unitarise_vjp, lattice, bar=gradient.links[k])
-                raw_bar = raw_bar + slope(pull, stages.raw[k], raw_along[k], 2)
-            total = self._smear_vjp(lattice, k, stages.links[k - 1], raw_bar)
-            if k <= top:
-                pull = partial(self._smear_vjp, lattice, k, bar=gradient.raw[k])
-                total = total + slope(pull, stages.links[k - 1], along[k - 1], 4)
+                given = (lattice, stages.links[k], by_level[k], moves[k][0])
+                total = kernels.plaquette_hessian(*given, _or_zeros(total, bar))
+            if k == 0 or total is None:
+                continue
+            links, eta = stages.links[k - 1], self.eta[k - 1]
+            pulled = (lattice, links, stages.staples[k], self.kappa)
+            if k > top or gradient.links[k] is None:
+                staples_bar, own = kernels.smear_step_pull(*pulled, total)
+                total = kernels.plaquette_hessian(lattice, links, eta, staples_bar, own)
+            else:
+                move = moves[k - 1][0]
+                along = (gradient.links[k], move, moves[k][1], total)
+                staples_bar, own = kernels.smear_step_pull_along(*pulled, *along)
+                along = (move, gradient.staples[k], staples_bar, own)
+                total = kernels.plaquette_hessian_along(lattice, links, eta, *along)
         return total, xp.stack(plane_bar)
 
     def fill_vjp(
@@ -234,18 +229,11 @@ def active_rows(field: Array, mu: int, sites: Any) -> Array:
     return xp.take(field[mu, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
 
 
-def _unitarise(lattice: Lattice, links: Array) -> Array:
-    xp = array_namespace(links)
-    d, v, *rest = links.shape
-    return xp.reshape(kernels.newton_schulz(lattice, xp.reshape(links, (d * v, *rest))), links.shape)
+def _or_zeros(field: Array | None, like: Array) -> Array:
+    return array_namespace(like).zeros_like(like) if field is None else field
 
 
-def _unitarise_vjp(lattice: Lattice, links: Array, bar: Array) -> Array:
-    xp = array_namespace(links)
-    d, v, *rest = links.shape
-    flat = (d * v, *rest)
-    return xp.reshape(kernels.newton_schulz_vjp(lattice, xp.reshape(links, flat), xp.reshape(bar, flat)), links.shape)
-
-
-def _plaquette_sums(lattice: Lattice, links: Array) -> Array:
-    return kernels.plaquette(lattice, links) * (links.shape[2] * lattice.volume)
+def _conjugate(rows: Array) -> Array:
+    """Hermitian conjugates of matrices ``(rows, N, N, lanes)``."""
+    xp = array_namespace(rows)
+    return xp.conj(xp.permute_dims(rows, (0, 2, 1, 3)))

@@ -5,17 +5,34 @@ Derivation in ``docs/derivations/trivialising.md``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
-from gaugeflow.flows.gauge.smearing import slope
 from gaugeflow.flows.loops import algebra
 from gaugeflow.flows.loops.algebra import Loop, Term
 from gaugeflow.kernels.loops import Factor, Terms, Words
 from gaugeflow.lattice import Array, Lattice
+
+# Weights of f(k h) - f(-k h), k = 1, 2, ..., in h f'(0): exact for polynomials of degree 2, 4 and 6
+_STENCILS = {2: (1.0 / 2.0,), 4: (8.0 / 12.0, -1.0 / 12.0), 6: (45.0 / 60.0, -9.0 / 60.0, 1.0 / 60.0)}
+
+
+def slope(function: Callable[[Array], Array], at: Array, along: Array, degree: int) -> Array:
+    """Derivative at 0 of ``function(at + e along)``, a polynomial in e of at most this degree (2, 4 or 6)."""
+    xp = array_namespace(at)
+    size = 2.0 * float(xp.max(xp.abs(along)))
+    if size == 0.0:
+        return 0.0 * function(at)
+    unit = along / size
+    total = None
+    for k, weight in enumerate(_STENCILS[degree], start=1):
+        part = (function(at + k * unit) - function(at - k * unit)) * (weight * size)
+        total = part if total is None else total + part
+    return total
 
 
 @dataclass(frozen=True)
