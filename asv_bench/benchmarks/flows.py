@@ -1,5 +1,7 @@
 """Sweeps of SU(3) links: forward, inverse and derivative; staples plain and convolved, loops of smeared links."""
 
+from time import process_time
+
 import numpy as np
 
 from gaugeflow import bench
@@ -38,17 +40,21 @@ class ResidualFlow:
 
 
 class SmearedFlow:
-    params = (list(VOLUMES),)
+    """Batches of eight configurations, and one configuration of a volume that needs no more, folded into eight lanes."""
+
+    params = (["4x4x4x4", "8x8x8x8", "16x16x16x16 folded"],)
     param_names = ("volume",)
+    timeout = 900
 
     def setup(self, volume):
-        lattice = Lattice(VOLUMES[volume])
+        folded = volume.endswith("folded")
+        shape = tuple(int(extent) for extent in volume.split()[0].split("x"))
+        lattice = Lattice(shape, suggest_fold(shape, bench.LANES) if folded else None)
         self.flow = SmearedSweep(lattice)
         self.parameters = {"delta": np.full(self.flow.shape, 1e-3)}
-        self.x, self.y_bar = bench.fields(lattice, 3, bench.LANES)
+        self.x, self.y_bar = bench.fields(lattice, 3, 1 if folded else bench.LANES)
         self.y, _ = self.flow.forward(self.parameters, self.x)
-        self.time_inverse(volume)
-        self.time_vjp(volume)
+        self.flow.vjp(self.parameters, self.x, self.y, self.y_bar, 1.0)
 
     def time_forward(self, volume):
         self.flow.forward(self.parameters, self.x)
@@ -56,8 +62,19 @@ class SmearedFlow:
     def time_inverse(self, volume):
         self.flow.inverse(self.parameters, self.y)
 
+    def time_tangent(self, volume):
+        self.flow.tangent(self.x, self.y_bar)
+
     def time_vjp(self, volume):
         self.flow.vjp(self.parameters, self.x, self.y, self.y_bar, 1.0)
+
+    def track_vjp_in_forwards(self, volume):
+        """A derivative is to cost at most five forward maps."""
+        before = process_time()
+        self.time_forward(volume)
+        between = process_time()
+        self.time_vjp(volume)
+        return (process_time() - between) / (between - before)
 
     def peakmem_vjp(self, volume):
         self.flow.vjp(self.parameters, self.x, self.y, self.y_bar, 1.0)
