@@ -11,6 +11,7 @@ from gaugeflow.backend import use_backend
 from gaugeflow.check.operators import matrix
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.flows import ConditionalChain, HoppingCoupling, HoppingSeries
+from gaugeflow.flows.conditional.probes import distant_shifts
 from gaugeflow.lattice import Lattice
 from gaugeflow.operators import Clover, Staggered, Wilson, even_odd, gaussian
 from gaugeflow.random import Rng
@@ -85,7 +86,7 @@ def test_compiled_kernels_equal_the_reference():
     np.testing.assert_allclose(found[1], bars[1], atol=1e-12)
 
 
-@pytest.mark.parametrize(("preconditioned", "order", "shared"), [(True, 1, 2), (True, 3, 1), (False, 3, 2)])
+@pytest.mark.parametrize(("preconditioned", "order", "shared"), [(True, 1, 4), (True, 3, 1), (False, 3, 4)])
 def test_traces_with_probes_that_do_not_meet(preconditioned, order, shared):
     """8 x 4: sites share probes where K^order does not join them; dense matrices know nothing of that."""
     operator = Wilson(lattice=Lattice((8, 4)), kappa=0.24)
@@ -99,6 +100,20 @@ def test_traces_with_probes_that_do_not_meet(preconditioned, order, shared):
         expected = [np.trace(np.linalg.matrix_power(k, j)).real for j in range(order + 1)]
         np.testing.assert_allclose(found[:, c], expected, atol=1e-11)
     assert shared * sum(p.shape[0] for p in flow._probes(m)) == len(dense)
+
+
+@pytest.mark.parametrize(("shape", "reach", "count"), [((8, 8, 8, 8), 6, 16), ((16, 16), 12, 2), ((6, 9), 4, 1)])
+def test_shifts_of_probes_are_a_group_of_distant_sites(shape, reach, count):
+    """On 8^4 unit vectors at sixteen sites share a field, where a grid of period 8 has one."""
+    periods, shifts = distant_shifts(shape, reach, False)
+    assert len(set(shifts)) == count
+    differences = {
+        tuple((x - y) % p for x, y, p in zip(a, b, periods, strict=True)) for a, b in itertools.product(shifts, shifts)
+    }
+    assert differences == set(shifts)
+    lengths = [sum(min(x, p - x) for x, p in zip(d, periods, strict=True)) for d in differences if any(d)]
+    assert min(lengths, default=reach + 1) > reach
+    assert all(p > reach or p == extent for p, extent in zip(periods, shape, strict=True))
 
 
 def test_perfect_limit_is_the_heat_bath():

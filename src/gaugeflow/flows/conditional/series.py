@@ -15,6 +15,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow.errors import ConvergenceError, require_finite
+from gaugeflow.flows.conditional.probes import classes
 from gaugeflow.kernels.fermions import rows_of
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.operators import EvenOdd, HoppingOperator, even_odd
@@ -216,11 +217,7 @@ class HoppingSeries:
         rows, spin, n, lanes = (int(k) for k in zero.shape)
         sites = rows_of(lattice, ODD, zero) if self.preconditioned else xp.arange(lattice.n_blocks)
         reach = self.order * (2 if self.preconditioned else 1) * (2 if self.hermitian else 1)
-        colour = xp.zeros((rows, lattice.n_folds), dtype=xp.int64)
-        for mu, extent in enumerate(lattice.shape):
-            stride = next(s for s in range(1, extent + 1) if extent % s == 0 and (s > reach or s == extent))
-            place = xp.take(xp.asarray(lattice.coordinates[mu], dtype=xp.int64), sites, axis=0)
-            colour = colour * stride + place % stride
+        colour = classes(lattice, sites, reach, self.preconditioned)
         components = xp.eye(spin * n, dtype=zero.dtype)
         fields = []
         length = stack_length(m)
