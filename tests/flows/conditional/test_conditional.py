@@ -13,7 +13,7 @@ from gaugeflow.errors import ConvergenceError
 from gaugeflow.flows import ConditionalChain, HoppingCoupling, HoppingSeries
 from gaugeflow.flows.conditional.probes import distant_shifts
 from gaugeflow.lattice import Lattice
-from gaugeflow.operators import Clover, Staggered, Wilson, even_odd, gaussian
+from gaugeflow.operators import Clover, Smeared, Staggered, Stout, Wilson, even_odd, gaussian
 from gaugeflow.random import Rng
 
 
@@ -22,10 +22,11 @@ def _series(operator, order=3, preconditioned=True, scale=1.0, hermitian=False):
     return flow, {"c": np.array([0.1, -0.9, -0.4, 0.2, -0.3, 0.1])[: order + 1] / scale}
 
 
-def _coupling(operator, parity):
+def _coupling(operator, parity, by_direction=False):
     lattice = operator.lattice
-    count = 2 * len(lattice.planes)
-    flow = HoppingCoupling(operator, nn.convolutional(lattice, (count, 3, 6), activation=nn.Tanh()), parity)
+    channels = 2 * len(lattice.planes), 3, 2 + 4 * (lattice.ndim if by_direction else 1)
+    net = nn.convolutional(lattice, channels, activation=nn.Tanh())
+    flow = HoppingCoupling(operator, net, parity, by_direction=by_direction)
     params = tree.map(lambda p: p + 0.1 * np.cos(1.0 + np.arange(p.size)).reshape(p.shape), flow.init(Rng(3)))
     return flow, params
 
@@ -49,6 +50,12 @@ ROWS = {
     "even-odd series, clover": (lambda: _series(Clover(lattice=Lattice((2, 2)), kappa=0.15, csw=1.2), 1), 2, 1),
     "coupling of even sites, U(1)": (lambda: _coupling(_wilson((2, 4)), 0), 1, -1),
     "coupling of odd sites, SU(2), folded": (lambda: _coupling(_wilson((4, 2), (2, 1)), 1), 2, -1),
+    "coupling by direction, U(1), folded": (lambda: _coupling(_wilson((4, 2), (2, 1)), 0, True), 1, -1),
+    "coupling by direction, clover, SU(2)": (
+        lambda: _coupling(Clover(lattice=Lattice((2, 2)), kappa=0.2, csw=1.2), 1, True),
+        2,
+        -1,
+    ),
     "couplings, SU(3)": (lambda: _chain(_wilson((2, 2))), 3, -1),
 }
 
@@ -169,6 +176,20 @@ def test_exponential_of_large_coefficients(hermitian):
     np.testing.assert_allclose(flow.apply({"c": c}, u, eta).reshape(-1), exact, atol=1e-11 * np.abs(exact).max())
 
 
+def test_numbers_by_direction_with_equal_entries_are_those_of_the_whole_hop():
+    operator = _wilson((4, 2))
+    whole, params = _coupling(operator, 0)
+    split, _ = _coupling(operator, 0, True)
+    last = params["2"]
+    order = [0, 1, 2, 3, 4, 5, 2, 3, 4, 5]
+    equal = {**params, "2": {"weight": last["weight"][:, order], "bias": last["bias"][order]}}
+    u = links(operator.lattice, 1, 2)
+    eta = _noise(operator, u, -1)
+    (phi, log_det), (other, value) = whole.forward(params, u, eta), split.forward(equal, u, eta)
+    np.testing.assert_allclose(other, phi, atol=1e-13)
+    np.testing.assert_allclose(value, log_det, atol=1e-13)
+
+
 def test_input_is_named():
     operator = _wilson((2, 4))
     with pytest.raises(ValueError, match="order, terms: expected positive integers, got 0"):
@@ -181,6 +202,10 @@ def test_input_is_named():
         HoppingCoupling(operator, nn.ChannelMixing(None, 2, 6), 2)
     with pytest.raises(ValueError, match="expected an operator with gamma_5"):
         HoppingCoupling(Staggered(lattice=operator.lattice, mass=0.1), nn.ChannelMixing(None, 2, 6))
+    with pytest.raises(ValueError, match="by_direction: expected hops of a Wilson operator"):
+        HoppingCoupling(
+            Smeared(operator=operator, smearing=Stout(0.1)), nn.ChannelMixing(None, 2, 10), by_direction=True
+        )
     u = links(operator.lattice, 1, 1)
     flow = HoppingSeries(operator, 2)
     with pytest.raises(ValueError, match=r"c: expected shape \(3,\), got \(2,\)"):
