@@ -1,6 +1,7 @@
 """Joint samplers of links and pseudofermions: exact values on 2 x 2, factors, fits, and the demo at a small size."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -105,7 +106,10 @@ def test_potential_of_gaussian_variables():
 
 
 def test_demo(tmp_path):
-    """4 x 4 at kappa = 0.24, fitted on the spot: joint samplers agree with HMC within 4 sigma (seed 2), H 1 beats even-odd."""
+    """4 x 4 at kappa = 0.24, fitted on the spot: joint samplers agree with HMC within 4 sigma (seed 2), H 1 beats even-odd.
+
+    A run that is stopped while it samples, and then in its HMC, ends with the same numbers.
+    """
     case = pseudofermions.Case(1, 4, 2.0, 0.24, 2.2, 1)
     settings = pseudofermions.Settings(
         cases=(case,),
@@ -127,10 +131,24 @@ def test_demo(tmp_path):
         assert abs(row["plaquette_pull"]) < 4.0
         assert abs(row["Q^2_pull"]) < 4.0
     assert (tmp_path / "ess.png").stat().st_size > 1000
-    before = (tmp_path / f"pseudofermions-{case.name}.h5").stat().st_mtime_ns
-    again = pseudofermions.run(out=tmp_path, seed=2, settings=settings)
-    assert (tmp_path / f"pseudofermions-{case.name}.h5").stat().st_mtime_ns == before
-    assert again.json[0]["models"] == result["models"]
+
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    shutil.copy(tmp_path / f"pseudofermions-{case.name}.h5", stopped)
+    fitted = (stopped / f"pseudofermions-{case.name}.h5").stat().st_mtime_ns
+    for stage, at in (("sampling", 3), ("HMC", 25)):
+
+        def stop(name, done, total, stage=stage, at=at):
+            if name.endswith(stage) and done == at:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            pseudofermions.run(out=stopped, seed=2, settings=settings, progress=stop)
+    first = (stopped / f"samples-{case.name}-0.h5").stat().st_mtime_ns
+    again = pseudofermions.run(out=stopped, seed=2, settings=settings)
+    assert again.json == report.json
+    assert (stopped / f"pseudofermions-{case.name}.h5").stat().st_mtime_ns == fitted
+    assert (stopped / f"samples-{case.name}-0.h5").stat().st_mtime_ns == first
     other = pseudofermions._learned(case, settings, 3, tmp_path, silent)
     assert np.any(
         other["correction"]["c"] != pseudofermions._learned(case, settings, 2, tmp_path, silent)["correction"]["c"]

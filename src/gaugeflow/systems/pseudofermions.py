@@ -17,24 +17,24 @@ from typing import Any
 import numpy as np
 
 from gaugeflow import io
-from gaugeflow.actions import Determinant, Hasenbusch, WilsonAction
-from gaugeflow.analysis import Series, ess, gamma_method, reweighted_mean
+from gaugeflow.actions import Hasenbusch, WilsonAction
 from gaugeflow.determinants import log_det
 from gaugeflow.flows import TrivialisingFlow, luescher_classes
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables import LinkObservable, integer_charge, plaquette
 from gaugeflow.operators import Wilson
 from gaugeflow.priors import Haar
-from gaugeflow.random import Rng
-from gaugeflow.samplers import HMC, Level, metropolis_chain
+from gaugeflow.random import Rng, haar_links
+from gaugeflow.samplers import HMC, Level
 from gaugeflow.samplers import run as run_chain
 from gaugeflow.systems import figures, trivialising
 from gaugeflow.systems.joint import Factor, eigenvalues, factors
 from gaugeflow.systems.loop_correction import fit_potential, follow
-from gaugeflow.systems.pseudofermions_report import PUBLISHED, sizes, values
+from gaugeflow.systems.pseudofermions_report import PUBLISHED, analyse, sizes, values
 from gaugeflow.systems.report import Progress, Report, silent
 from gaugeflow.systems.schwinger_prior import PlaquettePrior
-from gaugeflow.typing import Action, Params
+from gaugeflow.systems.unfinished import stored
+from gaugeflow.typing import Params
 
 DATA = "data"
 """Folder of fitted parameters beside this module."""
@@ -110,9 +110,14 @@ class Settings:
     fit_blocks: int = 16
     sample_blocks: int = 8
     chains: int = 32
-    trajectories: int = 150
+    trajectories: int = 400
     burn_in: int = 100
     shipped: bool = False
+
+    def made_of(self, case: Case, seed: int) -> dict[str, object]:
+        """Attributes of files: all that parameters and blocks of samples of a case depend on."""
+        own = replace(case, sample_blocks=None)
+        return {"seed": seed, "settings": repr((own, self.models, self.batch, self.fit_blocks, self.shipped))}
 
     def largest_order(self, preconditioned: bool) -> int:
         """Of the series with, or without, even-odd preconditioning."""
@@ -121,7 +126,7 @@ class Settings:
         )
 
 
-QUICK = Settings(cases=Settings().cases[1:2], sample_blocks=4, chains=8, trajectories=50, burn_in=20, shipped=True)
+QUICK = Settings(cases=Settings().cases[1:2], sample_blocks=4, chains=16, trajectories=80, burn_in=40, shipped=True)
 """The Schwinger model on 8 x 8 at kappa = 0.263, with installed parameters."""
 
 
@@ -254,30 +259,28 @@ def _learned(case: Case, settings: Settings, seed: int, out: Path, progress: Pro
     if settings.shipped:
         return shipped(case)
     path = out / f"pseudofermions-{case.name}.h5"
-    attributes = io.provenance(seed=seed, settings=repr(replace(settings, cases=(case,))))
+    made_of = settings.made_of(case, seed)
     if path.exists():
         params, found = io.read_params(path)
-        if all(found.get(name) == attributes[name] for name in ("seed", "settings")):
+        if all(found.get(name) == value for name, value in made_of.items()):
             return params
     params = learn(case, settings, Rng(seed).stream(case.name).stream("fit"), progress)
-    io.write_params(path, params, attributes=attributes)
+    io.write_params(path, params, attributes=io.provenance(**made_of))
     return params
 
 
 # ---- sampling --------------------------------------------------------------------------------------------------------
-def sample(case: Case, settings: Settings, params: Params, rng: Rng, progress: Progress) -> dict[str, Array]:
-    """Log-weights, of the marginal sampler with exact determinants and of all joint ones, and observables of the links."""
+def sample(case: Case, settings: Settings, params: Params, rng: Rng, out: Path, progress: Progress) -> dict[str, Array]:
+    """Log-weights, of the marginal sampler with exact determinants and of all joint ones, and observables of the links.
+
+    Every block of them is a file in the folder ``out``; what is there already is not drawn again.
+    """
     links, action = gauge(case, params), WilsonAction(case.lattice, case.beta)
-    blocks = case.sample_blocks or settings.sample_blocks
-    columns: dict[str, list[Array]] = {}
 
-    def add(name: str, value: Array) -> None:
-        columns.setdefault(name, []).append(np.asarray(value))
-
-    for k in range(blocks):
+    def block(k: int) -> dict[str, Array]:
         x, change = links.sample(rng.stream("links").at(k), settings.batch)
         own = change - action.value(x)
-        add("marginal", own + quark_weight(case, x))
+        found = {"marginal": own + quark_weight(case, x)}
         traces: dict[bool, Array] = {}
         for preconditioner, order in settings.models:
             name, total = model_name(preconditioner, order), own
@@ -287,14 +290,20 @@ def sample(case: Case, settings: Settings, params: Params, rng: Rng, progress: P
                     traces[key] = replace(factor.flow, order=settings.largest_order(key)).traces(x)
                 here = rng.stream(name).stream(i).at(k)
                 total = total + factor.draw(here, params[name][str(i)], x, traces[key])[1]
-            add(name, total)
-        for observable in _observables(case):
-            add(observable.name, observable(x))
+            found[name] = total
+        return found | {observable.name: observable(x) for observable in observables(case)}
+
+    blocks = case.sample_blocks or settings.sample_blocks
+    parts = []
+    for k in range(blocks):
+        file = out / f"samples-{case.name}-{k}.h5"
+        parts.append(stored(file, settings.made_of(case, rng.seed), lambda k=k: block(k)))  # type: ignore[misc]
         progress(f"{case.name}: sampling", k + 1, blocks)
-    return {name: np.concatenate(parts) for name, parts in columns.items()}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _observables(case: Case) -> list[Any]:
+def observables(case: Case) -> list[Any]:
+    """What is compared with HMC: the plaquette, and Q^2 for U(1)."""
     lattice = case.lattice
     found = [LinkObservable("plaquette", lattice, plaquette)]
     if case.n_colours == 1:
@@ -302,70 +311,40 @@ def _observables(case: Case) -> list[Any]:
     return found
 
 
-def hybrid(case: Case, settings: Settings, rng: Rng) -> dict[str, Array]:
-    """Histories of HMC, ``(trajectories, chains)``, from links of the pure gauge theory.
+def hybrid(case: Case, settings: Settings, rng: Rng, out: Path, progress: Progress) -> dict[str, Array]:
+    """Histories of HMC, ``(trajectories, chains)``, with pseudofermions of its own, from random links.
 
-    U(1): with exact determinants of small matrices, which no mode near zero can upset.  SU(3): with pseudofermions of its own.
+    Steps are tuned to an acceptance of 0.85: trajectories that follow the exact determinant accurately hardly cross its
+    zeros, and links of the pure gauge theory have charges that would then stay.  The chains continue from a checkpoint.
     """
     lattice = case.lattice
-    quarks: Action = Determinant(case.operator)
-    if case.n_colours > 1:
-        quarks = Hasenbusch(case.operator, (replace(case.operator, kappa=0.9 * case.kappa),))
-    sampler = HMC(lattice, (Level(quarks, 10), Level(WilsonAction(lattice, case.beta), 1)))
-    start, _ = source(case)(rng.stream("start"), settings.chains)
+    quarks = Hasenbusch(case.operator, (replace(case.operator, kappa=0.9 * case.kappa),))
+    levels = (Level(quarks, 6), Level(WilsonAction(lattice, case.beta), 1))
+    sampler = HMC(lattice, levels, target=0.85, tune=settings.burn_in // 2)
     chain = run_chain(
         sampler,
         rng.stream("chain"),
-        sampler.init(start),
+        sampler.init(haar_links(rng.stream("start"), lattice, case.n_colours, settings.chains)),
         settings.trajectories,
         burn_in=settings.burn_in,
-        observe=_observables(case),
+        observe=observables(case),
+        callback=lambda found: progress(f"{case.name}: HMC", found.step - settings.burn_in, settings.trajectories),
         progress=False,
+        checkpoint=out / f"hmc-{case.name}.h5",
     )
-    return {name: np.asarray(chain.records[name]) for name in (*[o.name for o in _observables(case)], "accepted")}
+    return {name: np.asarray(chain.records[name]) for name in (*[o.name for o in observables(case)], "accepted")}
 
 
-def analyse(case: Case, settings: Settings, columns: Mapping[str, Array], local: Mapping[str, Array], rng: Rng) -> Any:
+def summary(case: Case, settings: Settings, columns: Mapping[str, Array], local: Mapping[str, Array], rng: Rng) -> Any:
     """The JSON object of one case."""
     names = [model_name(*model) for model in settings.models]
-    shares = np.exp(columns["marginal"] - np.max(columns["marginal"]))
-    rows: list[dict[str, Any]] = []
-    for name in ("marginal", *names):
-        weight = columns[name]
-        quality = ess(weight)
-        change = weight - columns["marginal"]
-        change = change - np.average(change, weights=shares)
-        _, accepted = metropolis_chain(rng.stream(name), weight.reshape(-1, 16))
-        row: dict[str, Any] = {
-            "name": name,
-            "ess": quality.value,
-            "ess_error": quality.error,
-            "acceptance": float(np.mean(accepted[1:])),
-            "conditional_variance": float(np.average(change**2, weights=shares)),
-        }
-        for observable in _observables(case):
-            estimate = reweighted_mean(columns[observable.name], weight)
-            row[observable.name], row[f"{observable.name}_error"] = estimate.value, estimate.error
-        rows.append(row)
-    hmc: dict[str, Any] = {"acceptance": float(np.mean(local["accepted"]))}
-    for observable in _observables(case):
-        found = gamma_method(Series.from_lanes(local[observable.name], name=observable.name))
-        hmc[observable.name], hmc[f"{observable.name}_error"] = found.value, found.error
-        hmc[f"{observable.name}_tau_int"] = found.tau_int
-    for row in rows:
-        for observable in _observables(case):
-            key = observable.name
-            error = np.hypot(row[f"{key}_error"], hmc[f"{key}_error"])
-            row[f"{key}_pull"] = float((row[key] - hmc[key]) / error)
     return {
         "case": case.name,
         "n_colours": case.n_colours,
         "lattice": [case.extent, case.extent],
         "beta": case.beta,
         "kappa": case.kappa,
-        "configurations": len(columns["marginal"]),
-        "models": rows,
-        "hmc": hmc,
+        **analyse(names, [observable.name for observable in observables(case)], columns, local, rng),
     }
 
 
@@ -377,8 +356,8 @@ def run(
     Parameters
     ----------
     out
-        Folder for figures, samples and parameters; those of an interrupted run with the same seed and settings are not fitted
-        again.
+        Folder for figures, samples, parameters and chains; what an interrupted run with the same seed and settings has left
+        there is not done again.
     seed
         Seed of all random numbers.
     quick
@@ -398,11 +377,8 @@ def run(
     for case in chosen.cases:
         rng = Rng(seed).stream(case.name)
         params = _learned(case, chosen, seed, out, progress)
-        columns = sample(case, chosen, params, rng.stream("sample"), progress)
-        progress(f"{case.name}: HMC", 0, 1)
-        local = hybrid(case, chosen, rng.stream("hmc"))
-        progress(f"{case.name}: HMC", 1, 1)
-        results.append(analyse(case, chosen, columns, local, rng.stream("metropolis")))
-        io.write_table(out / f"samples-{case.name}.h5", columns, attributes=io.provenance(seed=seed, case=case.name))
+        columns = sample(case, chosen, params, rng.stream("sample"), out, progress)
+        local = hybrid(case, chosen, rng.stream("hmc"), out, progress)
+        results.append(summary(case, chosen, columns, local, rng.stream("metropolis")))
     picture = figures.joint_sizes(out / "ess.png", results, PUBLISHED)
     return Report((sizes(results), values(results)), results, (picture,))

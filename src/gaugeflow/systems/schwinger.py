@@ -10,7 +10,6 @@ hybrid Monte Carlo stays where it is positive.  The pure gauge theory is drawn e
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path as FilePath
@@ -41,6 +40,7 @@ from gaugeflow.systems.schwinger_report import (
     quality,
 )
 from gaugeflow.systems.schwinger_slices import angles_of, condensate, log_det
+from gaugeflow.systems.unfinished import stored
 
 BOUNDARY = (-1.0, 1.0)
 _SERIES = {
@@ -186,18 +186,7 @@ def _learned(target: Target, settings: Settings, rng: Rng, out: FilePath, progre
         return {"couplings": path.couplings, "seconds": np.asarray([time.process_time() - start])}
 
     made_of = {"seed": rng.seed, "beta": settings.beta, "kappa": kappa, "extent": extent, **options}
-    return Path(_stored(out / _file(kappa), made_of, find)["couplings"])
-
-
-def _stored(file: FilePath, made_of: dict[str, Any], find: Callable[[], dict[str, Array]]) -> dict[str, Array]:
-    """Columns of a file that an interrupted run has left, or, where they were made of something else, found now."""
-    if file.exists():
-        columns, attributes = io.read_table(file)
-        if all(attributes.get(name) == value for name, value in made_of.items()):
-            return columns
-    columns = find()
-    io.write_table(file, columns, attributes=io.provenance(**made_of))
-    return columns
+    return Path(stored(out / _file(kappa), made_of, find)["couplings"])
 
 
 # ---- sampling ----------------------------------------------------------------------------------------------------
@@ -225,7 +214,7 @@ def _flow(
     count = -(-target.samples // settings.batch)
     for k in range(count):
         progress(f"flow, {target.extent} x {target.extent}, kappa {target.kappa:g}", k, count)
-        parts.append(_stored(out / f"flow-{target.name}-{k}.h5", made_of, lambda k=k: batch(k)))  # type: ignore[misc]
+        parts.append(stored(out / f"flow-{target.name}-{k}.h5", made_of, lambda k=k: batch(k)))  # type: ignore[misc]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -309,7 +298,7 @@ def _pion(target: Target, settings: Settings, rng: Rng, out: FilePath) -> dict[s
         return {"pion": schwinger_pion.correlators(Lattice((extent, extent)), beta, kappa, rng, **options)}
 
     made_of = {"seed": rng.seed, "beta": beta, "kappa": kappa, "extent": extent, **options}
-    values = _stored(out / f"pion-{target.name}.h5", made_of, find)["pion"]
+    values = stored(out / f"pion-{target.name}.h5", made_of, find)["pion"]
     return {
         "system": "schwinger",
         "lattice": [target.extent, target.extent],

@@ -1,11 +1,11 @@
-"""What a run of a system has done so far, in a folder that is removed when the run is complete."""
+"""What a run of a system has done so far: columns that stay in its folder, or a folder that is removed at the end."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,27 @@ from gaugeflow.lattice import Array, Lattice
 from gaugeflow.systems.correlated import Clock
 
 _RUN = "run.json"
+
+
+def stored(file: Path, made_of: Mapping[str, object], find: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+    """Columns of a file that an interrupted run has left, or, where they were made of something else, found now.
+
+    Parameters
+    ----------
+    file
+        HDF5 file of the columns.
+    made_of
+        Attributes that tell what the columns depend on.
+    find
+        Function that makes the columns.
+    """
+    if file.exists():
+        columns, attributes = io.read_table(file)
+        if all(attributes.get(name) == value for name, value in made_of.items()):
+            return columns
+    columns = find()
+    io.write_table(file, columns, attributes=io.provenance(**made_of))
+    return columns
 
 
 @dataclass(frozen=True)
