@@ -17,8 +17,24 @@ def test_small_run(tmp_path):
 
     The reference in a large volume without quarks is 0.06013; the quarks add 0.0096 / 18 to leading order.
     """
-    settings = strong_coupling.Settings(points=((1.0, 0.1),), batch=16, blocks=1, chains=4, trajectories=12, burn_in=6)
-    report = strong_coupling.run(out=tmp_path, seed=3, settings=settings)
+    point = strong_coupling.Point(1.0, 0.1, batch=8, blocks=2)
+    settings = strong_coupling.Settings(points=(point,), chains=4, trajectories=12, burn_in=6)
+    done = []
+
+    def stop(name, step, total):
+        done.append((name.split()[-1], step))
+        if len(done) in (1, 7):
+            raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            strong_coupling.run(out=tmp_path, seed=3, settings=settings, progress=stop)
+    assert done[-1] == ("HMC", 4)
+    blocks = [tmp_path / f"samples-4-beta1-kappa0.1-{k}.h5" for k in range(2)]
+    written = [block.stat().st_mtime_ns for block in blocks]
+    report = strong_coupling.run(out=tmp_path, seed=3, settings=settings, progress=stop)
+    assert [block.stat().st_mtime_ns for block in blocks] == written
+    assert [step for name, step in done[7:] if name == "HMC"] == list(range(4, 13))
     (row,) = report.json
     json.dumps(row)
     assert 0.0 < row["conditional_variance"] < 1e-3

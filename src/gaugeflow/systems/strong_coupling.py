@@ -1,4 +1,4 @@
-"""QCD in four dimensions at strong coupling: SU(3) with two flavours of Wilson quarks on 4^4, sampled from Haar links.
+"""QCD in four dimensions at strong coupling: SU(3) with two flavours of Wilson quarks on 4^4 and 8^4, sampled from Haar links.
 
 The system of arXiv:2208.03832.  Links come from a trivialising flow (:mod:`gaugeflow.systems.trivialising`, installed with the
 package) whose coupling is shifted by the leading effect of the quarks, 48 kappa^4 for each flavour; pseudofermions come from
@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from gaugeflow import io
 from gaugeflow.actions import Hasenbusch, WilsonAction
 from gaugeflow.analysis import Series, ess, format_error, gamma_method, reweighted_mean
 from gaugeflow.determinants import log_det
@@ -31,32 +30,52 @@ from gaugeflow.samplers import run as run_chain
 from gaugeflow.solvers import cg
 from gaugeflow.systems import trivialising
 from gaugeflow.systems.report import BRACKETS, ESS, Progress, Report, Table, silent
+from gaugeflow.systems.unfinished import stored
 
 SHAPE = (4, 4, 4, 4)
 COLOURS, FLAVOURS = 3, 2
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Parameters of the run: couplings (beta, kappa); the first is compared with determinants and HMC."""
+class Point:
+    """Couplings, extent of the lattice, and how many configurations are drawn there.
 
-    points: tuple[tuple[float, float], ...] = (
-        (1.0, 0.10),
-        (1.0, 0.13),
-        (1.0, 0.15),
-        (1.5, 0.13),
-        (2.0, 0.10),
+    Parameters
+    ----------
+    beta, kappa
+        Of the Wilson action and of the quarks.
+    extent
+        Of the lattice, in all directions.
+    batch, blocks
+        Configurations at a time, and how many times.
+    """
+
+    beta: float
+    kappa: float
+    extent: int = 4
+    batch: int = 32
+    blocks: int = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of the run; the first point is compared with determinants and HMC."""
+
+    points: tuple[Point, ...] = (
+        Point(1.0, 0.10, blocks=8),
+        Point(1.0, 0.13),
+        Point(1.0, 0.15),
+        Point(1.5, 0.13),
+        Point(2.0, 0.10),
+        *(Point(1.0, kappa, 8, 8, 2) for kappa in (0.13, 0.145, 0.155)),
     )
     order: int = 3
-    batch: int = 32
-    blocks: int = 8
-    further_blocks: int = 2
     chains: int = 16
     trajectories: int = 60
     burn_in: int = 20
 
 
-QUICK = Settings(points=Settings().points[:1], blocks=1, chains=8, trajectories=20, burn_in=10)
+QUICK = Settings(points=(Point(1.0, 0.10, blocks=1),), chains=8, trajectories=20, burn_in=10)
 
 
 @dataclass(frozen=True)
@@ -80,8 +99,8 @@ class Coupling:
 
     @property
     def name(self) -> str:
-        """Name of rows."""
-        return f"beta {self.beta:g}, kappa {self.kappa:g}"
+        """Name of files, streams and progress."""
+        return f"{self.extent}-beta{self.beta:g}-kappa{self.kappa:g}"
 
     @property
     def lattice(self) -> Lattice:
@@ -155,12 +174,15 @@ class Coupling:
 
 
 def sample(
-    coupling: Coupling, batch: int, blocks: int, measure: bool, rng: Rng, progress: Progress
+    coupling: Coupling, batch: int, blocks: int, measure: bool, rng: Rng, out: Path, progress: Progress
 ) -> dict[str, Array]:
-    """Log-weights with pseudofermions drawn twice, and, where wanted, with exact determinants, and observables."""
+    """Log-weights with pseudofermions drawn twice, and, where wanted, with exact determinants, and observables.
+
+    Every block of them is a file in the folder ``out``; what is there already is not drawn again.
+    """
     action, operator = WilsonAction(coupling.lattice, coupling.beta), coupling.operator
-    columns: dict[str, list[Array]] = {}
-    for k in range(blocks):
+
+    def block(k: int) -> dict[str, Array]:
         x, change = coupling.links(rng.stream("links").at(k), batch)
         own = change - action.value(x)
         found = {"gauge": own - action.value(x) * (coupling.shift / coupling.beta)}
@@ -172,10 +194,14 @@ def sample(
             found["marginal"] = change - action.value(x) + exact
             for observable in coupling.observables():
                 found |= _rows(observable.name, observable(x))
-        for name, value in found.items():
-            columns.setdefault(name, []).append(np.asarray(value))
+        return found
+
+    made_of = {"seed": rng.seed, "coupling": repr(coupling), "batch": batch, "measure": measure}
+    parts = []
+    for k in range(blocks):
+        parts.append(stored(out / f"samples-{coupling.name}-{k}.h5", made_of, lambda k=k: block(k)))  # type: ignore[misc]
         progress(f"{coupling.name}: sampling", k + 1, blocks)
-    return {name: np.concatenate(parts) for name, parts in columns.items()}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _rows(name: str, value: Array) -> dict[str, Array]:
@@ -185,8 +211,8 @@ def _rows(name: str, value: Array) -> dict[str, Array]:
     return {f"{name} {t}": value[t, ...] for t in range(value.shape[0])}
 
 
-def hybrid(coupling: Coupling, settings: Settings, rng: Rng) -> dict[str, Array]:
-    """Histories of HMC, ``(trajectories, chains)``."""
+def hybrid(coupling: Coupling, settings: Settings, rng: Rng, out: Path, progress: Progress) -> dict[str, Array]:
+    """Histories of HMC, ``(trajectories, chains)``, which continue from a checkpoint in the folder."""
     lattice = coupling.lattice
     levels = (Level(Hasenbusch(coupling.operator), 5), Level(WilsonAction(lattice, coupling.beta), 1))
     sampler = HMC(lattice, levels, tune=settings.burn_in // 2)
@@ -197,7 +223,10 @@ def hybrid(coupling: Coupling, settings: Settings, rng: Rng) -> dict[str, Array]
         settings.trajectories,
         burn_in=settings.burn_in,
         observe=coupling.observables(),
+        callback=lambda found: progress(f"{coupling.name}: HMC", found.step - settings.burn_in, settings.trajectories),
         progress=False,
+        checkpoint=out / f"hmc-{coupling.name}.h5",
+        checkpoint_every=10,
     )
     found: dict[str, Array] = {}
     for observable in coupling.observables():
@@ -252,7 +281,8 @@ def run(
     Parameters
     ----------
     out
-        Folder for samples.
+        Folder for samples and chains; what an interrupted run with the same seed and settings has left there is not done
+        again.
     seed
         Seed of all random numbers.
     quick
@@ -269,22 +299,19 @@ def run(
     chosen = settings or (QUICK if quick else Settings())
     out.mkdir(parents=True, exist_ok=True)
     rows = []
-    for i, (beta, kappa) in enumerate(chosen.points):
-        coupling = Coupling(beta, kappa, chosen.order)
+    for i, where in enumerate(chosen.points):
+        coupling = Coupling(where.beta, where.kappa, chosen.order, where.extent)
         rng = Rng(seed).stream(coupling.name)
-        blocks = chosen.further_blocks if i else chosen.blocks
-        columns = sample(coupling, chosen.batch, blocks, i == 0, rng.stream("sample"), progress)
-        local = None if i else hybrid(coupling, chosen, rng.stream("hmc"))
-        row = analyse(coupling, columns, local, rng.stream("metropolis"))
-        path = out / f"samples-beta{beta:g}-kappa{kappa:g}.h5"
-        io.write_table(path, columns, attributes=io.provenance(seed=seed, beta=beta, kappa=kappa))
-        rows.append(row)
+        columns = sample(coupling, where.batch, where.blocks, i == 0, rng.stream("sample"), out, progress)
+        local = None if i else hybrid(coupling, chosen, rng.stream("hmc"), out, progress)
+        rows.append(analyse(coupling, columns, local, rng.stream("metropolis")))
     return Report((_sizes(rows), _values(rows[0])), rows)
 
 
 def _sizes(rows: Sequence[Mapping[str, Any]]) -> Table:
     cells = [
         (
+            f"{row['lattice'][0]}^4",
             f"{row['beta']:g}",
             f"{row['kappa']:g}",
             row["configurations"],
@@ -297,6 +324,7 @@ def _sizes(rows: Sequence[Mapping[str, Any]]) -> Table:
         for row in rows
     ]
     columns = (
+        "lattice",
         "beta",
         "kappa",
         "configurations",
@@ -313,7 +341,7 @@ def _sizes(rows: Sequence[Mapping[str, Any]]) -> Table:
         "variance at fixed links: of the log-weight, from two sets of pseudofermions for each gauge field",
         "acceptance: of the joint sampler",
     )
-    return Table("Effective sample sizes on 4^4, two flavours", columns, tuple(cells), notes)
+    return Table("Effective sample sizes, two flavours", columns, tuple(cells), notes)
 
 
 def _values(row: Mapping[str, Any]) -> Table:
