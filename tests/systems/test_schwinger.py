@@ -13,6 +13,7 @@ from gaugeflow.lattice import Lattice
 from gaugeflow.observables import integer_charge
 from gaugeflow.operators import Wilson
 from gaugeflow.random import Rng, haar_links
+from gaugeflow.samplers import run
 from gaugeflow.systems import exact_u1, schwinger
 from gaugeflow.systems.report import silent
 from gaugeflow.systems.schwinger_layers import Layer, SliceUpdates
@@ -112,6 +113,22 @@ def test_updates(shape, kappa):
     log_abs, sign = log_det(kappa, state.angles)
     np.testing.assert_allclose(state.log_abs, log_abs, atol=1e-10)
     np.testing.assert_allclose(state.sign, sign, atol=1e-10)
+
+
+def test_lattice_that_is_not_square_keeps_its_shape(tmp_path):
+    """Chains on 4 x 6 stop after one step and go on; flows of an odd number of layers and chains hand out links of 4 x 6."""
+    lattice = Lattice((4, 6))
+    sampler = SliceUpdates(Layer(2.0, 0.2))
+    start = sampler.init(PlaquettePrior(lattice, 2.0).angles(Rng(6), 3))
+    options = {"checkpoint": tmp_path / "chain.h5", "progress": False}
+    run(sampler, Rng(7), start, 1, **options)
+    chain, whole = (run(sampler, Rng(7), start, 3, **extra) for extra in (options, {"progress": False}))
+    np.testing.assert_array_equal(chain.records["charge"], whole.records["charge"])
+    np.testing.assert_array_equal(chain.state.angles.space, whole.state.angles.space)
+    path = Path(np.array([[2.2, 0.0, 0.0], [2.1, 0.1, 0.0], [2.0, 0.2, 0.0]]))
+    for state in (chain.state, sample(path, lattice, Rng(8), 3).state):
+        links = links_of(lattice, state.angles)
+        np.testing.assert_allclose(dense(_operator(lattice, 0.2, links)).log_abs, state.log_abs, atol=1e-10)
 
 
 def test_flow_on_2_x_2():

@@ -172,7 +172,10 @@ class Info(NamedTuple):
 
 @dataclass(frozen=True)
 class SliceUpdates:
-    """Sweeps of a layer as a Markov chain; its state holds angles in place of links."""
+    """Sweeps of a layer as a Markov chain; its state holds angles in place of links.
+
+    A step is one sweep, or two where the lattice is not square, so that extents are in their places after every step.
+    """
 
     layer: Layer
 
@@ -181,8 +184,11 @@ class SliceUpdates:
         return self.layer.start(angles)
 
     def step(self, rng: Rng, state: State) -> tuple[State, Info]:
-        """One sweep; random numbers depend on ``rng`` and its draw."""
-        state, accepted = self.layer.sweep(generator(rng.stream("sweep")), state)
+        """One step; random numbers depend on ``rng`` and its draw, shares of accepted proposals are those of its last sweep."""
+        source = generator(rng.stream("sweep"))
+        _, extent, width = state.angles.space.shape
+        for _ in range(1 if extent == width else 2):
+            state, accepted = self.layer.sweep(source, state)
         angles = state.angles
         return state, Info(
             angles.charge(),

@@ -84,6 +84,8 @@ def sample(path: Path, lattice: Lattice, rng: Rng, batch: int) -> Sample:
         state, _ = layer.sweep(source, state)
         angles = state.angles
         log_weight = log_weight - layer.log_density(state)
+    if angles.space.shape[1:] != tuple(lattice.shape):
+        angles = angles.turned()  # not square, an odd number of sweeps
     state = layers[-1].start(angles)
     log_weight = log_weight + layers[-1].log_density(state)
     return Sample(state, log_weight, angles.charge(), np.mean(np.cos(angles.plaquettes()), axis=(1, 2)))

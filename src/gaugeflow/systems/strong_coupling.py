@@ -99,7 +99,13 @@ class Coupling:
 
     @property
     def name(self) -> str:
-        """Name of files, streams and progress."""
+        """Name of streams and progress; that of 4^4 goes without the lattice."""
+        lattice = "" if self.extent == SHAPE[0] else f", {self.extent}^4"
+        return f"beta {self.beta:g}, kappa {self.kappa:g}{lattice}"
+
+    @property
+    def file(self) -> str:
+        """Part of names of files."""
         return f"{self.extent}-beta{self.beta:g}-kappa{self.kappa:g}"
 
     @property
@@ -199,7 +205,7 @@ def sample(
     made_of = {"seed": rng.seed, "coupling": repr(coupling), "batch": batch, "measure": measure}
     parts = []
     for k in range(blocks):
-        parts.append(stored(out / f"samples-{coupling.name}-{k}.h5", made_of, lambda k=k: block(k)))  # type: ignore[misc]
+        parts.append(stored(out / f"samples-{coupling.file}-{k}.h5", made_of, lambda k=k: block(k)))  # type: ignore[misc]
         progress(f"{coupling.name}: sampling", k + 1, blocks)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -225,7 +231,7 @@ def hybrid(coupling: Coupling, settings: Settings, rng: Rng, out: Path, progress
         observe=coupling.observables(),
         callback=lambda found: progress(f"{coupling.name}: HMC", found.step - settings.burn_in, settings.trajectories),
         progress=False,
-        checkpoint=out / f"hmc-{coupling.name}.h5",
+        checkpoint=out / f"hmc-{coupling.file}.h5",
         checkpoint_every=10,
     )
     found: dict[str, Array] = {}
