@@ -11,7 +11,15 @@ from cases import plain_operators as plain
 from cases.fields import links
 from gaugeflow import observables
 from gaugeflow.lattice import Lattice
-from gaugeflow.operators import Clover, Smeared, Staggered, Stout, Wilson, anisotropic
+from gaugeflow.operators import (
+    Clover,
+    Smeared,
+    Staggered,
+    Stout,
+    Wilson,
+    anisotropic,
+    imaginary_chemical_potential,
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,14 @@ def _row(kind, shape, n, **options):
 
 
 def _make(kind, options, lattice):
-    return kind(lattice=lattice, **options)
+    potential = options.get("potential")
+    return kind(lattice=lattice, **options | ({"potential": potential(lattice)} if potential else {}))
+
+
+def _waves(lattice):
+    """A potential without symmetries, the same one for every fold."""
+    shape = (1, lattice.ndim, *lattice.shape)
+    return lattice.pack(np.random.default_rng(17).normal(size=shape), components=1)
 
 
 def _untwisted(operator):
@@ -141,6 +156,14 @@ OPERATORS = {
     "clover and twisted mass su3 4d": _row(
         Clover, (2, 2, 2, 4), 3, kappa=0.12, csw=1.2, twisted_mass=0.25, row_weak=True
     ),
+    "wilson su2 2d, charge": _row(Wilson, (4, 4), 2, kappa=0.2, charge=0.7, potential=_waves),
+    "wilson su3 4d, imaginary chemical potential": _row(
+        Wilson, (4, 2, 2, 2), 3, kappa=0.12, charge=0.3, potential=imaginary_chemical_potential
+    ),
+    "clover su2 2d, imaginary chemical potential": _row(
+        Clover, (2, 4), 2, kappa=0.2, csw=0.9, charge=-0.4, potential=imaginary_chemical_potential, row_weak=True
+    ),
+    "staggered u1 2d, charge": _row(Staggered, (4, 2), 1, mass=0.3, charge=-1.1, potential=_waves),
     "staggered u1 2d": _row(Staggered, (4, 4), 1, mass=0.3),
     "staggered su2 3d, anisotropic": _row(Staggered, (4, 2, 4), 2, mass=0.2, hopping=(1.0, 0.7, 1.2)),
     "staggered su3 4d, phases": _row(Staggered, (2, 4, 2, 2), 3, mass=0.25, boundary=TWISTS_4D),

@@ -9,9 +9,11 @@ from cases.fields import ordered
 from cases.operators import OPERATORS
 from gaugeflow import check
 from gaugeflow.backend import use_backend
+from gaugeflow.determinants import log_det
 from gaugeflow.lattice import Lattice
-from gaugeflow.operators import Clover, Smeared, Staggered, Stout, Wilson, even_odd
+from gaugeflow.operators import Clover, Smeared, Staggered, Stout, Wilson, even_odd, imaginary_chemical_potential
 from gaugeflow.operators.even_odd import split
+from gaugeflow.random import Rng, haar_links
 
 
 def _fields(operator, fields=0, seed=5):
@@ -31,7 +33,13 @@ def _plain(row, operator, psi):
     return lattice.pack(np.stack([row.plain(operator, one, two) for one, two in zip(u, array, strict=True)]))
 
 
-FOLDED = ["clover u1 2d", "staggered u1 2d", "clover and twisted mass su3 4d", "wilson su3 4d, stout"]
+FOLDED = [
+    "wilson su2 2d, charge",
+    "clover u1 2d",
+    "staggered u1 2d",
+    "clover and twisted mass su3 4d",
+    "wilson su3 4d, stout",
+]
 
 
 @pytest.mark.parametrize(("name", "folded"), [(name, False) for name in OPERATORS] + [(name, True) for name in FOLDED])
@@ -42,6 +50,7 @@ def test_contract(name, folded, rng):
         partner = None if row.partner is None else row.partner(operator)
         errors = check.check_operator(operator, rng, partner=partner)
     assert {"adjoint", "covariance", "force", "gamma_5", "split", "select", "stack"} <= errors.keys()
+    assert ("d_charge" in errors) == (operator.potential is not None)
     assert ("schur" in errors) == all(extent % 2 == 0 for extent in row.shape)
     assert ("log_det force" in errors) == isinstance(getattr(operator, "operator", operator), Clover)
 
@@ -227,3 +236,37 @@ def test_bad_fields():
     rough = replace(OPERATORS["clover u1 2d"].operator(), csw=40.0)
     with pytest.raises(ValueError, match=r"csw 40\.0\).* determinant <= 0"):
         rough.diagonal_log_det(0)
+
+
+def test_imaginary_chemical_potential_is_a_boundary_phase():
+    """q on every temporal link is exp(i q T) at the boundary, up to a gauge transformation: determinants agree."""
+    lattice = Lattice((4, 6))
+    links = haar_links(Rng(1), lattice, 1, 2)
+    potential = imaginary_chemical_potential(lattice)
+    for method in ("dense", "slices"):
+        found = log_det(Wilson(lattice=lattice, links=links, kappa=0.2, charge=0.3, potential=potential), method)
+        expected = log_det(Wilson(lattice=lattice, links=links, kappa=0.2, boundary=(-np.exp(1.2j), 1.0)), method)
+        np.testing.assert_allclose(found.log_abs, expected.log_abs, atol=1e-13)
+    neutral = log_det(Wilson(lattice=lattice, links=links, kappa=0.2))
+    assert np.all(np.abs(found.log_abs - neutral.log_abs) > 1e-4)
+
+
+def test_charges_are_refused():
+    lattice = Lattice((4, 4))
+    links = haar_links(Rng(1), lattice, 1, 2)
+    with pytest.raises(ValueError, match=r"expected a potential beside the charge 1\.0"):
+        Wilson(lattice=lattice, kappa=0.1, charge=1.0)
+    with pytest.raises(ValueError, match=r"potential: expected shape \(2, 16, lanes\), got \(2, 16\)"):
+        Wilson(lattice=lattice, kappa=0.1, charge=1.0, potential=np.zeros((2, 16)))
+    with pytest.raises(TypeError, match="real floating numbers, got complex128"):
+        Wilson(lattice=lattice, kappa=0.1, charge=1.0, potential=np.zeros((2, 16, 1), dtype=complex))
+    with pytest.raises(ValueError, match="expected 2 lanes as of the links, got 3"):
+        Wilson(lattice=lattice, links=links, kappa=0.1, charge=1.0, potential=np.zeros((2, 16, 3))).zeros()
+    flat = Wilson(lattice=lattice, links=links, kappa=0.1)
+    with pytest.raises(ValueError, match="has no potential"):
+        flat.d_charge(flat.zeros())
+    wave = np.random.default_rng(1).normal(size=(2, 16, 1))
+    curved = Clover(lattice=lattice, links=links, kappa=0.1, csw=1.0, charge=0.1, potential=wave)
+    with pytest.raises(ValueError, match="needs a potential without plaquettes"):
+        curved.d_charge(curved.zeros())
+    assert np.all(np.isfinite(curved.apply(curved.zeros())))  # the operator itself takes any potential

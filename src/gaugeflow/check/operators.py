@@ -64,14 +64,15 @@ def check_operator(
         ``gamma_5``; ``split``: of D = T + K; ``halves``: of T, T^-1, K, T^-1 K and T - K on one parity from those on all
         sites, adjoints too; ``schur``: of M from block elimination of the dense matrix; ``log_det`` and ``phase``: of
         det T_ee; ``solution``: of ``complete`` and ``prepare`` around a dense solution from that of the dense D;
-        ``log_det force``: of the gradient of log det T_ee, where there is one; ``d_kappa``: where the operator has it.
+        ``log_det force``: of the gradient of log det T_ee, where there is one; ``d_kappa``: where the operator has it;
+        ``d_charge``: of the first and second derivative, where there is a potential.
 
     Raises
     ------
     ContractError
         If an error is too large, a shape or type is wrong, or an argument was changed.
     """
-    links = operator.bound
+    links = operator.bound if operator.links is None else operator.links
     lattice = operator.lattice
     report, group, _ = start(operator, lattice, links)
     assert isinstance(group, SU)
@@ -90,6 +91,8 @@ def check_operator(
         _check_log_det_force(report, schur, links, rng, tolerance)
     if getattr(operator, "kappa", None) is not None:
         _check_d_kappa(report, operator, psi)
+    if operator.potential is not None:
+        _check_d_charge(report, operator, psi)
     return report.finish()
 
 
@@ -259,6 +262,18 @@ def _check_d_kappa(report: Report, operator: Any, psi: Array) -> None:
     (slope,) = differentiate(value)
     # D is linear in kappa, or nearly: rounding over the step remains.
     report.measure("d_kappa", _distance(operator.d_kappa(psi), slope), ROUNDING / STEP)
+
+
+def _check_d_charge(report: Report, operator: HoppingOperator, psi: Array) -> None:
+    def moved(e: float) -> HoppingOperator:
+        return replace(operator, charge=operator.charge + e)
+
+    for order, value in (
+        (1, lambda e: (moved(e).apply(psi),)),
+        (2, lambda e: (moved(e).d_charge(psi),)),
+    ):
+        (slope,) = differentiate(value)
+        report.measure("d_charge", _distance(operator.d_charge(psi, order), slope), 1e-9)
 
 
 def _gamma_5(lattice: Lattice, psi: Array) -> Array:

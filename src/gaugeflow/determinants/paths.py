@@ -41,15 +41,19 @@ def path(start: HoppingOperator, end: HoppingOperator, steps: int) -> list[Hoppi
             "path: expected two operators of one kind, lattice and boundary, got "
             f"{start.label} on {start.lattice} with {start.boundary} and {end.label} on {end.lattice} with {end.boundary}"
         )
-    names = [f.name for f in fields(start) if f.name not in ("lattice", "links", "boundary")]
+    if start.potential is not end.potential:
+        raise ValueError("path: expected operators of one potential, got two; charges may differ")
+    names = [f.name for f in fields(start) if f.init and f.name not in ("lattice", "links", "boundary", "potential")]
     pairs = {name: (getattr(start, name), getattr(end, name)) for name in names}
-    same = start.bound is end.bound
-    velocity = None if same else geodesic(start.lattice, start.bound, end.bound)
+    first, last = start.links, end.links
+    if first is None or last is None:
+        raise ValueError("path: expected operators that are bound to links")
+    velocity = None if first is last else geodesic(start.lattice, first, last)
     result = [start]
     for k in range(1, steps):
         s = k / steps
         numbers: dict[str, Any] = {name: _between(name, *pair, s) for name, pair in pairs.items()}
-        links = start.bound if velocity is None else SU(start.lattice).retract(start.bound, velocity, s)
+        links = first if velocity is None else SU(start.lattice).retract(first, velocity, s)
         result.append(replace(start, links=links, **numbers))
     return [*result, end]
 

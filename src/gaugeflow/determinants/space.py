@@ -44,7 +44,8 @@ class Slices:
         lattice = operator.lattice
         if lattice.n_folds > 1:
             plain = Lattice(lattice.shape)
-            operator = replace(operator, lattice=plain, links=plain.pack(lattice.unpack(operator.bound, 1), 1))
+            links = plain.pack(lattice.unpack(operator.bound, 1), 1)
+            operator = replace(operator, lattice=plain, links=links, charge=0.0, potential=None)
         self.operator = operator
         self.lattice = operator.lattice
         self.xp = array_namespace(operator.bound)
@@ -162,7 +163,10 @@ class Group:
         self.lattice = Lattice(shape, fold)
         assert isinstance(operator, Wilson | Staggered)
         hopping = (0.0, *operator.hopping[1:])
-        self.operator = replace(operator, lattice=self.lattice, links=self.lattice.pack(links, 1), hopping=hopping)
+        links = self.lattice.pack(links, 1)
+        self.operator = replace(
+            operator, lattice=self.lattice, links=links, hopping=hopping, charge=0.0, potential=None
+        )
         take = xp.asarray(where, dtype=xp.int64)
         self.blocks = xp.take(slices.blocks, take, axis=0)
         self.inverse = xp.take(slices.inverse_blocks, take, axis=0)

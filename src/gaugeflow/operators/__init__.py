@@ -2,7 +2,13 @@
 
 from gaugeflow.operators.clover import Clover
 from gaugeflow.operators.even_odd import EvenOdd, even_odd, has_parities, reduced
-from gaugeflow.operators.hopping import HoppingOperator, antiperiodic, boundary_phases, gamma_5
+from gaugeflow.operators.hopping import (
+    HoppingOperator,
+    antiperiodic,
+    boundary_phases,
+    gamma_5,
+    imaginary_chemical_potential,
+)
 from gaugeflow.operators.noise import gaussian
 from gaugeflow.operators.smeared import Smeared, Stout
 from gaugeflow.operators.staggered import Staggered
@@ -25,5 +31,6 @@ __all__ = [
     "gamma_5",
     "gaussian",
     "has_parities",
+    "imaginary_chemical_potential",
     "reduced",
 ]

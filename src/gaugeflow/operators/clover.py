@@ -160,6 +160,32 @@ class Clover(Wilson):
         result = self._clover_hop(far, parity, adjoint, 0.5 * self.norm, psi, 1.0, self.blocks)
         return self._add_twist(result, psi, adjoint)
 
+    def d_charge(self, psi: Array, order: int = 1) -> Array:
+        """Derivative of D psi with respect to the charge, for potentials without a field strength.
+
+        Raises
+        ------
+        ValueError
+            If the plaquettes of the potential do not vanish: the clover term then depends on the charge.
+        """
+        change = super().d_charge(psi, order)
+        if not self._is_flat:
+            raise ValueError(
+                f"{self.label}: the derivative with respect to the charge needs a potential without plaquettes"
+            )
+        return change
+
+    @cached_property
+    def _is_flat(self) -> bool:
+        """Whether all plaquettes of the potential vanish."""
+        potential = self._potential[:, :, 0, 0, :]
+        xp = array_namespace(potential)
+        phases = xp.exp(1e-3j * potential)[:, :, None, None, :]
+        loops = kernels.loop_traces(
+            self.lattice, phases, tuple((mu + 1, nu + 1, -mu - 1, -nu - 1) for mu, nu in self.lattice.planes)
+        )
+        return bool(xp.max(xp.abs(loops - 1.0)) < 1e-12)
+
     def force(self, left: Array, right: Array) -> Array:
         """Gradient of Re <left, D right>."""
         return super().force(left, right) + self._diagonal_force(left, right)

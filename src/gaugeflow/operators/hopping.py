@@ -48,19 +48,28 @@ class HoppingOperator(ABC):
         Phase that a quark picks up on a forward hop across the boundary of each direction, of modulus 1 (default:
         antiperiodic in direction 0).  exp(i theta) gives twisted boundary conditions, in time an imaginary chemical
         potential.
+    charge, potential
+        q and A: quarks see the links exp(i q A) U.  A is real, ``(ndim, n_blocks, lanes)``, or ``(ndim, n_blocks, n_folds)``
+        for one that all configurations have in common: a background field, a second gauge field, or what
+        :func:`gaugeflow.operators.imaginary_chemical_potential` returns.  Flavours of other charges differ in q only.
 
     Raises
     ------
     ValueError
-        If a phase does not have modulus 1, or the number of phases is wrong.
+        If a phase does not have modulus 1, the number of phases is wrong, or a potential does not fit; from operators that
+        are charged and have no potential.
+    TypeError
+        If the potential is not real.
     """
 
     lattice: Lattice
     links: Array | None = field(default=None, repr=False)
     boundary: tuple[complex, ...] | None = None
+    charge: float = 0.0
+    potential: Array | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        require_finite(self, "boundary")
+        require_finite(self, "boundary", "charge")
         phases = antiperiodic(self.lattice) if self.boundary is None else tuple(complex(p) for p in self.boundary)
         if len(phases) != self.lattice.ndim:
             raise ValueError(
@@ -72,6 +81,10 @@ class HoppingOperator(ABC):
         object.__setattr__(self, "boundary", phases)
         if self.links is not None:
             self.lattice.check_links(self.links)
+        if self.potential is not None:
+            check_potential(self.lattice, self.potential)
+        elif self.charge != 0.0:
+            raise ValueError(f"charge: expected a potential beside the charge {self.charge}, got None")
 
     # ---- what an operator must say ----------------------------------------------------------------------------------
     @property
@@ -127,7 +140,11 @@ class HoppingOperator(ABC):
 
     def select(self, configurations: Sequence[int]) -> Self:
         """The operator on some configurations of the batch only; arrays that it has made of its links are cut, too."""
-        chosen = self.with_links(select(self.lattice, self.bound, configurations))
+        if self.links is None:
+            raise ValueError(f"{self.label} has no links: bind it with with_links(links)")
+        chosen = self.with_links(select(self.lattice, self.links, configurations))
+        if self.potential is not None and self.potential.shape[-1] != self.lattice.n_folds:
+            object.__setattr__(chosen, "potential", select(self.lattice, self.potential, configurations))
         for name in self.made_of_links:
             if name in self.__dict__:
                 arrays = self.__dict__[name]
@@ -143,10 +160,38 @@ class HoppingOperator(ABC):
 
     @property
     def bound(self) -> Array:
-        """The links; ``ValueError`` where there are none."""
+        """The links that quarks see, exp(i q A) U; ``ValueError`` where there are none."""
         if self.links is None:
             raise ValueError(f"{self.label} has no links: bind it with with_links(links)")
-        return self.links
+        return self.links if self.charge == 0.0 else self._charged
+
+    @cached_property
+    def _charged(self) -> Array:
+        assert self.links is not None
+        xp = array_namespace(self.links)
+        return self._times(xp.exp(1j * self.charge * self._potential))
+
+    @property
+    def _potential(self) -> Array:
+        """A as ``(ndim, n_blocks, 1, 1, lanes)``."""
+        if self.potential is None:
+            raise ValueError(f"{self.label} has no potential: the charge needs one")
+        assert self.links is not None
+        xp = array_namespace(self.links)
+        potential = xp.asarray(self.potential, dtype=xp.float64)
+        batch = self.lattice.batch(int(self.links.shape[-1]))
+        if potential.shape[-1] == self.lattice.n_folds:
+            potential = xp.repeat(potential, batch, axis=-1)
+        if potential.shape[-1] != self.links.shape[-1]:
+            raise ValueError(
+                f"potential: expected {self.links.shape[-1]} lanes as of the links, got {potential.shape[-1]}"
+            )
+        return potential[:, :, None, None, :]
+
+    def _times(self, factor: Array) -> Array:
+        """The links times numbers."""
+        assert self.links is not None
+        return array_namespace(factor).astype(factor * self.links, self.links.dtype)
 
     @cached_property
     def factors(self) -> HopFactors:
@@ -182,6 +227,31 @@ class HoppingOperator(ABC):
         """D^dagger psi."""
         return self.diagonal(psi, adjoint=True) + self.hops(psi, adjoint=True)
 
+    def d_charge(self, psi: Array, order: int = 1) -> Array:
+        """Derivative of D psi with respect to the charge q: K psi with links (i A)^order exp(i q A) U.
+
+        Parameters
+        ----------
+        psi
+            Field or stack on all sites.
+        order
+            Order of the derivative.
+
+        Raises
+        ------
+        ValueError
+            If there is no potential, the order is not positive, or T depends on the links.
+        """
+        if order < 1:
+            raise ValueError(f"d_charge: expected an order of 1 or more, got {order}")
+        bound = self.bound
+        xp = array_namespace(bound)
+        potential = self._potential
+        turned = self._times((1j * potential) ** order * xp.exp(1j * self.charge * potential))
+        plain = replace(self, links=turned, charge=0.0, potential=None)
+        plain.__dict__["factors"] = self.factors
+        return plain.hops(psi)
+
     def eliminate(self, psi: Array, parity: int, adjoint: bool = False) -> Array:
         """T^-1 K psi (or T^-dagger K^dagger psi) on the sites of a parity."""
         return self.diagonal_inverse(self.hops(psi, parity, adjoint), parity, adjoint)
@@ -190,6 +260,35 @@ class HoppingOperator(ABC):
         """T psi - K far (or adjoints) on the sites of a parity, where psi lives; ``far`` lives on the other one."""
         self.check(far, other(parity), "far")
         return self.diagonal(psi, parity, adjoint) - self.hops(far, parity, adjoint)
+
+
+def check_potential(lattice: Lattice, potential: Array) -> None:
+    """Raise unless this is a real field ``(ndim, n_blocks, lanes)``, or one lane for each sub-lattice."""
+    xp = array_namespace(potential)
+    shape = tuple(potential.shape)
+    if len(shape) != 3 or shape[:2] != (lattice.ndim, lattice.n_blocks):
+        raise ValueError(f"potential: expected shape ({lattice.ndim}, {lattice.n_blocks}, lanes), got {shape}")
+    lattice.batch(shape[2])
+    if not xp.isdtype(potential.dtype, "real floating"):
+        raise TypeError(f"potential: expected real floating numbers, got {potential.dtype}")
+    if not bool(xp.all(xp.isfinite(potential))):
+        raise ValueError("potential: expected finite numbers, got nan or infinity")
+
+
+def imaginary_chemical_potential(lattice: Lattice) -> Array:
+    """A = 1 on all temporal links, 0 on the others: a charge q is then a chemical potential i q, in lattice units.
+
+    It is the twist exp(i q T) of the boundary phase of time, up to a gauge transformation of the quarks.  Flavours of
+    charges q and -q have an isospin chemical potential.
+
+    Returns
+    -------
+    Array
+        ``(ndim, n_blocks, n_folds)`` float64.
+    """
+    potential = lattice.boundary_phase((1.0,) * lattice.ndim).real * 0.0
+    potential[0] = 1.0
+    return potential
 
 
 def select(lattice: Lattice, array: Array, configurations: Sequence[int]) -> Array:

@@ -86,7 +86,7 @@ class Smeared(HoppingOperator):
     Parameters
     ----------
     operator
-        The operator; links that it is bound to do not count.
+        The operator; links that it is bound to do not count.  Its charge multiplies the smeared links.
     smearing
         How links are smeared.
     links
@@ -97,6 +97,8 @@ class Smeared(HoppingOperator):
     smearing: Stout
     lattice: Lattice = field(init=False, repr=False)
     boundary: tuple[complex, ...] | None = field(init=False, repr=False)
+    charge: float = field(init=False, repr=False, default=0.0)
+    potential: Array | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lattice", self.operator.lattice)
@@ -191,6 +193,10 @@ class Smeared(HoppingOperator):
     def force(self, left: Array, right: Array) -> Array:
         """Gradient of Re <left, D right> with respect to the thin links."""
         return self._through(self.inner.force(left, right))
+
+    def d_charge(self, psi: Array, order: int = 1) -> Array:
+        """Derivative of D psi with respect to the charge of the operator."""
+        return self.inner.d_charge(psi, order)
 
     def d_kappa(self, psi: Array) -> Array:
         """Derivative of D psi with respect to kappa, where the operator has it."""
