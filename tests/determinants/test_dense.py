@@ -16,7 +16,7 @@ from gaugeflow.determinants import dense, hermitian, space
 from gaugeflow.groups import SU
 from gaugeflow.kernels import plaquette
 from gaugeflow.lattice import Lattice
-from gaugeflow.operators import Clover, Staggered, Wilson, even_odd
+from gaugeflow.operators import Clover, Staggered, Wilson, even_odd, imaginary_chemical_potential
 from gaugeflow.operators.dense import matrix
 from gaugeflow.random import Rng, haar_links, momenta
 
@@ -309,3 +309,57 @@ def test_negative_masses_change_the_sign():
         operator = Staggered(lattice=lattice, links=_links(lattice, 3, 2), mass=mass)
         sign, _ = np.linalg.slogdet(matrix(operator))
         np.testing.assert_allclose(determinants.log_det(operator).phase, sign, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fold", "kind", "options"),
+    [
+        ((4, 4), None, Wilson, {"kappa": 0.24}),
+        ((4, 8), (1, 2), Wilson, {"kappa": 0.22, "twisted_mass": 0.2}),
+        ((3, 4), None, Wilson, {"kappa": 0.24}),
+        ((4, 4), None, Staggered, {"mass": 0.3}),
+        ((4, 4), None, Staggered, {"mass": 0.0}),
+    ],
+)
+def test_derivatives_with_respect_to_charge(shape, fold, kind, options):
+    """First and second derivatives against differences of log det, and of the first derivative, along the charge."""
+    lattice = Lattice(shape, fold)
+    potential = lattice.pack(np.random.default_rng(3).normal(size=(1, 2, *shape)), components=1)
+    operator = kind(lattice=lattice, links=_links(lattice, 1, 2), charge=0.4, potential=potential, **options)
+    found = determinants.log_det_charge(operator)
+
+    def moved(step):
+        there = replace(operator, charge=operator.charge + step)
+        return determinants.log_det(there).log_abs, determinants.log_det_charge(there).first
+
+    value, slope = differentiate(moved)
+    np.testing.assert_allclose(found.first.real, value, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.second, slope, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.log_abs, determinants.log_det(operator).log_abs, atol=1e-12)
+
+
+def test_quark_number_of_free_quarks_in_closed_form():
+    """log det at an imaginary chemical potential has the momenta p_0 + theta: its second derivative, without a field."""
+    shape, kappa = (4, 6), 0.23
+    lattice = Lattice(shape)
+    links = SU(lattice).identity(haar_links(Rng(1), lattice, 1, 1))
+    operator = Wilson(
+        lattice=lattice, links=links, kappa=kappa, charge=0.2, potential=imaginary_chemical_potential(lattice)
+    )
+    found = determinants.log_det_charge(operator)
+
+    def free(step):
+        p = np.stack(
+            np.meshgrid(
+                2 * np.pi * (np.arange(shape[0]) + 0.5) / shape[0] + 0.2 + step,
+                2 * np.pi * np.arange(shape[1]) / shape[1],
+            )
+        )
+        value = np.log((1 - 2 * kappa * np.cos(p).sum(axis=0)) ** 2 + 4 * kappa**2 * (np.sin(p) ** 2).sum(axis=0))
+        return value.sum()
+
+    (first,) = differentiate(lambda e: (free(e),))
+    (second,) = differentiate(lambda e: (differentiate(lambda f: (free(e + f),))[0],))
+    np.testing.assert_allclose(found.log_abs, free(0.0), atol=1e-12)
+    np.testing.assert_allclose(found.first, first, atol=1e-9)
+    np.testing.assert_allclose(found.second, second, atol=1e-8)

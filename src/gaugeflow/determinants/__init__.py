@@ -1,9 +1,9 @@
 """Determinants of Dirac operators, exactly and by noise: values, phases, ratios and derivatives."""
 
-from gaugeflow.determinants.dense import log_det_derivative, log_det_gradient
+from gaugeflow.determinants.dense import log_det_charge, log_det_derivative, log_det_gradient
 from gaugeflow.determinants.exact import along_kappa, d_kappa, log_det, ratio
 from gaugeflow.determinants.paths import geodesic, path
-from gaugeflow.determinants.result import LogDet, LogDetDerivative, LogDetGradient
+from gaugeflow.determinants.result import LogDet, LogDetDerivative, LogDetGradient, LogDetSecond
 from gaugeflow.determinants.stochastic import (
     StochasticRatio,
     StochasticTrace,
@@ -16,12 +16,14 @@ __all__ = [
     "LogDet",
     "LogDetDerivative",
     "LogDetGradient",
+    "LogDetSecond",
     "StochasticRatio",
     "StochasticTrace",
     "along_kappa",
     "d_kappa",
     "geodesic",
     "log_det",
+    "log_det_charge",
     "log_det_derivative",
     "log_det_gradient",
     "path",

@@ -27,6 +27,19 @@ class LogDetGradient(NamedTuple):
     """Algebra field F with ``d/de log |det D(exp(e w) U)| = <F, w>``, shaped like the links."""
 
 
+class LogDetSecond(NamedTuple):
+    """The logarithm of a determinant and its first two derivatives with respect to a parameter."""
+
+    log_abs: Array
+    """``log |det D|``, ``(batch,)`` float64."""
+    phase: Array
+    """``det D / |det D|``, ``(batch,)`` complex128."""
+    first: Array
+    """tr D^-1 D', ``(batch,)`` complex128."""
+    second: Array
+    """tr D^-1 D'' - tr D^-1 D' D^-1 D', ``(batch,)`` complex128."""
+
+
 class LogDetDerivative(NamedTuple):
     """The logarithm of a determinant and its derivative with respect to a parameter."""
 
