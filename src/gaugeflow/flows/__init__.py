@@ -14,6 +14,7 @@ from gaugeflow.flows.planar.angles import AngleFlow
 from gaugeflow.flows.planar.blocks import LoopCoupling, block_chain, plaquette_chain
 from gaugeflow.flows.planar.cell import CellSpline
 from gaugeflow.flows.planar.circle import CircularSpline, ProjectionMixture
+from gaugeflow.flows.planar.currents import SectorFields
 from gaugeflow.flows.planar.halving import SpectralCoupling, spectral_chain
 from gaugeflow.flows.planar.spectral import HalfLoop
 from gaugeflow.flows.real.affine import AffineCoupling, affine_chain
@@ -41,6 +42,7 @@ __all__ = [
     "PseudofermionCoupling",
     "ResidualSweep",
     "ScalarCoupling",
+    "SectorFields",
     "SinhArcsinh",
     "SmearedSweep",
     "Smearing",
