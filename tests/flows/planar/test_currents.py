@@ -73,7 +73,7 @@ def test_what_is_refused():
         SectorFields(Lattice((4, 4)), harmonics=())
     flow = SectorFields(Lattice((4, 4)))
     x = random_links(flow.lattice, 1, 2)
-    with pytest.raises(ValueError, match="expected U.1. links, got 2 colours"):
+    with pytest.raises(ValueError, match=r"expected U.1. links, got 2 colours"):
         flow.fields(random_links(flow.lattice, 2, 2))
     with pytest.raises(ValueError, match=r"expected shape .3,., got .2,."):
         flow.linearised([1.0, 2.0], x, x, 0.1)
