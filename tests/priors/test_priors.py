@@ -13,7 +13,7 @@ from gaugeflow.check import check_action
 from gaugeflow.flows import affine_chain
 from gaugeflow.lattice import Lattice
 from gaugeflow.nn import Silu
-from gaugeflow.priors import FreeField, Mirrored, Normal, Pushed
+from gaugeflow.priors import FreeField, Mirrored, Normal, Photon, Pushed
 from gaugeflow.random import Rng
 from gaugeflow.samplers import IndependenceMetropolis
 from gaugeflow.training import PriorAction
@@ -108,3 +108,23 @@ def test_independence_metropolis_without_a_flow():
 def test_bad_settings():
     with pytest.raises(ValueError, match="mass_squared and normalisation > 0, got 0"):
         FreeField(LATTICE, 0.0)
+
+
+def test_photon():
+    """Propagators at three distances within 4 sigma of the sums over momenta, no zero modes, the same for any fold; seed 3."""
+    shape, batch = (4, 6), 4000
+    field = Lattice(shape).unpack(Photon(Lattice(shape)).sample(Rng(3), batch), 1)
+    assert field.shape == (batch, 2, *shape)
+    np.testing.assert_allclose(field.mean(axis=(2, 3)), 0.0, atol=1e-14)
+    p = np.stack(np.meshgrid(*(2 * np.pi * np.arange(n) / n for n in shape), indexing="ij"))
+    hat = (4 * np.sin(p / 2) ** 2).sum(axis=0)
+    hat[0, 0] = np.inf
+    for distance in ((0, 0), (1, 0), (2, 3)):
+        expected = (np.cos(p[0] * distance[0] + p[1] * distance[1]) / hat).sum() / 24
+        products = (field * np.roll(field, distance, axis=(2, 3))).mean(axis=(1, 2, 3))
+        assert abs(products.mean() - expected) < 4 * products.std() / np.sqrt(batch)
+    mixed = (field[:, 0] * field[:, 1]).mean(axis=(1, 2))
+    assert abs(mixed.mean()) < 4 * mixed.std() / np.sqrt(batch)
+    assert Photon(Lattice(shape)).variance == pytest.approx((1 / hat).sum() / 24, rel=1e-12)
+    folded = Lattice(shape, (2, 1))
+    np.testing.assert_allclose(folded.unpack(Photon(folded).sample(Rng(3), 2), 1), field[:2], atol=1e-13)

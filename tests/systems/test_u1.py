@@ -41,6 +41,31 @@ def test_plaquette_is_the_derivative_of_the_free_energy():
     assert exact_u1.plaquette(1.7, 16) == pytest.approx((free(1.7 + h) - free(1.7 - h)) / (2 * h), rel=1e-7)
 
 
+def test_exact_derivatives_with_respect_to_theta():
+    """Of plaquette and sine against d<Q^2>/d beta, and of three plaquettes against an integral over two of their angles."""
+    beta, h = 2.0, 1e-3
+    slope = (exact_u1.charge_squared(beta + h, 64) - exact_u1.charge_squared(beta - h, 64)) / (2 * h)
+    assert exact_u1.theta_curvature(beta, 64) == pytest.approx(-slope / 64, rel=1e-6)
+    assert exact_u1.sine_charge(beta, 64) > exact_u1.sine_charge(beta, 36) > 0
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    p = np.pi * nodes
+    q = p[:, None]
+    rest = -(p + q)
+    last = rest - 2 * np.pi * np.round(rest / (2 * np.pi))
+    charge = np.round((p + q + last) / (2 * np.pi))
+    weight = weights * weights[:, None] * np.exp(beta * (np.cos(p) + np.cos(q) + np.cos(last)))
+    weight = weight / weight.sum()
+    cosine = (np.cos(p) + np.cos(q) + np.cos(last)) / 3
+    sine = (np.sin(p) + np.sin(q) + np.sin(last)) / (2 * np.pi)
+    square = (weight * charge**2).sum()
+    assert exact_u1.charge_squared(beta, 3) == pytest.approx(
+        square, rel=2e-2
+    )  # the integrand jumps at the edge of sectors
+    expected = -(weight * cosine * charge**2).sum() + (weight * cosine).sum() * square
+    assert exact_u1.theta_curvature(beta, 3) == pytest.approx(expected, rel=2e-2)
+    assert exact_u1.sine_charge(beta, 3) == pytest.approx((weight * sine * charge).sum(), rel=2e-2)
+
+
 def test_exact_values_of_wrong_input():
     with pytest.raises(ValueError, match="expected a number between 0 and 100, got -1"):
         exact_u1.plaquette(-1.0, 64)

@@ -3,6 +3,7 @@
 from gaugeflow.priors.free import FreeField
 from gaugeflow.priors.haar import Haar
 from gaugeflow.priors.normal import Normal
+from gaugeflow.priors.photon import Photon
 from gaugeflow.priors.pushed import Mirrored, Pushed
 
-__all__ = ["FreeField", "Haar", "Mirrored", "Normal", "Pushed"]
+__all__ = ["FreeField", "Haar", "Mirrored", "Normal", "Photon", "Pushed"]

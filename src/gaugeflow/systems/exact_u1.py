@@ -7,6 +7,7 @@ over one turn and V the number of plaquettes; at integer x, z is the modified Be
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from scipy.special import ive
@@ -26,17 +27,48 @@ def plaquette(beta: float, volume: int) -> float:
 
 def charge_squared(beta: float, volume: int) -> float:
     """<Q^2> = -Z''(0) / Z(0), derivatives under the integral, which is a sum over Gauss-Legendre nodes."""
+    z, first, second = _integrals(beta, volume, 1.0)
+    curvature = volume * (volume - 1) * z ** (volume - 2) * first**2 + volume * z ** (volume - 1) * second
+    return float(-np.sum(curvature) / np.sum(z**volume))
+
+
+def theta_curvature(beta: float, volume: int) -> float:
+    """d^2 <cos P> / d theta^2 at theta = 0, of the mean plaquette: -<cos P Q^2> + <cos P> <Q^2>.
+
+    <cos P>(theta) = sum_n z^(V - 1) c / Z(theta) with c the integral z with cos p under it.
+    """
+    z, z1, z2 = _integrals(beta, volume, 1.0)
+    c, c1, c2 = _integrals(beta, volume, np.cos)
+    k = volume - 1
+    numerator = k * (k - 1) * z ** (k - 2) * z1**2 * c + k * z ** (k - 1) * (z2 * c + 2.0 * z1 * c1) + z**k * c2
+    return float(np.sum(numerator) / np.sum(z**volume)) + plaquette(beta, volume) * charge_squared(beta, volume)
+
+
+def sine_charge(beta: float, volume: int) -> float:
+    """<Q sum sin P> / 2 pi = -i d<Q_s> / d theta at theta = 0 of the charge Q_s = sum sin P / 2 pi."""
+    z, z1, _ = _integrals(beta, volume, 1.0)
+    s, s1, _ = _integrals(beta, volume, np.sin)
+    value = np.sum((volume - 1) * z ** (volume - 2) * z1 * s + z ** (volume - 1) * s1)
+    return float(volume * value / (2.0 * math.pi * np.sum(z**volume)))
+
+
+def _integrals(beta: float, volume: int, factor: Any) -> tuple[Any, Any, Any]:
+    """(1 / 2 pi) int exp(beta (cos p - 1)) f(p) exp(i x p) dp at x = n + theta / 2 pi, and its derivatives by theta.
+
+    The real part for even f and the imaginary part for odd f, the other one being zero; all over the largest integral with
+    f = 1, whose powers would overflow.
+    """
     _check(beta, volume)
     nodes, weights = np.polynomial.legendre.leggauss(400)
     p = math.pi * nodes
-    density = weights * np.exp(beta * (np.cos(p) - 1.0))
-    n = np.arange(-_TERMS, _TERMS + 1)[:, None]
-    z = np.sum(density * np.cos(n * p), axis=1)
-    first = -np.sum(density * p * np.sin(n * p), axis=1)
-    second = -np.sum(density * p * p * np.cos(n * p), axis=1)
-    z, first, second = (a / z.max() for a in (z, first, second))
-    curvature = volume * (volume - 1) * z ** (volume - 2) * first**2 + volume * z ** (volume - 1) * second
-    return float(-np.sum(curvature) / (4.0 * math.pi**2 * np.sum(z**volume)))
+    density = 0.5 * weights * np.exp(beta * (np.cos(p) - 1.0))
+    wave = np.exp(1j * np.arange(-_TERMS, _TERMS + 1)[:, None] * p)
+    unit = np.max(np.real(wave @ density))
+    f = density * (factor(p) if callable(factor) else factor)
+    part = np.imag if factor is np.sin else np.real
+    turn = 1j * p / (2.0 * math.pi)
+    value, first, second = (part(wave @ (f * turn**k)) / unit for k in range(3))
+    return value, first, second
 
 
 def _check(beta: float, volume: int) -> None:
