@@ -3,6 +3,7 @@
 from gaugeflow.ensembles.correlated import CorrelatedEnsemble, Measurements, Pair, measure_images
 from gaugeflow.ensembles.derivatives import EPSILON, FLOW, INDEPENDENT, LINEAR, REWEIGHTING, estimators, maps_of
 from gaugeflow.ensembles.linear import along_flow
+from gaugeflow.ensembles.response import Improved, response, responses
 from gaugeflow.ensembles.stored import FileEnsemble, MemoryEnsemble, numbers_in_names
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "REWEIGHTING",
     "CorrelatedEnsemble",
     "FileEnsemble",
+    "Improved",
     "Measurements",
     "MemoryEnsemble",
     "Pair",
@@ -21,4 +23,6 @@ __all__ = [
     "maps_of",
     "measure_images",
     "numbers_in_names",
+    "response",
+    "responses",
 ]

@@ -27,7 +27,13 @@ from gaugeflow.observables.measure import measure
 from gaugeflow.observables.open_time import OpenAverages, is_open_in_time, open_averages, open_flow_history
 from gaugeflow.observables.scalar import ising_energy, magnetisation, two_point_susceptibility
 from gaugeflow.observables.smearing import ape, stout
-from gaugeflow.observables.topology import clover_charge, five_loop_charge, integer_charge, plaquette_charge
+from gaugeflow.observables.topology import (
+    clover_charge,
+    five_loop_charge,
+    integer_charge,
+    plaquette_charge,
+    sine_charge,
+)
 from gaugeflow.observables.wilson_loops import creutz_ratios, static_potential, wilson_loop, wilson_loops
 
 __all__ = [
@@ -65,6 +71,7 @@ __all__ = [
     "plaquette_temporal",
     "polyakov_loop",
     "rectangle",
+    "sine_charge",
     "slice_correlator",
     "static_potential",
     "stout",

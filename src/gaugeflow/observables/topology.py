@@ -184,6 +184,27 @@ def integer_charge(lattice: Lattice, links: Array) -> Array:
     return array_namespace(density).round(_sum(lattice, density)) + 0.0  # no negative zero
 
 
+def sine_charge(lattice: Lattice, links: Array) -> Array:
+    """Q_s = (1 / 2 pi) sum_x Im P(x) of U(1) links in two dimensions: a smooth function of the links, near Q for smooth fields.
+
+    Returns
+    -------
+    Array
+        ``(batch,)`` float64.
+
+    Raises
+    ------
+    ValueError
+        If the links are not those of U(1) in two dimensions.
+    """
+    n, _ = lattice.check_links(links)
+    if lattice.ndim != 2 or n != 1:
+        raise ValueError(f"the sine charge needs U(1) links in two dimensions, got N = {n} in {lattice.ndim}")
+    xp = array_namespace(links)
+    traces = kernels.loop_traces(lattice, links, ((1, 2, -1, -2),))
+    return _sum(lattice, xp.astype(xp.imag(traces[0, ...]), xp.float64)) / (2.0 * math.pi)
+
+
 def has_integer_charge(lattice: Lattice, links: Array) -> bool:
     """Whether the links are those of U(1) in two dimensions."""
     return lattice.ndim == 2 and links.shape[2] == 1

@@ -32,7 +32,8 @@ class SectorFields:
     harmonics
         k of the fields of the first kind.
     windings
-        k of those of the second kind; two fields each, in time and in space.
+        k of those of the second kind; two fields each, in time and in space.  Odd ones may have k = 0, which turns all
+        holonomies by the same angle.
     odd
         False: fields that charge conjugation leaves alone, for observables that are even.  True: ``cos((k + 1/2) P)`` and
         ``Re <L^k>`` in place of sines and imaginary parts, for observables that are odd.
@@ -51,9 +52,10 @@ class SectorFields:
     def __post_init__(self) -> None:
         if self.lattice.ndim != 2 or self.lattice.n_folds > 1:
             raise ValueError(f"SectorFields: expected a lattice of two dimensions without folds, got {self.lattice}")
-        if not self.harmonics + self.windings or min(self.harmonics + self.windings) < 1:
+        least = 0 if self.odd else 1
+        if not self.harmonics + self.windings or min((1, *self.harmonics, *(k + 1 - least for k in self.windings))) < 1:
             raise ValueError(
-                "SectorFields: expected positive harmonics and windings, and at least one field, got "
+                f"SectorFields: expected harmonics from 1, windings from {least}, and at least one field, got "
                 f"{self.harmonics} and {self.windings}"
             )
 
@@ -99,7 +101,7 @@ class SectorFields:
         xp = array_namespace(angles)
         total = k * xp.sum(angles[mu, ...], axis=mu)
         cosine, sine = (xp.mean(f, axis=0) for f in (xp.cos(total), xp.sin(total)))
-        turn, slope = (cosine / k, -sine) if self.odd else (sine / k, cosine)
+        turn, slope = (cosine / max(k, 1), -sine) if self.odd else (sine / k, cosine)
         field = xp.zeros_like(angles[mu, ...]) + turn / self.lattice.shape[mu]
         return xp.stack([field if nu == mu else xp.zeros_like(field) for nu in range(2)]), slope
 
