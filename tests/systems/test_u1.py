@@ -46,6 +46,10 @@ def test_exact_derivatives_with_respect_to_theta():
     beta, h = 2.0, 1e-3
     slope = (exact_u1.charge_squared(beta + h, 64) - exact_u1.charge_squared(beta - h, 64)) / (2 * h)
     assert exact_u1.theta_curvature(beta, 64) == pytest.approx(-slope / 64, rel=1e-6)
+    values = [exact_u1.plaquette_at(theta, beta, 64) for theta in (-h, 0.0, h, 2 * np.pi)]
+    assert values[1] == pytest.approx(exact_u1.plaquette(beta, 64), rel=1e-12) == pytest.approx(values[3], rel=1e-9)
+    second = (values[0] - 2 * values[1] + values[2]) / h**2
+    assert exact_u1.theta_curvature(beta, 64) == pytest.approx(second, rel=1e-5)
     assert exact_u1.sine_charge(beta, 64) > exact_u1.sine_charge(beta, 36) > 0
     nodes, weights = np.polynomial.legendre.leggauss(200)
     p = np.pi * nodes

@@ -24,7 +24,6 @@ from gaugeflow.ensembles.derivatives import EPSILON, LINEAR
 from gaugeflow.ensembles.linear import LINEAR_STEP
 from gaugeflow.flows import ResidualSweep, SectorFields, SmearedSweep
 from gaugeflow.lattice import Array
-from gaugeflow.typing import Action
 
 Measured = Callable[[Array], Array]
 
@@ -61,7 +60,8 @@ def responses(
     unmoved
         Operators that no field changes, as the topological charge under :class:`gaugeflow.flows.SectorFields`.
     timed
-        As for :func:`gaugeflow.ensembles.measure_images`.
+        As for :func:`gaugeflow.ensembles.measure_images`; names are those of observables and operators, ``A|O`` for what the
+        images cost, and ``force``.
 
     Returns
     -------
@@ -70,20 +70,20 @@ def responses(
     """
 
     def measure(x: Array) -> Mapping[str, Array]:
-        row = {
-            name: to_host(timed("measurement", name, partial(operator, x))) for name, operator in operators.items()
-        }
+        row = {name: to_host(timed("measurement", name, partial(operator, x))) for name, operator in operators.items()}
         gradient = timed("flow", "force", partial(force, x))
         for name, (observable, flow, coefficients) in observables.items():
-            row[name] = to_host(timed("measurement", "", partial(observable, x)))
+            row[name] = to_host(timed("measurement", name, partial(observable, x)))
             work = partial(flow.linearised, coefficients, x, gradient, LINEAR_STEP)
-            ahead, behind, tangent = timed("flow", "linear", work)
+            ahead, behind, tangent = timed("flow", name, work)
             row[f"{name}|tangent"] = to_host(tangent)
             for parameter, operator in operators.items():
                 if parameter in unmoved:
                     row[f"{name}|{parameter}"] = np.zeros_like(row[name])
                     continue
-                there, here = (to_host(timed("images", parameter, partial(operator, y))) for y in (ahead, behind))
+                there, here = (
+                    to_host(timed("measurement", f"{name}|{parameter}", partial(operator, y))) for y in (ahead, behind)
+                )
                 row[f"{name}|{parameter}"] = (there - here) / (2.0 * LINEAR_STEP)
         return row
 

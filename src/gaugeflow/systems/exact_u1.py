@@ -32,6 +32,13 @@ def charge_squared(beta: float, volume: int) -> float:
     return float(-np.sum(curvature) / np.sum(z**volume))
 
 
+def plaquette_at(theta: float, beta: float, volume: int) -> float:
+    """<cos P> at an angle theta, by :func:`theta_curvature`'s formula."""
+    z, _, _ = _integrals(beta, volume, 1.0, theta)
+    c, _, _ = _integrals(beta, volume, np.cos, theta)
+    return float(np.sum(z ** (volume - 1) * c) / np.sum(z**volume))
+
+
 def theta_curvature(beta: float, volume: int) -> float:
     """d^2 <cos P> / d theta^2 at theta = 0, of the mean plaquette: -<cos P Q^2> + <cos P> <Q^2>.
 
@@ -52,7 +59,7 @@ def sine_charge(beta: float, volume: int) -> float:
     return float(volume * value / (2.0 * math.pi * np.sum(z**volume)))
 
 
-def _integrals(beta: float, volume: int, factor: Any) -> tuple[Any, Any, Any]:
+def _integrals(beta: float, volume: int, factor: Any, theta: float = 0.0) -> tuple[Any, Any, Any]:
     """(1 / 2 pi) int exp(beta (cos p - 1)) f(p) exp(i x p) dp at x = n + theta / 2 pi, and its derivatives by theta.
 
     The real part for even f and the imaginary part for odd f, the other one being zero; all over the largest integral with
@@ -62,8 +69,8 @@ def _integrals(beta: float, volume: int, factor: Any) -> tuple[Any, Any, Any]:
     nodes, weights = np.polynomial.legendre.leggauss(400)
     p = math.pi * nodes
     density = 0.5 * weights * np.exp(beta * (np.cos(p) - 1.0))
-    wave = np.exp(1j * np.arange(-_TERMS, _TERMS + 1)[:, None] * p)
-    unit = np.max(np.real(wave @ density))
+    wave = np.exp(1j * (np.arange(-_TERMS, _TERMS + 1)[:, None] + theta / (2.0 * math.pi)) * p)
+    unit = np.max(np.abs(np.exp(1j * theta / (2.0 * math.pi) * p) @ density))
     f = density * (factor(p) if callable(factor) else factor)
     part = np.imag if factor is np.sin else np.real
     turn = 1j * p / (2.0 * math.pi)
