@@ -60,13 +60,13 @@ class Parameter:
 
 
 PARAMETERS = {
-    "theta": Parameter(("plaquette",), "Q^2", "d^2 A / d theta^2", Change(tilt=0.4), -2.0 / 0.4**2, windings=()),
+    "theta": Parameter(("plaquette",), "Q^2", "d^2 A / d theta^2", Change(tilt=0.8), -2.0 / 0.8**2, windings=()),
     "theta, odd": Parameter(
-        ("sine charge",), "Q", "-i dA / d theta", Change(tilt=0.4), 1.0 / 0.4, sign=-1.0, odd=True, windings=()
+        ("sine charge",), "Q", "-i d A / d theta", Change(tilt=0.8), 1.0 / 0.8, sign=-1.0, odd=True, windings=()
     ),
-    "isospin": Parameter(("plaquette", "Re L"), "isospin", "d^2 A / dq^2", Change(isospin=0.15), 2.0 / 0.15**2),
-    "quark number": Parameter(("quark number",), "Im L", "d Im L / dq", None, odd=True, harmonics=(), windings=(0,)),
-    "electric charge": Parameter(("plaquette", "Re L"), "e^2", "dA / d e^2", Change(charge=0.5), 1.0 / 0.5**2),
+    "isospin": Parameter(("plaquette", "Re L"), "isospin", "d^2 A / d q^2", Change(isospin=0.3), 2.0 / 0.3**2),
+    "quark number": Parameter(("quark number",), "Im L", "d A / d q", None, odd=True, harmonics=(), windings=(0,)),
+    "electric charge": Parameter(("plaquette", "Re L"), "e^2", "d A / d e^2", Change(charge=1.0), 1.0),
 }
 """For the quark number, observable and operator are exchanged: the field turns all temporal links and follows dS/dq exactly."""
 

@@ -106,13 +106,9 @@ def curvature_figure(path: Path, rows: Rows) -> Path:
     names = [f"{row['derivative']}\n{theory_name(row)}" for row in rows]
     place = np.arange(len(rows))[::-1]
     for k, (label, shift) in enumerate(((EPSILON, 0.2), (INDEPENDENT, -0.2))):
-        there = [
-            (p + shift, row["gains"][label]["equal_statistics"])
-            for p, row in zip(place, rows, strict=True)
-            if label in row["gains"]
-        ]
-        shown = [(p, min(g, 1e3)) for p, g in there]
-        right.barh([p for p, _ in shown], [g for _, g in shown], height=0.36, color=colour(k), label=f"over {label}")
+        there = [(p + shift, row["gains"]) for p, row in zip(place, rows, strict=True) if label in row["gains"]]
+        gains = [min(found[label]["equal_statistics"], 1e4) for _, found in there]
+        right.barh([p for p, _ in there], gains, height=0.36, color=colour(k), label=f"over {label}")
     right.axvline(1.0, color="k", lw=0.8)
     right.set(xscale="log", xlabel="gain in variance per configuration")
     right.set_yticks(place, names, fontsize=6)
