@@ -113,16 +113,17 @@ class Theory:
 
         x, photon, weight = propose(0)
         exact = not self.kappa and wanted == Change()
-        for step in range(1, (0 if exact else burn_in) + steps * (1 if exact else thin)):
-            if exact or (step >= burn_in and (step - burn_in) % thin == 0):
-                yield x
-            new, new_photon, new_weight = propose(step)
-            accepted, _ = accept(rng.stream("step").stream(step), new_weight - weight)
-            x = choose(self.lattice, accepted, new, x)
-            weight = np.where(accepted, new_weight, weight)
-            if photon is not None and new_photon is not None:
-                photon = np.where(accepted, new_photon, photon)
-        yield x
+        step = 0
+        for k in range(steps):
+            for _ in range((0 if exact else burn_in) if k == 0 else 1 if exact else thin):
+                step += 1
+                new, new_photon, new_weight = propose(step)
+                accepted, _ = accept(rng.stream("step").stream(step), new_weight - weight)
+                x = choose(self.lattice, accepted, new, x)
+                weight = np.where(accepted, new_weight, weight)
+                if photon is not None and new_photon is not None:
+                    photon = np.where(accepted, new_photon, photon)
+            yield x
 
     # ---- operators -------------------------------------------------------------------------------------------------
     def charge(self, x: Array) -> Array:
