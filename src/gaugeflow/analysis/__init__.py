@@ -13,6 +13,7 @@ from gaugeflow.analysis.correlated import (
     difference_independent,
     gain,
 )
+from gaugeflow.analysis.fields import combined, controlled, cross_fit
 from gaugeflow.analysis.fits import Fit, covariance, fit
 from gaugeflow.analysis.gamma import Estimate, derive, format_error, gamma_method
 from gaugeflow.analysis.independent import Combined, combine, derive_independent
@@ -56,8 +57,11 @@ __all__ = [
     "bootstrap",
     "by_chain",
     "combine",
+    "combined",
+    "controlled",
     "correlator",
     "covariance",
+    "cross_fit",
     "derivative_central",
     "derivative_linear",
     "derivative_one_sided",
