@@ -26,6 +26,7 @@ from gaugeflow.observables.loops import (
 from gaugeflow.observables.measure import measure
 from gaugeflow.observables.open_time import OpenAverages, is_open_in_time, open_averages, open_flow_history
 from gaugeflow.observables.scalar import ising_energy, magnetisation, two_point_susceptibility
+from gaugeflow.observables.scale_derivatives import flow_time_derivative, flow_time_derivative_gradient
 from gaugeflow.observables.smearing import ape, stout
 from gaugeflow.observables.topology import (
     clover_charge,
@@ -53,6 +54,8 @@ __all__ = [
     "flow_slices",
     "flow_step",
     "flow_through",
+    "flow_time_derivative",
+    "flow_time_derivative_gradient",
     "flow_time_gradient",
     "flow_time_where",
     "glueball_correlator",
