@@ -2,6 +2,7 @@
 
 from gaugeflow.ensembles.correlated import CorrelatedEnsemble, Measurements, Pair, measure_images
 from gaugeflow.ensembles.derivatives import EPSILON, FLOW, INDEPENDENT, LINEAR, REWEIGHTING, estimators, maps_of
+from gaugeflow.ensembles.fields import along_fields
 from gaugeflow.ensembles.linear import along_flow
 from gaugeflow.ensembles.response import Improved, response, responses
 from gaugeflow.ensembles.stored import FileEnsemble, MemoryEnsemble, numbers_in_names
@@ -18,6 +19,7 @@ __all__ = [
     "Measurements",
     "MemoryEnsemble",
     "Pair",
+    "along_fields",
     "along_flow",
     "estimators",
     "maps_of",
