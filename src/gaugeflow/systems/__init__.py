@@ -110,5 +110,10 @@ def systems() -> dict[str, System]:
             "gaugeflow.systems.trex_schwinger",
             host_only=True,
         ),
+        System(
+            "continuum-slope",
+            "4D SU(3) at beta 5.96, 6.02, 6.1: slope of t_0.3 / t_0.35 in a^2 from derivatives, hours; --quick: 8^4",
+            "gaugeflow.systems.continuum_slope",
+        ),
     )
     return {system.name: system for system in known}
