@@ -163,10 +163,14 @@ Observable = Literal["plaquette", "plaquette_spatial", "plaquette_temporal", "t2
 class ObservablesSection:
     """``[observables]``: what is differentiated; ``t2_e`` and, in 4D, ``q_squared`` at ``flow_time`` of the gradient flow.
 
+    ``scales`` are one or two values c: the flow times t_c with t^2 <E> = c are differentiated, and the ratio of the two; they
+    are sought up to ``flow_time``, with t^2 E at every second step of the integrator.
+
     In 2D, the charge is the sum of the plaquette angles of U(1), without gradient flow.
     """
 
     names: tuple[Observable, ...] = ("plaquette",)
+    scales: tuple[float, ...] = _limited(above=0.0, default=())
     flow_time: float = _limited(least=0.0, default=0.0)
     step: float = _limited(above=0.0, default=0.02)
 
@@ -371,6 +375,12 @@ def _check_observables(run: RunFile) -> None:
         raise ValueError(
             f"{where} names: 'q_squared': expected four dimensions (clover charge) or U(1) in two (sum of angles), "
             f"found {'U(1)' if run.group.n == 1 else f'SU({run.group.n})'} in {ndim}"
+        )
+    if len(section.scales) > 2 or any(a >= b for a, b in pairwise(section.scales)):
+        raise ValueError(f"{where} scales: expected one or two increasing numbers, found {list(section.scales)}")
+    if section.scales and section.flow_time < 4.0 * section.step:
+        raise ValueError(
+            f"{where} flow_time: expected at least four steps of {section.step:g} for scales, found {section.flow_time:g}"
         )
     flowed = {"t2_e"} | ({"q_squared"} if ndim == 4 else set())
     if section.flow_time == 0.0 and (late := sorted(flowed & set(section.names))):

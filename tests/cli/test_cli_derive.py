@@ -98,6 +98,30 @@ def test_pipeline(gaugeflow, sampled, tmp_path, monkeypatch):
         assert (tmp_path / "out" / name).stat().st_size > 0
 
 
+def test_scales_and_the_slope_of_their_ratio(gaugeflow, sampled):
+    """Derivatives of flow times by the chain rule: the limit of small steps and central differences agree."""
+    names = 'names = ["plaquette"]\nscales = [0.02, 0.03]\nflow_time = 0.3\nstep = 0.05'
+    sampled.write_text(sampled.read_text().replace('names = ["plaquette"]', names))
+    gaugeflow("train", sampled, "--json")
+    result = gaugeflow("derive", sampled, "--json")
+    rows = {(row["observable"], row["estimator"]): row for row in result["derivatives"] if row["step"] == 0.2}
+    slopes = {row["estimator"]: row for row in result["slopes"] if row["step"] == 0.2}
+    for name in ("t_0.02", "t_0.03", "t_0.02/t_0.03"):
+        linear, central = rows[name, "linearised flow"], rows[name, "flow, central"]
+        assert linear["error"] < 0.7 * rows[name, "epsilon-reweighting"]["error"]
+        assert abs(linear["value"] - central["value"]) < 3 * max(linear["error"], central["error"])
+    assert (
+        rows["t_0.02", "linearised flow"]["value"] > 10 * rows["t_0.02", "linearised flow"]["error"]
+    )  # smoother fields
+    assert set(slopes) == {label for _, label in rows}
+    assert "Slope k_1" in gaugeflow("derive", sampled)
+    sampled.write_text(sampled.read_text().replace("scales = [0.02, 0.03]", "scales = [0.025]"))
+    (sampled.parent / "out" / "measurements.h5").unlink()
+    single = gaugeflow("derive", sampled, "--json")
+    assert "slopes" not in single
+    assert {row["observable"] for row in single["derivatives"]} == {"plaquette", "t_0.025"}
+
+
 def test_adam_refines_the_fit(gaugeflow, sampled):
     (linear, _) = gaugeflow("train", sampled, "--json")
     sampled.write_text(RUN.format(training='method = "adam"\nsteps = 4\nlearning_rate = 0.02', flow=RESIDUAL))

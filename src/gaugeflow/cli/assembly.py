@@ -15,6 +15,7 @@ from gaugeflow.flows.gauge.smeared import Masks
 from gaugeflow.lattice import LANES, Array, Lattice, suggest_fold
 from gaugeflow.observables import flow_history, integer_charge, loops
 from gaugeflow.runfile import FlowSection, ObservablesSection, RunFile, TargetSection
+from gaugeflow.systems.scales import Levels, column
 
 LINKS, LARGEST_BATCH = 8192, 64
 """Links, and configurations, of a batch: 1.2 MB of SU(3)."""
@@ -119,8 +120,17 @@ def flow_file(run: RunFile, target: Target) -> Path:
 
 
 # ---- observables -------------------------------------------------------------------------------------------------
+def scale_levels(run: RunFile) -> Levels:
+    """Flow times at which t^2 E is measured, every second step of the integrator, and the values of the scales."""
+    section = run.require(ObservablesSection)
+    interval = 2.0 * section.step
+    count = math.ceil(section.flow_time / interval - 1e-9)
+    times = [round(k * interval, 12) for k in range(1, count)]
+    return Levels((*times, section.flow_time), section.scales)
+
+
 def make_observables(run: RunFile, lattice: Lattice, smooth: bool = False) -> Callable[[Array], Mapping[str, Array]]:
-    """Function of a field that returns the named observables of every configuration.
+    """Function of a field that returns the named observables of every configuration, and t^2 E for scales.
 
     With ``smooth``, those alone that change smoothly with the links: the charge of U(1) in 2D jumps between integers.
     """
@@ -128,17 +138,21 @@ def make_observables(run: RunFile, lattice: Lattice, smooth: bool = False) -> Ca
     four = lattice.ndim == 4
     names = [name for name in section.names if four or not (smooth and name == "q_squared")]
     flowed = {"t2_e", "q_squared"} & set(names) if four else {"t2_e"} & set(names)
+    times = scale_levels(run).times if section.scales else (section.flow_time,)
 
     def measure(x: Array) -> Mapping[str, Array]:
         values: dict[str, Array] = {}
-        if flowed:
-            history = flow_history(lattice, x, (section.flow_time,), step=section.step)
-            values = {"t2_e": history.t2_e[0], "q_squared": history.q[0] ** 2}
+        energies: dict[str, Array] = {}
+        if flowed or section.scales:
+            history = flow_history(lattice, x, times, step=section.step)
+            values = {"t2_e": history.t2_e[-1, ...], "q_squared": history.q[-1, ...] ** 2}
+            if section.scales:
+                energies = {column(t): to_host(history.t2_e[k, ...]) for k, t in enumerate(times)}
         for name in names:
             if name == "q_squared" and not four:
                 values[name] = integer_charge(lattice, x) ** 2
             elif name not in flowed:
                 values[name] = getattr(loops, name)(lattice, x)
-        return {name: to_host(values[name]) for name in names}
+        return {**{name: to_host(values[name]) for name in names}, **energies}
 
     return measure

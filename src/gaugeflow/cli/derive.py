@@ -86,7 +86,7 @@ def derive(runfile: Path, as_json: bool) -> None:
         tell_written(run.folder / name)
 
 
-def _tables(results: Mapping[str, Any]) -> tuple[Table, Table]:
+def _tables(results: Mapping[str, Any]) -> list[Table]:
     """What is printed: the numbers of the JSON file, rounded to the digits that their errors leave."""
     from gaugeflow.analysis import format_error
     from gaugeflow.systems.correlated import NOTES, effective
@@ -94,23 +94,32 @@ def _tables(results: Mapping[str, Any]) -> tuple[Table, Table]:
 
     weights = tuple((row["target"], row["map"], format_error(row["ess"], row["error"])) for row in results["weights"])
     parameter = results["derivatives"][0]["parameter"]
-    derivatives = tuple(
-        (
-            row["observable"],
-            f"{row['step']:g}",
-            row["estimator"],
-            format_error(row["value"], row["error"]),
-            f"{row['tau_int']:.2f}",
-            effective(row["n_effective"]),
+
+    def rows(found: list[dict[str, Any]]) -> tuple[tuple[Any, ...], ...]:
+        return tuple(
+            (
+                row["observable"],
+                f"{row['step']:g}",
+                row["estimator"],
+                format_error(row["value"], row["error"]),
+                f"{row['tau_int']:.2f}",
+                effective(row["n_effective"]),
+            )
+            for row in found
         )
-        for row in results["derivatives"]
-    )
+
     columns = ("observable", f"step in {parameter}", "estimator", f"d<O>/d{parameter}", "tau_int", "effective")
     title = f"Derivatives of the mean of O with respect to {parameter}, {results['n_configurations']} configurations"
-    return (
+    tables = [
         Table("Log-weights", ("target", "map", "ESS"), weights, (ESS,)),
-        Table(title, columns, derivatives, NOTES),
-    )
+        Table(title, columns, rows(results["derivatives"]), NOTES),
+    ]
+    if "slopes" in results:
+        columns = (*columns[:3], "k_1", *columns[4:])
+        tables.append(
+            Table("Slope k_1 of the ratio of the two scales in a^2 / t_a", columns, rows(results["slopes"]), NOTES)
+        )
+    return tables
 
 
 def _measure(run: RunFile, progress: Progress) -> Measurements:
@@ -319,7 +328,54 @@ def _derivatives(run: RunFile, data: Measurements, independent: Mapping[Target, 
                     continue  # they stand in one row for all targets
                 used = [data.series(f"{c}|log_weight") for c in maps_of(label, target.step, target.parameter)]
                 derivatives.append(_row(name, target, label, values, *used))
-    return {"n_configurations": len(data), "weights": weights, "derivatives": derivatives}
+    result = {"n_configurations": len(data), "weights": weights, "derivatives": derivatives}
+    if run.require(ObservablesSection).scales:
+        rows, slopes = _of_scales(run, data, independent)
+        result["derivatives"] += rows
+        result |= {"slopes": slopes} if slopes else {}
+    return result
+
+
+def _of_scales(
+    run: RunFile, data: Measurements, independent: Mapping[Target, Measurements]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Derivatives of flow scales and of their ratio by the chain rule; for targets in beta the slopes k_1 of the ratio."""
+    from gaugeflow.analysis import difference_independent, stack
+    from gaugeflow.cli import assembly
+    from gaugeflow.ensembles import EPSILON, INDEPENDENT, LINEAR, estimators, maps_of
+    from gaugeflow.systems.scales import QUANTITIES, column, scales, slopes, times_and_ratio
+
+    chosen, levels = assembly.targets(run), assembly.scale_levels(run)
+    columns = [column(t) for t in levels.times]
+    names = [f"t_{c:g}" for c in levels.values]
+    pair = len(names) == 2
+    rows, of_ratio = [], []
+
+    def energies(of: Measurements) -> Series:
+        return stack(*(of.series(name) for name in columns))
+
+    for target in chosen:
+        labelled: dict[str, tuple[Series, ...]] = {}
+        if target in independent:
+            ends = zip(*(times_and_ratio(energies(of), levels) for of in (data, independent[target])), strict=True)
+            labelled[INDEPENDENT] = tuple(difference_independent(a, b) * (1.0 / target.step) for a, b in ends)
+        for label, derivative in estimators(data, columns, target.step, parameter=target.parameter).items():
+            repeated = label in (EPSILON, LINEAR) and target is not _nearest(chosen)
+            if repeated or (label.endswith("central") and target.step < 0.0):
+                continue  # they stand in one row for all targets
+            used = [data.series(f"{c}|log_weight") for c in maps_of(label, target.step, target.parameter)]
+            if pair:
+                parts = slopes(energies(data), derivative, levels).split()
+                labelled[label] = parts[2:5]
+                if target.parameter == "beta":
+                    of_ratio.append(_row(QUANTITIES[5], target, label, parts[5], *used))
+            else:
+                labelled[label] = scales(energies(data), derivative, levels).split()[1:]
+        for label, values in labelled.items():
+            used = [data.series(f"{c}|log_weight") for c in maps_of(label, target.step, target.parameter)]
+            for name, series in zip([*names, "/".join(names)], values, strict=False):
+                rows.append(_row(name, target, label, series, *used))
+    return rows, of_ratio
 
 
 def _row(observable: str, target: Target, estimator: str, values: Series, *weights: Series) -> dict[str, Any]:

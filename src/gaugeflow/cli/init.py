@@ -80,6 +80,7 @@ beta = [6.02, 5.98]
 [observables]
 names = ["plaquette", "t2_e"] # or plaquette_spatial, plaquette_temporal, q_squared
 flow_time = 0.5               # of t2_e, and of q_squared in 4D
+# scales = [0.3, 0.35]        # none; flow times t_c with t^2 E = c, up to flow_time, and their ratio
 # step = 0.02                 # of the integrator of the gradient flow
 
 # [parallel]                  # with this section, processes that are started together share the work

@@ -27,7 +27,8 @@ from gaugeflow.random import Rng
 from gaugeflow.systems import correlated_su3, slope_figure, slope_report
 from gaugeflow.systems.correlated import Clock
 from gaugeflow.systems.report import Progress, Report, silent
-from gaugeflow.systems.slope_estimates import Levels, Point, column
+from gaugeflow.systems.scales import Levels, column
+from gaugeflow.systems.slope_estimates import Point
 from gaugeflow.systems.unfinished import Unfinished
 
 
@@ -133,7 +134,7 @@ def run(
 def levels(settings: Settings, coupling: Coupling) -> Levels:
     """Flow times at which t^2 E is recorded, and the values that it is to reach."""
     count = round(coupling.longest / settings.recorded)
-    return Levels(tuple(round((k + 1) * settings.recorded, 10) for k in range(count)), *settings.levels)
+    return Levels(tuple(round((k + 1) * settings.recorded, 10) for k in range(count)), settings.levels)
 
 
 def layout(shape: tuple[int, ...], chains: int) -> tuple[Lattice, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,7 @@ def derivatives(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
                         edge, symbol = (ends[0], "<") if p["value"] < ends[0] else (ends[1], ">")
                         axis.plot(edge, labels.index(p["estimator"]) + shift, symbol, color="0.6", ms=6, clip_on=False)
         parameter = SYMBOLS.get(of_name[0].get("parameter", "beta"), "")
-        symbol = SYMBOLS.get(name, rf"\mathrm{{{name}}}")
+        symbol = SYMBOLS.get(name) or re.sub(r"_([\d.]+)", r"_{\1}", name)  # t_0.3
         axis.set(title=NAMES.get(name, name), ylim=(len(labels) - 0.5, -1.2 if good else -0.5))  # room for the legend
         axis.set_xlabel(rf"$\mathrm{{d}}\langle {symbol} \rangle / \mathrm{{d}}{parameter}$")
         axis.set_yticks(range(len(labels)), labels)

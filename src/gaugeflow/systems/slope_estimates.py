@@ -4,107 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from gaugeflow.analysis import (
-    Series,
-    combined,
-    cross_fit,
-    derivative_linear,
-    derive,
-    stack,
-)
+from gaugeflow.analysis import Series, combined, cross_fit, derivative_linear, derive, stack
 from gaugeflow.ensembles import EPSILON, LINEAR, Measurements, estimators
-from gaugeflow.observables import (
-    flow_time_derivative,
-    flow_time_derivative_gradient,
-    flow_time_gradient,
-    flow_time_where,
-)
+from gaugeflow.systems.scales import QUANTITIES, FloatArray, Levels, column, quantities_gradient, slopes
 from gaugeflow.training import fit_linear
 
-QUANTITIES = ("a^2/t_a", "R", "dt_a/dbeta", "dt_b/dbeta", "dR/dbeta", "k_1")
-"""Components of :func:`slopes`."""
 FITTED = f"{LINEAR}, fitted to k_1"
 """The estimator with the coefficients of :meth:`Point.slope_coefficients`."""
-
-FloatArray = npt.NDArray[np.float64]
-
-
-def column(t: float) -> str:
-    """Name of the column of t^2 E at a flow time."""
-    return f"t2_e({t:g})"
-
-
-class Levels(NamedTuple):
-    """The flow times at which t^2 E is known, and the values a < b that it reaches at t_a and t_b."""
-
-    times: tuple[float, ...]
-    low: float
-    high: float
-
-    @property
-    def pair(self) -> tuple[float, float]:
-        """a and b."""
-        return self.low, self.high
-
-    def scales(self, mean: FloatArray) -> FloatArray:
-        """(t_a, t_b, dt_a/dbeta, dt_b/dbeta) from t^2 <E> and its derivatives, ``(2 n_times,)``."""
-        y, d = (part.tolist() for part in np.split(mean, 2))
-        found = [flow_time_where(y, self.times, c) for c in self.pair]
-        return np.array(found + [flow_time_derivative(y, d, self.times, c) for c in self.pair])
-
-    def scales_gradient(self, mean: FloatArray) -> FloatArray:
-        """Derivatives of :meth:`scales`, ``(4, 2 n_times)``."""
-        y, d = (part.tolist() for part in np.split(mean, 2))
-        rows = [flow_time_gradient(y, self.times, c) + [0.0] * len(d) for c in self.pair]
-        for c in self.pair:
-            by_value, by_slope = flow_time_derivative_gradient(y, d, self.times, c)
-            rows.append(by_value + by_slope)
-        return np.array(rows)
-
-
-def quantities(scales: FloatArray) -> FloatArray:
-    """:data:`QUANTITIES` from (t_a, t_b, dt_a/dbeta, dt_b/dbeta); k_1 = (dR/dbeta) / (d(1/t_a)/dbeta)."""
-    a, b, da, db = scales
-    return np.array([1 / a, a / b, da, db, da / b - a * db / b**2, -(a**2) / b + a**3 * db / (b**2 * da)])
-
-
-def quantities_gradient(scales: FloatArray) -> FloatArray:
-    """Derivatives of :func:`quantities`, ``(6, 4)``."""
-    a, b, da, db = scales
-    return np.array(
-        [
-            [-1 / a**2, 0.0, 0.0, 0.0],
-            [1 / b, -a / b**2, 0.0, 0.0],
-            [0.0, 0.0, 1.0, 0.0],
-            [0.0, 0.0, 0.0, 1.0],
-            [-db / b**2, -da / b**2 + 2 * a * db / b**3, 1 / b, -a / b**2],
-            [
-                -2 * a / b + 3 * a**2 * db / (b**2 * da),
-                a**2 / b**2 - 2 * a**3 * db / (b**3 * da),
-                -(a**3) * db / (b**2 * da**2),
-                a**3 / (b**2 * da),
-            ],
-        ]
-    )
-
-
-def slopes(energies: Series, derivatives: Series, levels: Levels) -> Series:
-    """:data:`QUANTITIES` as one linearised series.
-
-    Parameters
-    ----------
-    energies, derivatives
-        t^2 E, and its linearised derivative by one of the estimators, on the same configurations, ``(n_times,)`` each.
-    levels
-        Their flow times, and a and b.
-    """
-    scales = derive(levels.scales, stack(energies, derivatives), levels.scales_gradient)
-    return derive(quantities, scales, quantities_gradient)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from gaugeflow.analysis import (
 from gaugeflow.ensembles import EPSILON, LINEAR, Measurements, maps_of
 from gaugeflow.systems.correlated import NOTES, Clock, cost_table, effective
 from gaugeflow.systems.report import BRACKETS, Table
-from gaugeflow.systems.slope_estimates import FITTED, QUANTITIES, FloatArray, Point
+from gaugeflow.systems.scales import QUANTITIES, FloatArray
+from gaugeflow.systems.slope_estimates import FITTED, Point
 
 CONSTRAINTS = ("none", EPSILON, FITTED)
 """Estimators whose slopes constrain an extrapolation."""
@@ -44,7 +45,7 @@ def analyse(points: Sequence[Entry], step: float, clock: Clock) -> dict[str, Any
     levels = points[0][2].levels
     return {
         "system": "continuum-slope",
-        "levels": list(levels.pair),
+        "levels": list(levels.values),
         "step": step,
         "couplings": [
             {
