@@ -328,7 +328,7 @@ def _derivatives(run: RunFile, data: Measurements, independent: Mapping[Target, 
                     continue  # they stand in one row for all targets
                 used = [data.series(f"{c}|log_weight") for c in maps_of(label, target.step, target.parameter)]
                 derivatives.append(_row(name, target, label, values, *used))
-    result = {"n_configurations": len(data), "weights": weights, "derivatives": derivatives}
+    result: dict[str, Any] = {"n_configurations": len(data), "weights": weights, "derivatives": derivatives}
     if run.require(ObservablesSection).scales:
         rows, slopes = _of_scales(run, data, independent)
         result["derivatives"] += rows
