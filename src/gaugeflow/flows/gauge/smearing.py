@@ -137,8 +137,10 @@ class Smearing:
                 bar = kernels.plaquette_hessian(lattice, links, self.eta[k - 1], staples_bar[k], bar)
         rows = []
         for mu, sites in active:
-            weight = by_level.get(0, [0.0] * lattice.ndim**2)[mu * lattice.ndim : (mu + 1) * lattice.ndim]
-            row = _conjugate(kernels.path_sum(lattice, stages.links[0], mu, sites, weight))
+            row = 0.0 * active_rows(stages.links[0], mu, sites)
+            if any(by_level.get(0, ())):
+                weight = by_level[0][mu * lattice.ndim : (mu + 1) * lattice.ndim]
+                row = _conjugate(kernels.path_sum(lattice, stages.links[0], mu, sites, weight))
             if bar is not None:
                 arguments = (lattice, stages.links[0], self.eta[0], staples_bar[1], bar, mu, sites)
                 row = row + kernels.plaquette_hessian_active(*arguments)
