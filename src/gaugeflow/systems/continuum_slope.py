@@ -7,6 +7,7 @@ extrapolation beside the values of R (arXiv:2401.10874, and the talk that goes w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -66,7 +67,7 @@ class Settings:
     overrelax: int = 4
     flow_step: float = 0.1
     recorded: float = 0.2
-    gradient_steps: tuple[int, ...] = (2, 4, 12)
+    gradient_steps: tuple[int, ...] = (2, 4)
 
 
 QUICK = Settings(
@@ -134,13 +135,19 @@ def run(
 def levels(settings: Settings, coupling: Coupling) -> Levels:
     """Flow times at which t^2 E is recorded, and the values that it is to reach."""
     count = round(coupling.longest / settings.recorded)
-    return Levels(tuple(round((k + 1) * settings.recorded, 10) for k in range(count)), settings.levels)
+    first = math.floor(_EARLIEST * count)
+    times = tuple(round(k * settings.recorded, 10) for k in range(max(first, 1), count + 1))
+    return Levels(times, settings.levels)
+
+
+_EARLIEST = 0.6
+"""First recorded flow time, in units of the longest."""
 
 
 def layout(shape: tuple[int, ...], chains: int) -> tuple[Lattice, int]:
     """A lattice and the number of configurations at a time that together fill the vector registers.
 
-    Fields hold the links of 16^4 at most; folded sub-lattices keep extents that are multiples of 4.
+    Fields hold the links of a little more than 16^4 at most; folded sub-lattices keep extents that are multiples of 4.
     """
     size = 1
     while 2 * size <= min(chains, _MOST_SITES // int(np.prod(shape))):
@@ -149,7 +156,7 @@ def layout(shape: tuple[int, ...], chains: int) -> tuple[Lattice, int]:
     return Lattice(shape, fold), size
 
 
-_MOST_SITES = 16**4
+_MOST_SITES = 4 * 12**4
 
 
 def generate(settings: Settings, coupling: Coupling, rng: Rng, done: Unfinished, progress: Progress) -> None:
