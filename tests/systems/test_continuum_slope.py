@@ -14,8 +14,8 @@ from gaugeflow.systems.scales import QUANTITIES, Levels, quantities, quantities_
 from gaugeflow.systems.slope_report import extrapolate, neighbours
 
 TINY = Settings(
-    couplings=tuple(Coupling(beta, (4, 4, 4, 4), 0.6, images=beta == 5.55) for beta in (5.5, 5.55, 5.6)),
-    levels=(0.11, 0.13),
+    couplings=tuple(Coupling(beta, (4, 4, 4, 4), 0.6, images=beta == 5.6) for beta in (5.58, 5.6, 5.62)),
+    levels=(0.1, 0.12),
     burn_in=20,
     thin=2,
     recorded=0.1,
@@ -27,23 +27,24 @@ def test_run(tmp_path, monkeypatch):
     stopped = []
 
     def stop(stage: str, done: int, total: int) -> None:
-        if (stage, done) == ("measurements 5.55", 16) and not stopped:
+        if (stage, done) == ("measurements 5.6", 16) and not stopped:
             stopped.append(stage)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(out=tmp_path, seed=3, settings=TINY, progress=stop)
     report = run(out=tmp_path, seed=3, settings=TINY)
-    assert stopped and not (tmp_path / "unfinished").exists()
+    assert stopped
+    assert not (tmp_path / "unfinished").exists()
     json.dumps(report.json)
     found = {c["beta"]: {e["estimator"]: e for e in c["estimates"]} for c in report.json["couplings"]}
     linear = {"epsilon-reweighting", "linearised flow", "linearised flow, fitted to k_1"}
     finite = {"reweighting", "reweighting, central", "flow", "flow, central"}
-    assert set(found[5.5]) == set(found[5.6]) == linear
-    assert set(found[5.55]) == linear | finite
-    best = found[5.55]["linearised flow"]["dt_a/dbeta"]
+    assert set(found[5.58]) == set(found[5.62]) == linear
+    assert set(found[5.6]) == linear | finite
+    best = found[5.6]["linearised flow"]["dt_a/dbeta"]
     for label in linear | finite:
-        other = found[5.55][label]["dt_a/dbeta"]
+        other = found[5.6][label]["dt_a/dbeta"]
         assert abs(other["value"] - best["value"]) < 4 * max(other["error"], best["error"]), label
     assert set(report.json["extrapolations"]) == {"none", "epsilon-reweighting", "linearised flow, fitted to k_1"}
     assert all(path.stat().st_size > 0 for path in report.figures)
