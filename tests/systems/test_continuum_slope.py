@@ -19,7 +19,6 @@ TINY = Settings(
     burn_in=20,
     thin=2,
     recorded=0.1,
-    gradient_steps=(1, 2),
 )
 
 

@@ -67,13 +67,11 @@ class Settings:
     overrelax: int = 4
     flow_step: float = 0.1
     recorded: float = 0.2
-    gradient_steps: tuple[int, ...] = (2, 4)
 
 
 QUICK = Settings(
     couplings=tuple(Coupling(beta, (8, 8, 8, 8), 2.4, images=True) for beta in (5.7, 5.75, 5.8)),
     burn_in=60,
-    gradient_steps=(2, 4),
 )
 
 
@@ -115,7 +113,7 @@ def run(
         for coupling in chosen.couplings:
             generate(chosen, coupling, rng.stream(f"source {coupling.beta:g}"), done, progress)
             data = measure(chosen, coupling, done, progress)
-            points.append(Point(data, [f"G{m}" for m in chosen.gradient_steps], levels(chosen, coupling)))
+            points.append(Point(data, FIELDS, levels(chosen, coupling)))
         images = [
             flowed(chosen, coupling, [p for p in points if p is not point], done, progress) if coupling.images else None
             for coupling, point in zip(chosen.couplings, points, strict=True)
@@ -209,15 +207,20 @@ def observables(settings: Settings, coupling: Coupling, lattice: Lattice) -> Cal
     return measure_field
 
 
-def make_fields(settings: Settings, lattice: Lattice) -> dict[str, tuple[SmearedSweep, Any]]:
-    """The gradient of the smeared plaquettes after each number of smearing steps, a field of its own."""
+def make_fields(lattice: Lattice) -> dict[str, tuple[SmearedSweep, Any]]:
+    """:data:`FIELDS` by name, each as a sweep that smears no further than it needs."""
     fields = {}
-    for m in settings.gradient_steps:
-        sweep = SmearedSweep(lattice, smearing=Smearing.with_gradients((m,)))
+    for name in FIELDS:
+        levels = (int(name[1:]),) if name.startswith("G") else (1,)
+        sweep = SmearedSweep(lattice, smearing=Smearing.with_gradients(levels))
         delta = sweep.init()["delta"]
-        delta[sweep.fields.index(f"G{m}"), 0] = 1.0
-        fields[f"G{m}"] = (sweep, delta)
+        delta[sweep.fields.index(name), 0] = 1.0
+        fields[name] = (sweep, delta)
     return fields
+
+
+FIELDS = ("A", "Z", "G2", "G4")
+"""Fields of :class:`gaugeflow.flows.SmearedSweep` along which observables are differentiated."""
 
 
 def measure(settings: Settings, coupling: Coupling, done: Unfinished, progress: Progress) -> Measurements:
@@ -229,7 +232,7 @@ def measure(settings: Settings, coupling: Coupling, done: Unfinished, progress: 
         return done.clock.time(kind, f"{coupling.beta:g}|{name}", work)
 
     one = observables(settings, coupling, lattice)
-    along = along_fields(make_fields(settings, lattice), source, source.d_beta, one, timed=timed)
+    along = along_fields(make_fields(lattice), source, source.d_beta, one, timed=timed)
     name, total = _name("measurements", coupling), settings.chains * settings.blocks
     data = done.measurements(name)
     for links, ids, chains in _batches(done, coupling, lattice, size, range(len(data), total)):
@@ -249,7 +252,7 @@ def flowed(
     """
     lattice, size = layout(coupling.shape, settings.chains)
     source = WilsonAction(lattice, coupling.beta)
-    flow = SmearedSweep(lattice, smearing=Smearing.with_gradients(settings.gradient_steps))
+    flow = SmearedSweep(lattice)
     per_unit = flow.init()["delta"]
     for point in others:
         for name, value in point.fitted().items():
