@@ -1,6 +1,7 @@
 """Theta, chemical potentials and charges in two dimensions: operators, sampling, fields, and the demo at a small size."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,9 +79,9 @@ SETTINGS = Settings(
     cases=(
         Case(Theory((6, 6), 2.0), "theta", 40),
         Case(Theory((4, 4), 2.0), "theta, odd", 40),
-        Case(QUARKS, "isospin", 10, 6),
-        Case(QUARKS, "quark number", 10, 6),
-        Case(QUARKS, "electric charge", 8, 6),
+        Case(QUARKS, "isospin", 8, 6),
+        Case(QUARKS, "quark number", 6, 6),
+        Case(QUARKS, "electric charge", 6, 6),
     ),
     chains=32,
     training=6,
@@ -113,8 +114,12 @@ def test_demonstration(tmp_path, monkeypatch):
         return complete(case, *rest)
 
     monkeypatch.setattr(theta_mu_charge, "_direct", breaks)
+    some = replace(SETTINGS, cases=SETTINGS.cases[1:3])
     with pytest.raises(KeyboardInterrupt):
-        theta_mu_charge.run(out=tmp_path / "broken", seed=6, settings=SETTINGS)
+        theta_mu_charge.run(out=tmp_path / "broken", seed=6, settings=some)
     monkeypatch.setattr(theta_mu_charge, "_direct", complete)
-    again = theta_mu_charge.run(out=tmp_path / "broken", seed=6, settings=SETTINGS)
-    assert [row["estimates"] for row in again.json] == [row["estimates"] for row in report.json]
+    monkeypatch.setattr(theta_mu_charge, "_source", lambda *_: pytest.fail("this is in a file already"))
+    again = theta_mu_charge.run(out=tmp_path / "broken", seed=6, settings=some)
+    expected = [row["estimates"] for row in report.json if row["parameter"] in ("theta, odd", "isospin")]
+    assert [row["estimates"] for row in again.json] == expected
+    assert [path.name for path in (tmp_path / "broken").iterdir() if path.is_dir()] == []

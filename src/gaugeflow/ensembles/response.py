@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,17 @@ from gaugeflow.devices import to_host
 from gaugeflow.ensembles.correlated import Measurements, at_once
 from gaugeflow.ensembles.derivatives import EPSILON, LINEAR
 from gaugeflow.ensembles.linear import LINEAR_STEP
-from gaugeflow.flows import ResidualSweep, SectorFields, SmearedSweep
 from gaugeflow.lattice import Array
 
 Measured = Callable[[Array], Array]
+
+
+class VectorField(Protocol):
+    """Fields X_k: a sweep in the limit of a small step, :class:`gaugeflow.flows.SectorFields` or any other."""
+
+    def linearised(self, coefficients: Any, x: Array, force: Array, step: float) -> tuple[Array, Array, Array]:
+        """Links moved to both sides along X = sum_k c_k X_k, and div X - <X, force>, ``(batch,)``."""
+        ...
 
 
 class Improved(NamedTuple):
@@ -33,10 +40,10 @@ class Improved(NamedTuple):
 
     observable: Measured
     """A, ``(batch,)``."""
-    flow: ResidualSweep | SmearedSweep | SectorFields
-    """Its linearisation is the field X_A."""
+    flow: VectorField
+    """Fields that make X_A."""
     coefficients: npt.NDArray[np.float64]
-    """``flow.shape``; from :func:`gaugeflow.training.fit_linear` with A as the operator, on other configurations."""
+    """c, from :func:`gaugeflow.training.fit_linear` with A as the operator, on other configurations."""
 
 
 def responses(

@@ -9,6 +9,7 @@ from gaugeflow.flows.gauge.convolution import Convolution
 from gaugeflow.flows.gauge.residual import ResidualSweep
 from gaugeflow.flows.gauge.smeared import SmearedSweep
 from gaugeflow.flows.gauge.smearing import Smearing
+from gaugeflow.flows.loops.charge import ChargeGradient
 from gaugeflow.flows.loops.trivialising import StepError, TrivialisingFlow, luescher_classes
 from gaugeflow.flows.planar.angles import AngleFlow
 from gaugeflow.flows.planar.blocks import LoopCoupling, block_chain, plaquette_chain
@@ -27,6 +28,7 @@ __all__ = [
     "AngleFlow",
     "CellSpline",
     "Chain",
+    "ChargeGradient",
     "CircularSpline",
     "ConditionalChain",
     "ConditionalFlow",

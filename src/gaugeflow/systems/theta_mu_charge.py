@@ -8,6 +8,7 @@ parameters; without quarks the exact values are known.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -147,13 +148,14 @@ def run(
     rng = Rng(seed)
     rows: list[dict[str, Any]] = []
     columns: dict[str, Any] = {}
-    for i, case in enumerate(chosen.cases):
-        progress(case.name, i, len(chosen.cases))
-        clock = Clock()
-        with Unfinished.open(out / "unfinished" / case.name, clock, seed=seed, settings=repr(chosen)) as files:
+    with ExitStack() as unfinished:
+        for i, case in enumerate(chosen.cases):
+            progress(case.name, i, len(chosen.cases))
+            folder = out / f"unfinished {case.name}"
+            files = unfinished.enter_context(Unfinished.open(folder, Clock(), seed=seed, settings=repr(chosen)))
             found = _measured(case, chosen, rng.stream(case.name), files)
-            rows += _rows(case, *found, clock)
-        columns.update({f"{case.name}|{name}": values for name, values in found[0].columns().items()})
+            rows += _rows(case, *found, files.clock)
+            columns.update({f"{case.name}|{name}": values for name, values in found[0].columns().items()})
     progress("cases", len(chosen.cases), len(chosen.cases))
     io.write_table(out / "measurements.h5", columns, attributes=io.provenance(seed=seed, settings=repr(chosen)))
     return Report(derivative_table(rows), rows, (curvature_figure(out / "theta_mu_charge.png", rows),))
