@@ -9,14 +9,14 @@ from numba import cuda
 from gaugeflow.sites.matrix import add, add_scaled, dag
 from gaugeflow.sites.smearing import (
     lower_along,
-    lower_along_twice,
+    lower_along_both,
     re_trace_plaquette_along,
     step,
     step_along,
     step_pull,
     step_pull_along,
     upper_along,
-    upper_along_twice,
+    upper_along_both,
 )
 from gaugeflow_cupy._jit import device, kernel
 from gaugeflow_cupy.device import Geometry, contiguous, over_rows, rows, sites_on_device
@@ -201,9 +201,9 @@ def plaquette_hessian_active(lattice, links, weight, along, total, mu, sites):
 
 
 @device
-def _upper_twice(links, move, along, along_move, table, nu, rho, x, f, sites, lanes, lane, g):
+def _upper_both(links, move, along, table, nu, rho, x, f, sites, lanes, lane, g):
     up = hop(table, x, rho, 0, sites)
-    return upper_along_twice(
+    return upper_along_both(
         link(links, table, rho, x, sites, lanes, lane, g),
         link(links, table, nu, up, sites, lanes, lane, g),
         link(links, table, rho, f, sites, lanes, lane, g),
@@ -213,16 +213,13 @@ def _upper_twice(links, move, along, along_move, table, nu, rho, x, f, sites, la
         link(along, table, rho, x, sites, lanes, lane, g),
         link(along, table, nu, up, sites, lanes, lane, g),
         link(along, table, rho, f, sites, lanes, lane, g),
-        link(along_move, table, rho, x, sites, lanes, lane, g),
-        link(along_move, table, nu, up, sites, lanes, lane, g),
-        link(along_move, table, rho, f, sites, lanes, lane, g),
     )
 
 
 @device
-def _lower_twice(links, move, along, along_move, table, nu, rho, x, f, sites, lanes, lane, g):
+def _lower_both(links, move, along, table, nu, rho, x, f, sites, lanes, lane, g):
     down, f_down = hop(table, x, rho, 1, sites), hop(table, f, rho, 1, sites)
-    return lower_along_twice(
+    return lower_along_both(
         link(links, table, rho, down, sites, lanes, lane, g),
         link(links, table, nu, down, sites, lanes, lane, g),
         link(links, table, rho, f_down, sites, lanes, lane, g),
@@ -232,9 +229,6 @@ def _lower_twice(links, move, along, along_move, table, nu, rho, x, f, sites, la
         link(along, table, rho, down, sites, lanes, lane, g),
         link(along, table, nu, down, sites, lanes, lane, g),
         link(along, table, rho, f_down, sites, lanes, lane, g),
-        link(along_move, table, rho, down, sites, lanes, lane, g),
-        link(along_move, table, nu, down, sites, lanes, lane, g),
-        link(along_move, table, rho, f_down, sites, lanes, lane, g),
     )
 
 
@@ -246,13 +240,16 @@ def _plaquette_hessian_along(links, weight, move, along, along_move, total, out,
     nu, site, lane = link_of(i, d, lanes)
     x = (site, 0)
     f = hop(table, x, nu, 0, sites)
-    change = zero_matrix(links, g)
+    change = _variation(links, along_move, weight, table, nu, x, d, sites, lanes, lane, g)
     for rho in range(d):
         if rho != nu:
             w = load_real(weight, (nu * d + rho) * lanes + lane)
-            part = _upper_twice(links, move, along, along_move, table, nu, rho, x, f, sites, lanes, lane, g)
+            part = _upper_both(links, move, along, table, nu, rho, x, f, sites, lanes, lane, g)
             change = add_scaled(change, w, part)
-            part = _lower_twice(links, move, along, along_move, table, nu, rho, x, f, sites, lanes, lane, g)
+    for rho in range(d):
+        if rho != nu:
+            w = load_real(weight, (nu * d + rho) * lanes + lane)
+            part = _lower_both(links, move, along, table, nu, rho, x, f, sites, lanes, lane, g)
             change = add_scaled(change, w, part)
     put(out, nu, sites, site, lanes, lane, g, add(row(total, nu, sites, site, lanes, lane, g), dag(change)))
 

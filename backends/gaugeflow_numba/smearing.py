@@ -9,14 +9,14 @@ from gaugeflow.sites.matrix import add, add_scaled, dag
 from gaugeflow.sites.numbers import wide
 from gaugeflow.sites.smearing import (
     lower_along,
-    lower_along_twice,
+    lower_along_both,
     re_trace_plaquette_along,
     step,
     step_along,
     step_pull,
     step_pull_along,
     upper_along,
-    upper_along_twice,
+    upper_along_both,
 )
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import inline, parallel
@@ -255,9 +255,9 @@ def plaquette_hessian_active(lattice, links, weight, along, total, mu, sites):
 
 
 @inline
-def _upper_twice(links, move, along, along_move, table, nu, rho, x, f, sites, lanes, lane, g):
+def _upper_both(links, move, along, table, nu, rho, x, f, sites, lanes, lane, g):
     up = hop(table, x, rho, 0, g)
-    return upper_along_twice(
+    return upper_along_both(
         link(links, table, rho, x, sites, lanes, lane, g),
         link(links, table, nu, up, sites, lanes, lane, g),
         link(links, table, rho, f, sites, lanes, lane, g),
@@ -267,16 +267,13 @@ def _upper_twice(links, move, along, along_move, table, nu, rho, x, f, sites, la
         link(along, table, rho, x, sites, lanes, lane, g),
         link(along, table, nu, up, sites, lanes, lane, g),
         link(along, table, rho, f, sites, lanes, lane, g),
-        link(along_move, table, rho, x, sites, lanes, lane, g),
-        link(along_move, table, nu, up, sites, lanes, lane, g),
-        link(along_move, table, rho, f, sites, lanes, lane, g),
     )
 
 
 @inline
-def _lower_twice(links, move, along, along_move, table, nu, rho, x, f, sites, lanes, lane, g):
+def _lower_both(links, move, along, table, nu, rho, x, f, sites, lanes, lane, g):
     down, f_down = hop(table, x, rho, 1, g), hop(table, f, rho, 1, g)
-    return lower_along_twice(
+    return lower_along_both(
         link(links, table, rho, down, sites, lanes, lane, g),
         link(links, table, nu, down, sites, lanes, lane, g),
         link(links, table, rho, f_down, sites, lanes, lane, g),
@@ -286,9 +283,6 @@ def _lower_twice(links, move, along, along_move, table, nu, rho, x, f, sites, la
         link(along, table, rho, down, sites, lanes, lane, g),
         link(along, table, nu, down, sites, lanes, lane, g),
         link(along, table, rho, f_down, sites, lanes, lane, g),
-        link(along_move, table, rho, down, sites, lanes, lane, g),
-        link(along_move, table, nu, down, sites, lanes, lane, g),
-        link(along_move, table, rho, f_down, sites, lanes, lane, g),
     )
 
 
@@ -303,16 +297,16 @@ def _plaquette_hessian_along(
             x = (site, 0)
             for nu in range(d):
                 f = hop(table, x, nu, 0, g)
-                change = zero_matrix(g)
+                change = _variation(links, along_move, weight, table, nu, x, d, sites, lanes, lane, g)
                 for rho in range(d):
                     if rho != nu:
                         w = load_real(weight[nu * d + rho], lane, g)
-                        part = _upper_twice(links, move, along, along_move, table, nu, rho, x, f, sites, lanes, lane, g)
+                        part = _upper_both(links, move, along, table, nu, rho, x, f, sites, lanes, lane, g)
                         change = add_scaled(change, w, part)
                 for rho in range(d):
                     if rho != nu:
                         w = load_real(weight[nu * d + rho], lane, g)
-                        part = _lower_twice(links, move, along, along_move, table, nu, rho, x, f, sites, lanes, lane, g)
+                        part = _lower_both(links, move, along, table, nu, rho, x, f, sites, lanes, lane, g)
                         change = add_scaled(change, w, part)
                 before = link(total, table, nu, x, sites, lanes, lane, g)
                 put_result(out, nu, site, sites, lanes, lane, g, add(before, dag(change)), past_caches)

@@ -20,23 +20,23 @@ from gaugeflow.sites.matrix import add, add_scaled, dag, zero_like
 from gaugeflow.sites.numbers import Matrix
 from gaugeflow.sites.smearing import (
     lower_along,
-    lower_along_twice,
+    lower_along_both,
     re_trace_plaquette_along,
     step,
     step_along,
     step_pull,
     step_pull_along,
     upper_along,
-    upper_along_twice,
+    upper_along_both,
 )
 
 
-def _variation(lattice: Lattice, weight: Array, nu: int, here: Array, fields: tuple[Array, ...]) -> Matrix:
-    """Change of the weighted sum of staples of links of direction nu along ``fields[1]``; with four fields the change of
-    that when links move along ``fields[1]`` and the direction ``fields[2]`` along ``fields[3]``."""
+def _variation(lattice: Lattice, weight: Array, nu: int, here: Array, *fields: Array) -> Matrix:
+    """Change of the weighted sum of staples of links ``fields[0]``, direction nu, along ``fields[1]``; with three fields
+    the change of that along ``fields[2]``."""
     functions: tuple[Callable[..., Matrix], ...] = (upper_along, lower_along)
-    if len(fields) == 4:
-        functions = (upper_along_twice, lower_along_twice)
+    if len(fields) == 3:
+        functions = (upper_along_both, lower_along_both)
     total = zero_like(link_at(lattice, fields[0], nu, here))
     for rho in range(lattice.ndim):
         if rho != nu:
@@ -45,16 +45,6 @@ def _variation(lattice: Lattice, weight: Array, nu: int, here: Array, fields: tu
                 matrices = (link_at(lattice, field, mu, here, hops) for field in fields for mu, hops in path)
                 total = add_scaled(total, w, function(*matrices))
     return total
-
-
-def _moved(lattice: Lattice, weight: Any, fields: tuple[Array, ...], total: Array) -> Array:
-    """``total`` plus the conjugate of :func:`_variation` of every link."""
-    xp = array_namespace(total)
-    here = all_slots(lattice, xp)
-    w = rows(lattice, weight, lattice.ndim**2, total, "weight")
-    return total + xp.stack(
-        [to_field(lattice, dag(_variation(lattice, w, nu, here, fields))) for nu in range(lattice.ndim)]
-    )
 
 
 @kernel("links")
@@ -103,7 +93,7 @@ def smear_step_along(
     smeared_along, staples_along = [], []
     for nu in range(lattice.ndim):
         u, s, u_t = (link_at(lattice, field, nu, here) for field in (links, staples, along))
-        s_t = _variation(lattice, w, nu, here, (links, along))
+        s_t = _variation(lattice, w, nu, here, links, along)
         smeared_along.append(to_field(lattice, step_along(kappa, u, s, u_t, s_t)))
         staples_along.append(to_field(lattice, s_t))
     return xp.stack(smeared_along), xp.stack(staples_along)
@@ -195,7 +185,11 @@ def plaquette_gradient(lattice: Lattice, links: Array, weight: Any, total: Array
 @kernel("links", "along", "total")
 def plaquette_hessian(lattice: Lattice, links: Array, weight: Any, along: Array, total: Array) -> Array:
     """``total`` plus the change of :func:`plaquette_gradient` when the links move along a direction."""
-    return _moved(lattice, weight, (links, along), total)
+    xp = array_namespace(links)
+    here = all_slots(lattice, xp)
+    w = rows(lattice, weight, lattice.ndim**2, links, "weight")
+    changes = [_variation(lattice, w, nu, here, links, along) for nu in range(lattice.ndim)]
+    return total + xp.stack([to_field(lattice, dag(change)) for change in changes])
 
 
 @kernel("links", "along", "total")
@@ -205,7 +199,7 @@ def plaquette_hessian_active(
     """Rows ``(n_active, N, N, lanes)`` of :func:`plaquette_hessian`, of one direction at some block sites."""
     here = slots_of(lattice, array_namespace(links), sites)
     w = rows(lattice, weight, lattice.ndim**2, links, "weight")
-    change = dag(_variation(lattice, w, mu, here, (links, along)))
+    change = dag(_variation(lattice, w, mu, here, links, along))
     return to_field(lattice, add(link_at(lattice, total, mu, here), change))
 
 
@@ -215,7 +209,12 @@ def plaquette_hessian_along(
 ) -> Array:
     """``total`` plus the change of :func:`plaquette_hessian` when the links move along ``move`` and ``along`` along
     ``along_move``."""
-    return _moved(lattice, weight, (links, move, along, along_move), total)
+    xp = array_namespace(links)
+    here = all_slots(lattice, xp)
+    w = rows(lattice, weight, lattice.ndim**2, links, "weight")
+    total = plaquette_hessian(lattice, links, weight, along_move, total)
+    changes = [_variation(lattice, w, nu, here, links, move, along) for nu in range(lattice.ndim)]
+    return total + xp.stack([to_field(lattice, dag(change)) for change in changes])
 
 
 @kernel("links", "along")

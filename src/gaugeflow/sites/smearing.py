@@ -103,52 +103,22 @@ def lower_along(n: Matrix, m: Matrix, f: Matrix, n_t: Matrix, m_t: Matrix, f_t: 
     return add(mul(add(dag_mul(n_t, m), dag_mul(n, m_t)), f), mul(dag_mul(n, m), f_t))
 
 
-def upper_along_twice(
-    n: Matrix,
-    m: Matrix,
-    f: Matrix,
-    n_u: Matrix,
-    m_u: Matrix,
-    f_u: Matrix,
-    n_t: Matrix,
-    m_t: Matrix,
-    f_t: Matrix,
-    n_tu: Matrix,
-    m_tu: Matrix,
-    f_tu: Matrix,
+def upper_along_both(
+    n: Matrix, m: Matrix, f: Matrix, n_u: Matrix, m_u: Matrix, f_u: Matrix, n_t: Matrix, m_t: Matrix, f_t: Matrix
 ) -> Matrix:
-    """Change of :func:`upper_along` when links move along ``_u`` and the directions ``_t`` along ``_tu``."""
-    both = add(add(mul(n_tu, m), mul(n, m_tu)), add(mul(n_t, m_u), mul(n_u, m_t)))
-    near = add(mul_dag(both, f), mul_dag(mul(n, m), f_tu))
-    far = add(
-        mul_dag(add(mul(n_t, m), mul(n, m_t)), f_u),
-        mul_dag(add(mul(n_u, m), mul(n, m_u)), f_t),
-    )
-    return add(near, far)
+    """Change of :func:`upper_along` when links move along ``_u``."""
+    near = mul_dag(add(mul(n_t, m_u), mul(n_u, m_t)), f)
+    far = mul_dag(add(mul(n_t, m), mul(n, m_t)), f_u)
+    return add(add(near, far), mul_dag(add(mul(n_u, m), mul(n, m_u)), f_t))
 
 
-def lower_along_twice(
-    n: Matrix,
-    m: Matrix,
-    f: Matrix,
-    n_u: Matrix,
-    m_u: Matrix,
-    f_u: Matrix,
-    n_t: Matrix,
-    m_t: Matrix,
-    f_t: Matrix,
-    n_tu: Matrix,
-    m_tu: Matrix,
-    f_tu: Matrix,
+def lower_along_both(
+    n: Matrix, m: Matrix, f: Matrix, n_u: Matrix, m_u: Matrix, f_u: Matrix, n_t: Matrix, m_t: Matrix, f_t: Matrix
 ) -> Matrix:
-    """Change of :func:`lower_along` when links move along ``_u`` and the directions ``_t`` along ``_tu``."""
-    both = add(add(dag_mul(n_tu, m), dag_mul(n, m_tu)), add(dag_mul(n_t, m_u), dag_mul(n_u, m_t)))
-    near = add(mul(both, f), mul(dag_mul(n, m), f_tu))
-    far = add(
-        mul(add(dag_mul(n_t, m), dag_mul(n, m_t)), f_u),
-        mul(add(dag_mul(n_u, m), dag_mul(n, m_u)), f_t),
-    )
-    return add(near, far)
+    """Change of :func:`lower_along` when links move along ``_u``."""
+    near = mul(add(dag_mul(n_t, m_u), dag_mul(n_u, m_t)), f)
+    far = mul(add(dag_mul(n_t, m), dag_mul(n, m_t)), f_u)
+    return add(add(near, far), mul(add(dag_mul(n_u, m), dag_mul(n, m_u)), f_t))
 
 
 def re_trace_plaquette_along(
