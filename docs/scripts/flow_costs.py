@@ -10,6 +10,8 @@ import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 from gaugeflow.actions import WilsonAction
 from gaugeflow.flows import Convolution, ResidualSweep, SmearedSweep, Smearing, TrivialisingFlow
 from gaugeflow.lattice import Lattice
@@ -54,8 +56,16 @@ def main() -> None:
     print(f"heat bath, one step: {seconds(lambda: bath.step(Rng(3), state), given.repeats) / unit:.1f} forces")
     for name, flow in flows.items():
         params = flow.init()
+        if not isinstance(flow, TrivialisingFlow):
+            params = {"delta": np.full_like(params["delta"], 1e-4)}  # fields with the coefficient zero cost less
         forward = seconds(lambda flow=flow, params=params: flow.forward(params, x), given.repeats)  # type: ignore[misc]
-        print(f"{name}: {forward / unit:.0f} forces", flush=True)
+        print(f"{name}: {forward / unit:.0f} forces", end="", flush=True)
+        if isinstance(flow, SmearedSweep):
+            y, force = flow.forward(params, x)[0], action.grad(x)
+            tangent = seconds(lambda flow=flow, force=force: flow.tangent(x, force), 1)  # type: ignore[misc]
+            vjp = seconds(lambda flow=flow, p=params, y=y, f=force: flow.vjp(p, x, y, f, 1.0), 1)  # type: ignore[misc]
+            print(f", tangent {tangent / forward:.1f} and derivative {vjp / forward:.1f} times as much", end="")
+        print(flush=True)
 
 
 if __name__ == "__main__":

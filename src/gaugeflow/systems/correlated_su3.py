@@ -175,6 +175,13 @@ def _smear(n_colours: int, shape: tuple[int, ...], chains: int) -> None:
     kernels.from_ambient(lattice, x, kernels.to_ambient(lattice, x, x))
 
 
+def _second_derivatives(n_colours: int, shape: tuple[int, ...], chains: int) -> None:
+    lattice, x = Lattice(shape), _links(n_colours, shape, chains)
+    along, own = kernels.smear_step_pull_along(lattice, x, x, -1.0, x, x, x, x)
+    kernels.plaquette_hessian_along(lattice, x, 0.1, x, x, along, own)
+    kernels.plaquette_along(lattice, x, along)
+
+
 def _update(n_colours: int, shape: tuple[int, ...], chains: int) -> None:
     lattice, x = Lattice(shape), _links(n_colours, shape, chains)
     sites = lattice.active_sites(0, 0)
@@ -194,6 +201,7 @@ PARTS: dict[str, Callable[[int, tuple[int, ...], int], None]] = {
     "update_vjp": _update_vjp,
     "sample and measure": _sample_and_measure,
     "smear": _smear,
+    "second derivatives": _second_derivatives,
     "update": _update,
 }
 """Functions whose kernels take long to compile, the longest first."""
