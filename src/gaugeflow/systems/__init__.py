@@ -115,5 +115,11 @@ def systems() -> dict[str, System]:
             "4D SU(3) at beta 5.96, 6.02, 6.1: slope of t_0.3 / t_0.35 in a^2 from derivatives, hours; --quick: 8^4",
             "gaugeflow.systems.continuum_slope",
         ),
+        System(
+            "theta-mu-charge",
+            "2D U(1), with and without quarks: derivatives by theta, chemical potentials, electric charge; --quick: smaller",
+            "gaugeflow.systems.theta_mu_charge",
+            host_only=True,
+        ),
     )
     return {system.name: system for system in known}

@@ -65,7 +65,7 @@ PARAMETERS = {
     "theta, odd": Parameter(
         ("sine charge",), "Q", "-i d A / d theta", Change(tilt=0.8), 1.0 / 0.8, sign=-1.0, odd=True, windings=()
     ),
-    "isospin": Parameter(("plaquette", "Re L"), "isospin", "d^2 A / d q^2", Change(isospin=0.3), 2.0 / 0.3**2),
+    "isospin": Parameter(("plaquette", "Re L"), "isospin", "d^2 A / d q^2", Change(isospin=0.2), 2.0 / 0.2**2),
     "quark number": Parameter(("quark number",), "Im L", "d A / d q", None, odd=True, harmonics=(), windings=(0,)),
     "electric charge": Parameter(("plaquette", "Re L"), "e^2", "d A / d e^2", Change(charge=1.0), 1.0),
 }
@@ -93,10 +93,10 @@ class Settings:
     """Parameters of the run; the defaults are the demo's."""
 
     cases: tuple[Case, ...] = (
-        Case(Theory((8, 8), 2.0), "theta", 400),
-        Case(Theory((16, 16), 2.0), "theta", 200),
+        Case(Theory((8, 8), 2.0), "theta", 600),
+        Case(Theory((16, 16), 2.0), "theta", 300),
         Case(Theory((8, 8), 2.0, 0.25), "theta", 100),
-        Case(Theory((16, 16), 2.0, 0.25), "theta", 20),
+        Case(Theory((16, 16), 2.0, 0.25), "theta", 30),
         Case(Theory((8, 8), 2.0), "theta, odd", 400),
         Case(Theory((8, 8), 2.0, 0.25), "theta, odd", 100),
         Case(Theory((4, 16), 2.0, 0.25), "isospin", 80, 12),

@@ -16,6 +16,21 @@ from gaugeflow.systems.report import BRACKETS, PULL, Table
 
 Rows = Sequence[Mapping[str, Any]]
 
+TEX = {
+    "theta": r"$\partial^2 {} / \partial\theta^2$",
+    "theta, odd": r"$-i\,\partial {} / \partial\theta$",
+    "isospin": r"$\partial^2 {} / \partial q^2$",
+    "quark number": r"$\partial {} / \partial q$",
+    "electric charge": r"$\partial {} / \partial e^2$",
+}
+SYMBOLS = {
+    "plaquette": "P",
+    "sine charge": r"Q_\mathrm{s}",
+    "Re L": r"\mathrm{Re}\,L",
+    "Im L": r"\mathrm{Im}\,L",
+}
+"""Derivatives by parameter and observables, for the figure."""
+
 
 def theory_name(row: Mapping[str, Any]) -> str:
     """Lattice and quarks."""
@@ -102,15 +117,15 @@ def curvature_figure(path: Path, rows: Rows) -> Path:
             low, high = (start + 0.5 * (found["value"] + s * found["error"]) * theta**2 for s in (-1.0, 1.0))
             left.fill_between(theta, low, high, color=colour(k + j), alpha=0.4, lw=0, label=f"parabola, {label}")
         left.set(xlabel=r"$\theta$", ylabel="plaquette", title=theory_name(row))
-        left.legend(fontsize=8)
-    names = [f"{row['derivative']}\n{theory_name(row)}" for row in rows]
+        left.legend(fontsize=8, loc="lower right")
+    names = [f"{TEX[row['parameter']].format(SYMBOLS[row['observable']])}\n{theory_name(row)}" for row in rows]
     place = np.arange(len(rows))[::-1]
     for k, (label, shift) in enumerate(((EPSILON, 0.2), (INDEPENDENT, -0.2))):
         there = [(p + shift, row["gains"]) for p, row in zip(place, rows, strict=True) if label in row["gains"]]
         gains = [min(found[label]["equal_statistics"], 1e4) for _, found in there]
         right.barh([p for p, _ in there], gains, height=0.36, color=colour(k), label=f"over {label}")
     right.axvline(1.0, color="k", lw=0.8)
-    right.set(xscale="log", xlabel="gain in variance per configuration")
+    right.set(xscale="log", xlabel="gain per configuration")
     right.set_yticks(place, names, fontsize=6)
-    right.legend(fontsize=8)
+    right.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
     return save(figure, path)
