@@ -363,3 +363,15 @@ def test_quark_number_of_free_quarks_in_closed_form():
     np.testing.assert_allclose(found.log_abs, free(0.0), atol=1e-12)
     np.testing.assert_allclose(found.first, first, atol=1e-9)
     np.testing.assert_allclose(found.second, second, atol=1e-8)
+
+
+def test_paths_between_charges():
+    """Charges are interpolated along a path; potentials are not."""
+    lattice = Lattice((4, 4))
+    potential = np.random.default_rng(2).normal(size=(2, 16, 1))
+    start = Wilson(lattice=lattice, links=_links(lattice, 1, 1), kappa=0.2, potential=potential)
+    between = determinants.path(start, replace(start, charge=0.6), 3)
+    assert [operator.charge for operator in between] == pytest.approx([0.0, 0.2, 0.4, 0.6])
+    assert all(operator.links is start.links for operator in between)
+    with pytest.raises(ValueError, match="expected operators of one potential"):
+        determinants.path(start, replace(start, potential=potential + 1.0), 3)

@@ -12,6 +12,7 @@ from gaugeflow import check, observables
 from gaugeflow.backend import use_backend
 from gaugeflow.lattice import Lattice
 from gaugeflow.observables import LinkObservable, flow_history, topology
+from gaugeflow.random import Rng, haar_links
 
 SHAPE = (4, 4, 2, 2)
 LATTICE, FOLDED = Lattice(SHAPE), Lattice(SHAPE, (2, 2, 1, 1))
@@ -241,3 +242,23 @@ def test_history_with_everything():
             flow_history(FOLDED, x, (0.0,), charges=wrong)
     with pytest.raises(ValueError, match="charges: five-loop needs four dimensions"):
         flow_history(Lattice((4, 4)), links(Lattice((4, 4)), 2, 1), (0.0,), charges=("five-loop",))
+
+
+def test_sine_charge_is_smooth_and_near_the_integer_one():
+    """Sines in place of the angles; on a field of constant flux it is V sin(2 pi Q / V) / 2 pi."""
+    lattice = Lattice((4, 6))
+    x = haar_links(Rng(8), lattice, 1, 3)
+    angles = 2.0 * np.pi * topology.angle_density(lattice, x)
+    np.testing.assert_allclose(
+        observables.sine_charge(lattice, x), np.sin(angles).sum(axis=0) / (2 * np.pi), atol=1e-12
+    )
+    t, space = np.indices(lattice.shape)
+    flux = 2.0 * np.pi * 2 / lattice.volume
+    array = np.exp(1j * np.stack([np.where(t == 3, -flux * 4 * space, 0.0), flux * t]))
+    constant = lattice.pack(array[None, ..., None, None], components=1)
+    charge = observables.integer_charge(lattice, constant)[0]
+    assert abs(charge) == 2.0
+    found = observables.sine_charge(lattice, constant)[0]
+    assert found == pytest.approx(np.sign(charge) * lattice.volume * np.sin(flux) / (2 * np.pi), abs=1e-10)
+    with pytest.raises(ValueError, match="the sine charge needs U"):
+        observables.sine_charge(lattice, haar_links(Rng(8), lattice, 2, 1))
