@@ -9,12 +9,15 @@ import pytest
 from gaugeflow.analysis import Series, gamma_method
 from gaugeflow.check.differences import differentiate
 from gaugeflow.determinants import log_det
-from gaugeflow.ensembles import EPSILON, INDEPENDENT, LINEAR
+from gaugeflow.ensembles import EPSILON, INDEPENDENT, LINEAR, response
 from gaugeflow.flows import SectorFields
 from gaugeflow.priors import Photon
 from gaugeflow.random import Rng, haar_links
 from gaugeflow.systems import exact_u1, theta_mu_charge
+from gaugeflow.systems.correlated import Clock
 from gaugeflow.systems.parameter_theories import ELECTRIC, ISOSPIN, Change, Theory
+from gaugeflow.systems.schwinger_slices import Angles, links_of
+from gaugeflow.systems.schwinger_slices import log_det as slices
 from gaugeflow.systems.theta_mu_charge import Case, Settings
 
 QUARKS = Theory((4, 4), 2.0, 0.25)
@@ -73,6 +76,28 @@ def test_sampling(theory):
     if not theory.kappa:
         found = gamma_method(Series.from_lanes(np.array(charges) ** 2))
         assert abs(found.value - exact_u1.charge_squared(1.5, 16)) < 4.0 * found.error
+
+
+def test_curvature_in_the_isospin_potential_on_2_x_2():
+    """Sampled with and without fields, 4 sigma, seed 7, against an integral over gauge-invariant angles: one link along space
+    is 0 by a gauge transformation, and sums over 8 points of each of the other angles converge exponentially."""
+    theory = Theory((2, 2), 1.0, 0.25)
+    grid = np.stack(np.meshgrid(*[2 * np.pi * np.arange(8) / 8] * 5), axis=-1).reshape(-1, 5)
+    space = np.concatenate([np.zeros((len(grid), 1)), grid[:, :3]], axis=1).reshape(-1, 2, 2)
+    angles = Angles(space, grid[:, 3:] + np.pi)
+    x = links_of(theory.lattice, angles)
+    weight = np.exp(np.cos(angles.plaquettes()).sum(axis=(1, 2)) + 2.0 * slices(0.25, angles)[0])
+    weight = weight / weight.sum()
+    case = Case(theory, "isospin", 40, 6)
+    source = theta_mu_charge._source(case, replace(SETTINGS, chains=64), Rng(7), Clock())
+    operator = theory.isospin(x)
+    for name in ("plaquette", "Re L"):
+        values = theta_mu_charge.OBSERVABLES[name](theory.lattice, x)
+        exact = -(weight * values * operator).sum() + (weight * values).sum() * (weight * operator).sum()
+        for series in response(source, name, "isospin").values():
+            found = gamma_method(series)
+            assert abs(found.value - exact) < 4.0 * found.error
+            assert found.error < 0.3 * abs(exact)
 
 
 SETTINGS = Settings(
