@@ -47,7 +47,8 @@ RANK = {
 APART = {
     "analysis": set(),
     "plots": {"analysis"},
-    "io": {"typing", "errors", "filesystem", "lattice"},
+    "interop": {"lattice"},
+    "io": {"typing", "errors", "filesystem", "lattice", "interop"},
     "observables": {"typing", "errors", "lattice", "backend", "sites", "kernels", "groups"},
     "hadrons": {
         "typing",
@@ -63,7 +64,7 @@ APART = {
     },
 }
 USERS_OF_APART = {"systems", "ensembles", "training", "cli"}
-NUMPY = {"analysis", "io", "random", "systems", "cli", "bench", "lattice", "plots", "ensembles", "training"}
+NUMPY = {"analysis", "io", "random", "systems", "cli", "bench", "lattice", "plots", "ensembles", "training", "interop"}
 
 
 def _part(path):

@@ -18,15 +18,16 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from gaugeflow.io.config import ComplexArray, Config, Stated, is_open_in_time, plaquette, verify_links
+from gaugeflow.interop import LAYOUTS
+from gaugeflow.io.config import Config, Stated, is_open_in_time, plaquette, verify_links
 from gaugeflow.io.files import StrPath, atomic_path, file_size, mismatch, read_array, require_equal
 from gaugeflow.io.formats import Format
+from gaugeflow.lattice import Lattice
 
 _HEADER = struct.Struct("<4id")
 _TOLERANCE = 1e-10  # the average is stored in double precision, and takes the place of a checksum
 _SITE_BYTES = 4 * 9 * 16
 _SITE_AXES = (0, 3, 2, 1)  # (t, z, y, x) from (t, x, y, z), and back
-_AXES = (*_SITE_AXES, 4, 5)
 
 
 def read(
@@ -67,15 +68,8 @@ def read(
         require_equal(path, "data length in bytes", length, file_size(handle) - _HEADER.size)
         data = read_array(handle, path, "data", "<c16", length // 16)
 
-    odd = _odd(tuple(extents))
-    pairs = data.reshape(-1, 4, 2, 3, 3)
     links = np.empty((4, *lattice, 3, 3), np.complex128)
-    for mu, axis in enumerate(_SITE_AXES):
-        field = np.empty((*extents, 3, 3), np.complex128)
-        field[odd] = pairs[:, mu, 1]
-        field = np.roll(field, -1, axis=mu)  # now at the even points where these links start
-        field[odd] = pairs[:, mu, 0]
-        links[axis] = field.transpose(_AXES)
+    links.reshape(-1, 3, 3)[_order(lattice)] = data.reshape(-1, 3, 3)
     value = stated / 3
     is_open = is_open_in_time(links)
     stated_average = Stated("average plaquette / 3", value, plaquette, _TOLERANCE)
@@ -109,22 +103,15 @@ def write(path: StrPath, config: Config, *, precision: int = 64) -> None:
     if precision != 64:
         raise ValueError(f"openQCD format: expected precision=64 (it has no other), got {precision!r}")
     extents = tuple(config.shape[axis] for axis in _SITE_AXES)
-    odd = _odd(extents)
-    data = np.empty((math.prod(extents) // 2, 4, 2, 3, 3), "<c16")
-    for mu, axis in enumerate(_SITE_AXES):
-        here: ComplexArray = config.links[axis].transpose(_AXES)
-        data[:, mu, 0], data[:, mu, 1] = here[odd], np.roll(here, 1, axis=mu)[odd]
+    data = np.ascontiguousarray(config.links.reshape(-1, 3, 3)[_order(config.shape)], dtype="<c16")
     with atomic_path(path) as temporary, open(temporary, "xb") as handle:
         handle.write(_HEADER.pack(*extents, 3 * plaquette(config.links)))
         handle.write(data.reshape(-1).view(np.uint8).data)
 
 
-def _odd(extents: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Mask of odd points; boolean indexing takes them in lexicographic order."""
-    mask = np.zeros(extents, bool)
-    for coordinate in np.indices(extents, sparse=True):
-        mask ^= coordinate % 2 == 1
-    return mask
+def _order(shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Numbers of our links in the order of the file."""
+    return LAYOUTS["openqcd"].links(Lattice(shape)).reshape(-1)
 
 
 def _matches(start: bytes, size: int) -> bool:
