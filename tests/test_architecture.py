@@ -18,6 +18,7 @@ RANK = {
     "typing": 0,
     "runfile": 1,
     "errors": 0,
+    "lending": 0,
     "filesystem": 1,
     "progress": 1,
     "backend": 1,

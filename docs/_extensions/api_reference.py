@@ -29,7 +29,7 @@ SECTIONS = {
     "Quarks": ("operators", "solvers", "determinants", "hadrons"),
     "Measurements": ("observables", "analysis", "plots"),
     "Files and runs": ("io", "runfile", "systems", "filesystem", "progress"),
-    "Other programs": ("interop",),
+    "Other programs": ("interop", "lending"),
     "Machines": ("backend", "devices", "bench"),
     "Extending": ("check", "kernels"),
 }

@@ -3,6 +3,7 @@
 A *kernel* is one whole lattice sweep.  Its definition in :mod:`gaugeflow.kernels` is the array-API reference
 implementation and carries the contract; a back end may offer a faster function of the same name and signature.
 Nothing here converts, copies or caches fields: arrays go to the back end that accepts their type, or to the reference.
+Arrays of PyTorch and JAX are lent to the back ends of NumPy and CuPy, see :mod:`gaugeflow.lending`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from gaugeflow.errors import BackendError
+from gaugeflow.lending import is_lent, on_loan
 
 F = TypeVar("F", bound=Callable[..., Any])
 REFERENCE = "reference"
@@ -155,6 +157,8 @@ def kernel(*fields: str) -> Callable[[F], F]:
                 if type(value) is not type(first):
                     raise TypeError(f"{name}: {field} is a {type(value)}, expected {type(first)} like the first array")
                 sizes = found
+            if is_lent(first) and _chosen.get() != REFERENCE:
+                return on_loan(dispatched, args, first)
             return _implementation(name, first)(*args)
 
         cast(Any, dispatched).reference = reference
