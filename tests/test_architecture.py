@@ -43,6 +43,7 @@ RANK = {
     "systems": 12,
     "bench": 12,
     "cli": 13,
+    "embed": 14,
 }
 # These stand apart: they may import what is listed, and only systems, ensembles, training and cli import them.
 APART = {
@@ -64,8 +65,21 @@ APART = {
         "solvers",
     },
 }
-USERS_OF_APART = {"systems", "ensembles", "training", "cli"}
-NUMPY = {"analysis", "io", "random", "systems", "cli", "bench", "lattice", "plots", "ensembles", "training", "interop"}
+USERS_OF_APART = {"systems", "ensembles", "training", "cli", "embed"}
+NUMPY = {
+    "analysis",
+    "io",
+    "random",
+    "systems",
+    "cli",
+    "bench",
+    "lattice",
+    "plots",
+    "ensembles",
+    "training",
+    "interop",
+    "embed",
+}
 
 
 def _part(path):

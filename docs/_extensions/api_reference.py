@@ -35,7 +35,11 @@ SECTIONS = {
 }
 """Every public module below ``gaugeflow``, in the order of the reference."""
 
-NOT_SHOWN = {"sites": "formulas behind the kernels", "cli": "the command, which has a page of its own"}
+NOT_SHOWN = {
+    "sites": "formulas behind the kernels",
+    "cli": "the command, which has a page of its own",
+    "embed": "what runs inside host programs, which have a page of their own",
+}
 """Packages without a face for Python programs, and why."""
 
 SPELLED = {"hmc": "HMC", "su": "SU(N)", "cg": "CG", "bicgstab": "BiCGStab"}

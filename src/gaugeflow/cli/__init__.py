@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from gaugeflow import __version__
-from gaugeflow.cli import bench, convert, demo, derive, info, init, measure, sample, train
+from gaugeflow.cli import bench, convert, demo, derive, embed, info, init, measure, sample, train
 from gaugeflow.cli.output import error_line, where_results_go
 from gaugeflow.cli.stopping import STOPPED, Stopped
 from gaugeflow.errors import ConvergenceError, GaugeflowError, GaugeflowWarning
@@ -86,5 +86,6 @@ for _command in (
     convert.convert,
     info.info,
     bench.bench,
+    embed.embed,
 ):
     main.add_command(_command)

@@ -1,0 +1,161 @@
+"""``gaugeflow embed``: the shared library and header for C, C++ and Fortran programs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import site
+import subprocess
+import sys
+import sysconfig
+from contextlib import redirect_stdout
+from importlib.resources import files
+from io import StringIO
+from pathlib import Path
+
+import click
+
+NAME = "gaugeflow"
+VERSION_SUFFIX = ".so.1"
+"""The ABI's major version: programs that were linked with another one do not load it."""
+
+_SOURCE = """
+#define GF_API __attribute__((visibility("default"))) extern
+#include "gaugeflow.h"
+
+#define GF_TEXT_SIZE 2048
+static __thread char gf_text_memory[GF_TEXT_SIZE];
+static char *gf_text(void) { return gf_text_memory; }
+static int gf_text_size(void) { return GF_TEXT_SIZE; }
+
+const char *gf_message(void) { return gf_text_memory; }
+
+static int gf_result(int result) {
+  static const char text[] = "the library could not be started; stderr says why";
+  if (result >= 1000) return result - 1000;
+  memcpy(gf_text_memory, text, sizeof text);
+  return GF_NOT_STARTED;
+}
+"""
+
+_START = """
+import sys, site
+sys.executable = {executable!r}
+for folder in {folders!r}:
+    site.addsitedir(folder)
+from _{name}_embedded import ffi, lib
+from gaugeflow.embed.calls import bind
+bind(ffi, lib)
+"""
+
+
+@click.command()
+@click.option("--build", type=click.Path(path_type=Path, file_okay=False), help="Build into this folder.")
+@click.option("--cflags", type=click.Path(path_type=Path, exists=True), help="Print what compiling with it needs.")
+@click.option("--libs", type=click.Path(path_type=Path, exists=True), help="Print what linking with it needs.")
+def embed(build: Path | None, cflags: Path | None, libs: Path | None) -> None:
+    """Build the library by which C, C++ and Fortran programs use gaugeflow.
+
+    The folder gets libgaugeflow.so, gaugeflow.h and gaugeflow.f90. The library runs this installation of Python; a C
+    compiler ($CC, default cc) and the package cffi are needed to build it, and neither to use it.
+    """
+    if not (build or cflags or libs):
+        raise click.UsageError("expected --build, --cflags or --libs")
+    if build is not None:
+        click.echo(str(build_library(build)))
+    flags = [*compile_flags(cflags)] if cflags else []
+    flags += link_flags(libs) if libs else []
+    if flags:
+        click.echo(shlex.join(flags))
+
+
+def compile_flags(folder: Path) -> list[str]:
+    """Options of a compiler for programs that include ``gaugeflow.h`` from a folder."""
+    return [f"-I{folder.resolve()}"]
+
+
+def link_flags(folder: Path) -> list[str]:
+    """Options of a linker for programs that use the library in a folder."""
+    where = folder.resolve()
+    return [f"-L{where}", f"-Wl,-rpath,{where}", f"-l{NAME}"]
+
+
+def build_library(folder: Path) -> Path:
+    """Write header, Fortran module and shared library into a folder; returns the path of the library.
+
+    Raises
+    ------
+    ValueError
+        If cffi or a compiler is missing, Python has no shared library, or the compiler fails.
+    """
+    try:
+        from cffi import FFI
+    except ImportError:
+        raise ValueError("building the library needs cffi: pip install 'gaugeflow[embed]'") from None
+    if not sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        raise ValueError(f"{sys.executable} was built without a shared library, which a host program needs")
+    folder.mkdir(parents=True, exist_ok=True)
+    package = files("gaugeflow.embed")
+    for name in ("gaugeflow.h", "gaugeflow.f90"):
+        (folder / name).write_text(package.joinpath(name).read_text())
+    header = (folder / "gaugeflow.h").read_text()
+    types, calls = _declarations(header)
+
+    builder = FFI()
+    builder.cdef(f"{types}\n{_version(header)}\nchar *gf_text(void);\nint gf_text_size(void);")
+    builder.embedding_api("\n".join(f"int py_{name}({parameters});" for name, parameters, _ in calls))
+    builder.embedding_init_code(_START.format(executable=sys.executable, folders=_site_folders(), name=NAME))
+    builder.set_source(f"_{NAME}_embedded", _SOURCE + "\n".join(_wrapper(*call) for call in calls))
+    source = folder / f"_{NAME}_embedded.c"
+    with redirect_stdout(StringIO()):  # cffi tells what it does
+        builder.emit_c_code(str(source))
+    library = folder / f"lib{NAME}{VERSION_SUFFIX}"
+    _compile(source, library)
+    source.unlink()
+    link = folder / f"lib{NAME}.so"
+    link.unlink(missing_ok=True)
+    link.symlink_to(library.name)
+    return library
+
+
+def _declarations(header: str) -> tuple[str, list[tuple[str, str, str]]]:
+    """Types of a header, and its functions: name, parameters, names of the parameters."""
+    text = header.partition("/* --- begin of declarations --- */")[2].partition("/* --- end of declarations --- */")[0]
+    pattern = re.compile(r"GF_API int (gf_\w+)\(([^)]*)\);")
+    calls = []
+    for name, parameters in pattern.findall(text):
+        joined = " ".join(parameters.split())
+        names = [part.rpartition(" ")[2].lstrip("*") for part in joined.split(",")]
+        calls.append((name, joined, ", ".join(names)))
+    return pattern.sub("", text), calls
+
+
+def _version(header: str) -> str:
+    return "\n".join(re.findall(r"#define GF_ABI_\w+ \d+", header))
+
+
+def _wrapper(name: str, parameters: str, names: str) -> str:
+    return f"int py_{name}({parameters});\nint {name}({parameters}) {{ return gf_result(py_{name}({names})); }}\n"
+
+
+def _site_folders() -> list[str]:
+    """Folders of packages of this installation, which a host's Python does not know."""
+    return [folder for folder in dict.fromkeys((*site.getsitepackages(), sysconfig.get_path("purelib"))) if folder]
+
+
+def _compile(source: Path, library: Path) -> None:
+    place = sysconfig.get_config_var("LIBDIR")
+    version = sysconfig.get_config_var("LDVERSION")
+    command = [
+        *shlex.split(os.environ.get("CC", "cc")),
+        *("-O2", "-shared", "-fPIC", "-w"),
+        *(f"-I{sysconfig.get_path('include')}", f"-I{source.parent}", str(source), "-o", str(library)),
+        *(f"-Wl,-soname,{library.name}", f"-L{place}", f"-Wl,-rpath,{place}", f"-lpython{version}", "-lpthread"),
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ValueError(f"building the library needs a C compiler, $CC or cc: {error}") from None
+    if done.returncode:
+        raise ValueError(f"{shlex.join(command)} failed:\n{done.stderr[-2000:]}")
