@@ -13,6 +13,7 @@ from gaugeflow.analysis.correlated import (
     difference_independent,
     gain,
 )
+from gaugeflow.analysis.export import to_correlator, to_pyerrors, to_xarray
 from gaugeflow.analysis.fields import combined, controlled, cross_fit
 from gaugeflow.analysis.fits import Fit, covariance, fit
 from gaugeflow.analysis.gamma import Estimate, derive, format_error, gamma_method
@@ -89,6 +90,9 @@ __all__ = [
     "round_trip_times",
     "stack",
     "susceptibility",
+    "to_correlator",
+    "to_pyerrors",
+    "to_xarray",
     "topological_susceptibility",
     "variance_per_site",
 ]
