@@ -45,7 +45,7 @@ def test_every_link_is_where_the_program_has_it(rng, name, fold):
     volume = nt * nz * ny * nx
     odd = sorted(_position(name, *s) for s in np.ndindex(SHAPE) if sum(s) % 2)
     for site in np.ndindex(SHAPE):
-        for direction, mu in enumerate((0, 3, 2, 1) if name == "openqcd" else (3, 2, 1, 0)):
+        for direction, mu in enumerate({"openqcd": (0, 3, 2, 1), "gaugeflow": (0, 1, 2, 3)}.get(name, (3, 2, 1, 0))):
             place = _position(name, *site)
             if name == "openqcd":
                 start = list(site)
@@ -158,6 +158,18 @@ def test_openqcd_files_are_their_memory(tmp_path, rng):
     lattice = Lattice(SHAPE)
     memory = links_to(lattice, lattice.pack(field[None], components=1), "openqcd")
     assert raw[24:] == memory.tobytes()
+
+
+def test_results_in_given_memory(rng):
+    lattice = Lattice(SHAPE, FOLDS[1])
+    _, links = _numbered(rng, lattice, (3, 3), 2, components=1)
+    out = np.empty((2, 4, *SHAPE, 3, 3), complex)
+    assert links_to(lattice, links, "gaugeflow", out=out) is out
+    assert (out == lattice.unpack(links, components=1)).all()
+    with pytest.raises(ValueError, match=r"out: expected shape \(2, 4, 2, 6, 8, 4, 3, 3\), got \(2, 4, 4"):
+        links_to(lattice, links, "grid", out=out)
+    with pytest.raises(ValueError, match="out: expected a contiguous array"):
+        links_to(lattice, links, "gaugeflow", out=out.swapaxes(-1, -2))
 
 
 def test_bad_input(rng):

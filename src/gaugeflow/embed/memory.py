@@ -13,7 +13,10 @@ from gaugeflow.interop.layouts import link_places, site_places
 from gaugeflow.lattice import Array, Lattice
 
 OURS = "gaugeflow"
-"""The layout of fields on a lattice that is not folded, lanes last: read without a copy where no fold is needed."""
+"""The layout of fields on a lattice that is not folded.
+
+With many configurations, which then run fastest, a field is read where it is; with one it is a layout like the others.
+"""
 _TYPES = {64: np.complex128, 32: np.complex64}
 
 
@@ -77,11 +80,15 @@ class HostField:
             tuple(int(field.extents[mu]) for mu in range(d)),
         )
 
+    @property
+    def _lanes_last(self) -> bool:
+        return self.layout == OURS and self.configurations > 1
+
     def _view(self, lattice: Lattice) -> Array:
         """The host's memory in the shape that its layout has, with the configurations in front (in ours, last)."""
         n, batch = self.colours, self.configurations
         trail = (n, n) if self.spin == 0 else (self.spin, n) if self.spin > 1 else (n,)
-        if self.layout == OURS:
+        if self._lanes_last:
             inner = (1, n) if self.spin == 1 else trail
             shape = (*((lattice.ndim,) if self.spin == 0 else ()), lattice.volume, *inner, batch)
         else:
@@ -94,7 +101,7 @@ class HostField:
     def read(self, lattice: Lattice) -> Array:
         """The field on a lattice of these extents."""
         memory, lead = self._view(lattice), int(self.spin == 0)
-        if self.layout != OURS:
+        if not self._lanes_last:
             return (links_from if lead else fermions_from)(lattice, memory, self.layout)
         if lattice.n_folds == 1:
             return memory
@@ -109,15 +116,12 @@ class HostField:
             If the field has another size than the host's.
         """
         memory, lead = self._view(lattice), int(self.spin == 0)
-        if self.layout != OURS:
-            result = (links_to if lead else fermions_to)(lattice, field, self.layout)
+        if not self._lanes_last:
+            (links_to if lead else fermions_to)(lattice, field, self.layout, out=memory)
         elif lattice.n_folds == 1:
-            result = field
+            memory[...] = field
         else:
-            result = Lattice(lattice.shape).pack(lattice.unpack(field, lead), lead)
-        if result.shape != memory.shape:
-            raise ValueError(f"result: expected memory of shape {result.shape}, got one of {memory.shape}")
-        memory[...] = result
+            memory[...] = Lattice(lattice.shape).pack(lattice.unpack(field, lead), lead)
 
     def like(self, other: HostField, name: str) -> None:
         """Raise ``ValueError`` unless another field has as many configurations on the same lattice."""

@@ -52,7 +52,7 @@ def links_from(lattice: Lattice, array: Array, layout: str) -> Array:
     return xp.reshape(field, (lattice.ndim, lattice.n_blocks, n, n, -1))
 
 
-def links_to(lattice: Lattice, links: Array, layout: str) -> Array:
+def links_to(lattice: Lattice, links: Array, layout: str, *, out: Array | None = None) -> Array:
     """Array of another program from a field of links, an algebra field or a momentum.
 
     Parameters
@@ -61,22 +61,23 @@ def links_to(lattice: Lattice, links: Array, layout: str) -> Array:
         The lattice and the field ``(ndim, n_blocks, N, N, n_folds * batch)``.
     layout
         A name of ``LAYOUTS``.
+    out
+        Contiguous array of the result's shape that is overwritten and returned; default: a new one.
 
     Returns
     -------
     Array
-        ``(batch, *layout shape, N, N)``, contiguous, a new array of the same library.
+        ``(batch, *layout shape, N, N)``, contiguous, of the same library.
 
     Raises
     ------
     ValueError
-        If the layout is unknown, or this is no field of links.
+        If the layout is unknown, this is no field of links, or ``out`` has another shape.
     """
     n, lanes = lattice.check_links(links)
     xp = array_namespace(links)
     shape, table = link_places(layout, lattice)
-    rows = _scatter(xp.reshape(links, (-1, n * n, lanes)), table)
-    return xp.reshape(rows, (-1, *shape, n, n))
+    return _scatter(xp.reshape(links, (-1, n * n, lanes)), table, (lattice.batch(lanes), *shape, n, n), out)
 
 
 def fermions_from(lattice: Lattice, array: Array, layout: str) -> Array:
@@ -119,7 +120,7 @@ def fermions_from(lattice: Lattice, array: Array, layout: str) -> Array:
     )
 
 
-def fermions_to(lattice: Lattice, psi: Array, layout: str) -> Array:
+def fermions_to(lattice: Lattice, psi: Array, layout: str, *, out: Array | None = None) -> Array:
     """Array of another program from a fermion field.
 
     Parameters
@@ -128,16 +129,18 @@ def fermions_to(lattice: Lattice, psi: Array, layout: str) -> Array:
         The lattice and the field ``(n_blocks, spin, colour, n_folds * batch)``.
     layout
         A name of ``LAYOUTS``.
+    out
+        Contiguous array of the result's shape that is overwritten and returned; default: a new one.
 
     Returns
     -------
     Array
-        ``(batch, *layout shape, spin, colour)``, without the axis of spin where it is 1, as a new array of the same library.
+        ``(batch, *layout shape, spin, colour)``, without the axis of spin where it is 1, of the same library.
 
     Raises
     ------
     ValueError
-        If the layout is unknown, or this is no fermion field.
+        If the layout is unknown, this is no fermion field, or ``out`` has another shape.
     """
     check_array(psi, "psi")
     found = tuple(psi.shape)
@@ -148,9 +151,8 @@ def fermions_to(lattice: Lattice, psi: Array, layout: str) -> Array:
     spin_basis = find_layout(layout).spin
     shape, table = site_places(layout, lattice)
     theirs = _rotated(psi, spin_basis, inverse=True) if found[1] > 1 else psi
-    rows = _scatter(xp.reshape(theirs, (found[0], -1, found[3])), table)
     trail = found[1:3] if found[1] > 1 else found[2:3]
-    return xp.reshape(rows, (-1, *shape, *trail))
+    return _scatter(xp.reshape(theirs, (found[0], -1, found[3])), table, (lattice.batch(found[3]), *shape, *trail), out)
 
 
 def _matrix_size(array: Array, shape: tuple[int, ...], what: str) -> int:
@@ -180,21 +182,31 @@ def _gather(rows: Array, table: Table) -> Array:
     return out.reshape(items * k, folds * batch)
 
 
-def _scatter(field: Array, table: Table) -> Array:
-    """Inverse of :func:`_gather`: ``(items per fold, k, lanes)`` to ``(batch, items, k)`` in memory order."""
+def _scatter(field: Array, table: Table, shape: tuple[int, ...], out: Array | None) -> Array:
+    """Inverse of :func:`_gather`: ``(items per fold, k, lanes)`` to memory order, in the shape of the program's array."""
     xp = array_namespace(field)
     (items, k, lanes), folds = field.shape, table.shape[0]
     batch = lanes // folds
+    if out is not None and tuple(out.shape) != shape:
+        raise ValueError(f"out: expected shape {shape}, got {tuple(out.shape)}")
     if not is_numpy_array(field):
         order = np.argsort(table.reshape(-1))
         split = xp.permute_dims(xp.reshape(field, (items, k, folds, batch)), (3, 2, 0, 1))
         rows = xp.reshape(split, (batch, folds * items, k))
-        return xp.take(rows, xp.asarray(order, device=device(field)), axis=1)
-    out = np.empty((batch, folds * items, k), field.dtype)
+        result = xp.reshape(xp.take(rows, xp.asarray(order, device=device(field)), axis=1), shape)
+        if out is None:
+            return result
+        out[...] = result
+        return out
+    if out is None:
+        out = np.empty(shape, field.dtype)
+    memory = out.reshape(batch, folds * items, k)
+    if not np.may_share_memory(memory, out):
+        raise ValueError(f"out: expected a contiguous array, got strides {out.strides}")
     for start in range(0, items, _PIECE):
         piece = table[:, start : start + _PIECE]
         part = field[start : start + _PIECE].reshape(-1, k, folds, batch).transpose(3, 2, 0, 1)
-        out[:, piece.reshape(-1)] = part.reshape(batch, -1, k)
+        memory[:, piece.reshape(-1)] = part.reshape(batch, -1, k)
     return out
 
 

@@ -41,8 +41,9 @@ class Layout:
         ``"all"``: lexicographic.  ``"checkerboard"``: all even points, then all odd ones, lexicographic among themselves.
         ``"odd"``: the links at odd points, forwards and backwards in each direction, which are all links; fermions are
         lexicographic.
-    time_first
-        Whether directions are ``t, x, y, z`` and z runs fastest; otherwise they are ``x, y, z, t`` and x runs fastest.
+    directions
+        Order of the directions; in more or fewer dimensions, of the last, the others and time alike.  Where it is ``"txyz"``, z
+        runs fastest, and otherwise x does.
     spin
         Change of basis to the gamma matrices of DeGrand and Rossi, in four dimensions; empty where it is the same basis.
     """
@@ -51,16 +52,16 @@ class Layout:
     programs: str
     site_major: bool
     points: Literal["all", "checkerboard", "odd"] = "all"
-    time_first: bool = False
+    directions: Literal["xyzt", "txyz", "tzyx"] = "xyzt"
     spin: Spin = ()
 
     def axes(self, ndim: int) -> tuple[int, ...]:
         """Our site axes in the order of this program, slowest first."""
-        return (0, *range(ndim - 1, 0, -1)) if self.time_first else tuple(range(ndim))
+        return (0, *range(ndim - 1, 0, -1)) if self.directions == "txyz" else tuple(range(ndim))
 
-    def directions(self, ndim: int) -> tuple[int, ...]:
+    def order(self, ndim: int) -> tuple[int, ...]:
         """Our directions in the order of this program."""
-        return (0, *range(ndim - 1, 0, -1)) if self.time_first else tuple(range(ndim - 1, -1, -1))
+        return tuple(range(ndim - 1, -1, -1)) if self.directions == "xyzt" else self.axes(ndim)
 
     def links(self, lattice: Lattice) -> IntArray:
         """Number ``mu * volume + site`` of every link in memory order; the shape is that of the program's array.
@@ -70,7 +71,7 @@ class Layout:
         ValueError
             If an extent is odd and the layout knows parities.
         """
-        here = np.stack([mu * lattice.volume + self._sites(lattice) for mu in self.directions(lattice.ndim)])
+        here = np.stack([mu * lattice.volume + self._sites(lattice) for mu in self.order(lattice.ndim)])
         if self.points == "odd":
             return self._around_odd(lattice, here)
         ordered = self._checkerboard(lattice, here) if self.points == "checkerboard" else here
@@ -101,7 +102,7 @@ class Layout:
     def _around_odd(self, lattice: Lattice, numbers: IntArray) -> IntArray:
         """``(odd points, ndim, 2)``: the links of every direction from an odd point, and to it."""
         odd = self._parity(lattice)
-        places = [self.axes(lattice.ndim).index(mu) for mu in self.directions(lattice.ndim)]
+        places = [self.axes(lattice.ndim).index(mu) for mu in self.order(lattice.ndim)]
         behind = [np.roll(n, 1, axis=place) for n, place in zip(numbers, places, strict=True)]
         pairs = [np.stack([n[odd], b[odd]], axis=-1) for n, b in zip(numbers, behind, strict=True)]
         return np.stack(pairs, axis=1)
@@ -115,8 +116,9 @@ LAYOUTS = {
         Layout("pyquda", "PyQUDA: LatticeGauge, LatticeFermion, LatticeStaggeredFermion", False, "checkerboard"),
         Layout("pyquda-lexicographic", "PyQUDA: what the method lexico returns", False),
         Layout("milc", "MILC in memory with layout_hyper_prime, QUDA's MILC order", True, "checkerboard"),
-        Layout("openqcd", "openQCD: the order of exported fields", True, "odd", True, OPENQCD_SPIN),
+        Layout("openqcd", "openQCD: the order of exported fields", True, "odd", "txyz", OPENQCD_SPIN),
         Layout("grid", "Grid: lexicographic order, as by unvectorizeToLexOrdArray", True),
+        Layout("gaugeflow", "conventional arrays of gaugeflow, as Lattice.pack takes them", False, "all", "tzyx"),
         Layout("ildg", "data of ILDG, SciDAC, NERSC and MILC files", True),
     )
 }

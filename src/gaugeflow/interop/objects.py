@@ -72,8 +72,7 @@ def put_links(lattice: Lattice, links: Array, field: Any) -> None:
     if lattice.batch(lanes) != 1:
         raise ValueError(f"links: expected one configuration, got {lattice.batch(lanes)}")
     if hasattr(field, "latt_info"):
-        _check_size("PyQUDA field", tuple(field.data.shape), links_to(lattice, links, "pyquda").shape[1:])
-        field.data[...] = links_to(lattice, links, "pyquda")[0, ...]
+        links_to(lattice, links, "pyquda", out=field.data[None, ...])
     elif hasattr(field, "default_view"):
         view = field.default_view()
         xp = array_namespace(links)
