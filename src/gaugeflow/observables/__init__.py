@@ -12,7 +12,7 @@ from gaugeflow.observables.flow_scales import (
     w_0,
     w_0_gradient,
 )
-from gaugeflow.observables.glueball import glueball_correlator, plaquette_slices, slice_correlator
+from gaugeflow.observables.glueball import glueball_correlator, plaquette_slices, slice_correlator, tensor_slices
 from gaugeflow.observables.gradient_flow import AdaptiveStep, advance, flow_step, flow_through
 from gaugeflow.observables.loops import (
     LinkObservable,
@@ -78,6 +78,7 @@ __all__ = [
     "slice_correlator",
     "static_potential",
     "stout",
+    "tensor_slices",
     "two_point_susceptibility",
     "w_0",
     "w_0_gradient",

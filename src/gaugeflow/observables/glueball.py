@@ -1,6 +1,8 @@
-"""Two-point functions in time of the scalar glueball operator."""
+"""Two-point functions in time of the scalar and tensor glueball operators."""
 
 from __future__ import annotations
+
+import math
 
 from array_api_compat import array_namespace
 
@@ -28,15 +30,51 @@ def plaquette_slices(lattice: Lattice, links: Array) -> Array:
     ValueError
         In two dimensions, which have no spatial plane.
     """
+    planes = _spatial_planes(lattice, links)
+    return array_namespace(planes).sum(planes, axis=0)
+
+
+def tensor_slices(lattice: Lattice, links: Array) -> Array:
+    """The two operators of the representation E of the cubic group at zero momentum: quantum numbers 2++.
+
+    With P_k(t) the sum of Re tr P / N over time slice t in the plane without the spatial direction k = 1, 2, 3, they are
+    (P_1 - P_2) / sqrt 2 and (P_1 + P_2 - 2 P_3) / sqrt 6.  Their means vanish where the spatial extents are equal.
+
+    Parameters
+    ----------
+    lattice, links
+        A lattice of four dimensions and its links, as for :func:`plaquette_slices`.
+
+    Returns
+    -------
+    Array
+        ``(2, extent of direction 0, batch)`` float64.
+
+    Raises
+    ------
+    ValueError
+        In any other number of dimensions.
+    """
+    if lattice.ndim != 4:
+        raise ValueError(f"the tensor operators need four dimensions, got a lattice of shape {lattice.shape}")
+    planes = _spatial_planes(lattice, links)
+    third, second, first = (planes[k, ...] for k in range(3))
+    xp = array_namespace(links)
+    return xp.stack([(first - second) / math.sqrt(2.0), (first + second - 2.0 * third) / math.sqrt(6.0)])
+
+
+def _spatial_planes(lattice: Lattice, links: Array) -> Array:
+    """Sums of Re tr P / N over time slices, ``(n_spatial_planes, extent, batch)``."""
     if lattice.ndim < 3:
         raise ValueError(f"a lattice of shape {lattice.shape} has no spatial planes")
-    n, lanes = lattice.check_links(links)
+    n, _ = lattice.check_links(links)
     xp = array_namespace(links)
-    total = xp.zeros((lattice.shape[0], lattice.batch(lanes)), dtype=xp.float64)
-    for mu, nu in lattice.planes:
-        if mu > 0:
-            total = total + slice_sums(lattice, plaquette_sites(lattice, links, mu, nu), mean=False)
-    return total / n
+    sums = [
+        slice_sums(lattice, plaquette_sites(lattice, links, mu, nu), mean=False)
+        for mu, nu in lattice.planes
+        if mu > 0
+    ]
+    return xp.stack(sums) / n
 
 
 def slice_correlator(slices: Array) -> Array:

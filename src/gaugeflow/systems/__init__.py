@@ -121,5 +121,11 @@ def systems() -> dict[str, System]:
             "gaugeflow.systems.theta_mu_charge",
             host_only=True,
         ),
+        System(
+            "feynman-hellmann",
+            "4D SU(3) quenched, 16 x 8^3, beta = 6: d M_pi / d lambda and the gluon momentum fraction; --quick: 8 x 4^3",
+            "gaugeflow.systems.feynman_hellmann",
+            host_only=True,
+        ),
     )
     return {system.name: system for system in known}

@@ -215,7 +215,7 @@ def make_flow(lattice: Lattice, n_colours: int) -> SmearedSweep:
 def generate(
     lattice: Lattice,
     settings: Settings,
-    beta: float,
+    beta: float | tuple[float, ...],
     rng: Rng,
     progress: Callable[[int, int], None],
     *,
@@ -224,7 +224,8 @@ def generate(
 ) -> MemoryEnsemble:
     """Heat bath and overrelaxation: one block of configurations for each recorded step.
 
-    With ``done``, blocks are kept under a name, and the chain goes on from those that are there.
+    ``beta`` is one number or that of every plane.  With ``done``, blocks are kept under a name, and the chain goes on from
+    those that are there.
     """
     sampler = HeatBath(lattice, beta, settings.overrelax)
     state = sampler.hot(rng.stream("start"), settings.n_colours, settings.chains)
