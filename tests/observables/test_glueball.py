@@ -15,6 +15,7 @@ from gaugeflow.observables import (
     plaquette_slices,
     slice_correlator,
     stout,
+    tensor_slices,
     wilson_loops,
 )
 from gaugeflow.random import Rng
@@ -35,6 +36,27 @@ def test_slices_by_numpy():
         np.testing.assert_allclose(found, expected, atol=1e-13)
     total = observables.plaquette_spatial(LATTICE, LATTICE.pack(array, components=1)) * LATTICE.volume
     np.testing.assert_allclose(expected.sum(axis=0), total, atol=1e-12)
+
+
+def test_tensor_operators_are_differences_of_planes_and_rotate_into_each_other():
+    shape = (4, 2, 2, 2)
+    lattice = Lattice(shape)
+    array = group_array(shape, 3, 2)
+    x = lattice.pack(array, components=1)
+    means = kernels.plaquette(lattice, x)[3:] * 32  # planes (z, y), (z, x), (y, x), summed over the lattice
+    found = tensor_slices(lattice, x)
+    assert found.shape == (2, 4, 2)
+    np.testing.assert_allclose(found[0].sum(axis=0), (means[2] - means[1]) / np.sqrt(2), atol=1e-12)
+    np.testing.assert_allclose(found[1].sum(axis=0), (means[2] + means[1] - 2 * means[0]) / np.sqrt(6), atol=1e-12)
+    # The directions z, y, x exchanged in a cycle: a rotation of the doublet by 120 degrees
+    turned = np.transpose(array[:, [0, 2, 3, 1]], (0, 1, 2, 4, 5, 3, 6, 7))
+    again = tensor_slices(lattice, lattice.pack(turned, components=1))
+    np.testing.assert_allclose((again**2).sum(axis=0), (found**2).sum(axis=0), atol=1e-12)
+    third = np.array([[-0.5, np.sqrt(0.75)], [-np.sqrt(0.75), -0.5]])
+    candidates = [np.einsum("ij,jtb->itb", m, found) for m in (third, third.T)]
+    assert min(np.abs(again - c).max() for c in candidates) < 1e-12
+    with pytest.raises(ValueError, match="the tensor operators need four dimensions"):
+        tensor_slices(LATTICE, x)
 
 
 def test_correlator_by_numpy():

@@ -70,9 +70,7 @@ def _spatial_planes(lattice: Lattice, links: Array) -> Array:
     n, _ = lattice.check_links(links)
     xp = array_namespace(links)
     sums = [
-        slice_sums(lattice, plaquette_sites(lattice, links, mu, nu), mean=False)
-        for mu, nu in lattice.planes
-        if mu > 0
+        slice_sums(lattice, plaquette_sites(lattice, links, mu, nu), mean=False) for mu, nu in lattice.planes if mu > 0
     ]
     return xp.stack(sums) / n
 

@@ -9,7 +9,7 @@ gradient flow.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,14 @@ class Settings:
     step: float = 0.01
     kappa: float = 0.1525
     source_times: tuple[int, ...] = (0,)
-    quark_smearing: Gaussian = Gaussian(3.0, 20)
+    quark_smearing: Gaussian = field(default_factory=lambda: Gaussian(3.0, 20))
     window: tuple[int, int] = (3, 8)
     chains: int = 8
     blocks: int = 8
     burn_in: int = 100
     thin: int = 10
     overrelax: int = 4
-    smearing: Smearing = Smearing(steps=1, gradient_steps=(1, 2, 4))
+    smearing: Smearing = field(default_factory=lambda: Smearing(steps=1, gradient_steps=(1, 2, 4)))
     training_shape: tuple[int, int, int, int] = (4, 4, 4, 4)
     training_chains: int = 32
     training_blocks: int = 12

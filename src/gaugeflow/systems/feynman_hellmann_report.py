@@ -63,10 +63,12 @@ class Quantity:
         """Its linearised series on one ensemble."""
         return derive(self.function, _means(data, self.names), name=self.name)
 
-    def derivatives(self, data: Measurements, independent: Mapping[float, Measurements], step: float) -> dict[str, Series]:
+    def derivatives(
+        self, data: Measurements, independent: Mapping[float, Measurements], step: float
+    ) -> dict[str, Series]:
         """Its derivative by every estimator of :data:`CENTRAL`, as linearised series.
 
-        The chain rule is a central difference of the function along the derivatives of the means, a small part of the step wide.
+        The chain rule is a central difference of the function along the derivatives of the means, a part of the step wide.
         """
         found = estimators(data, self.names, step)
         means = _means(data, self.names)
@@ -108,8 +110,9 @@ def pion_mass(data: Measurements, window: tuple[int, int], extent: int) -> tuple
     scale = float(correlator.mean[0] / ground_state(times[:1], np.array([1.0, guess]), extent)[0])
     found = fit(lambda t, p: ground_state(t, p, extent), times, correlator, [scale, guess], correlated=True)
     root = np.linalg.inv(np.linalg.cholesky(covariance(correlator)))
+    mass = float(found.values[1])
 
-    return Quantity("M_pi", names, lambda means: _lightest(root, times, means, extent, guess)), found
+    return Quantity("M_pi", names, lambda means: _lightest(root, times, means, extent, mass)), found
 
 
 def _lightest(root: FloatArray, times: FloatArray, means: FloatArray, extent: int, guess: float) -> float:
@@ -121,17 +124,21 @@ def _lightest(root: FloatArray, times: FloatArray, means: FloatArray, extent: in
         If there is none within a factor of two.
     """
 
-    def chi_squared(m: float) -> float:
-        shape, y = root @ ground_state(times, np.array([1.0, m]), extent), root @ means
-        return float(y @ y - (shape @ y) ** 2 / (shape @ shape))
+    tau, half = times - extent / 2, extent / 2
 
     def slope(m: float) -> float:
-        return chi_squared(m + 1e-4) - chi_squared(m - 1e-4)
+        """Of chi^2 with the best amplitude, up to a positive factor."""
+        shape = np.cosh(m * tau) / np.cosh(m * half)
+        change = tau * np.sinh(m * tau) / np.cosh(m * half) - half * np.tanh(m * half) * shape
+        s, ds, y = root @ shape, root @ change, root @ means
+        return float((s @ y) * ((s @ y) * (ds @ s) - (ds @ y) * (s @ s)))
 
-    for factor in (1.05, 1.1, 1.2, 1.4, 2.0):
+    for factor in (1.001, 1.005, 1.02, 1.1, 1.4, 2.0):
         if slope(guess / factor) < 0.0 < slope(guess * factor):
             return float(scipy.optimize.brentq(slope, guess / factor, guess * factor, xtol=1e-14, rtol=1e-14))
-    raise ValueError(f"M_pi: expected a minimum of chi^2 between {guess / 2.0:g} and {guess * 2.0:g}, found none: C = {means}")
+    raise ValueError(
+        f"M_pi: expected a minimum of chi^2 between {guess / 2.0:g} and {guess * 2.0:g}, found none: C = {means}"
+    )
 
 
 def glueball_mass(name: str, *, vacuum: bool) -> Quantity:
@@ -294,6 +301,8 @@ def figure(path: Path, result: Mapping[str, Any]) -> Path:
     for k, row in enumerate(rows):
         right.errorbar(row["value"], k, xerr=row["error"], fmt=marker(0), color=colour(0), **POINTS)
     right.set_yticks(range(len(rows)), [row["estimator"] for row in rows])
-    right.set(xlabel=r"$\mathrm{d}M_\pi / \mathrm{d}\lambda$", ylim=(len(rows) - 0.5, -0.5), title="derivative of the mass")
+    right.set(
+        xlabel=r"$\mathrm{d}M_\pi / \mathrm{d}\lambda$", ylim=(len(rows) - 0.5, -0.5), title="derivative of the mass"
+    )
     right.grid(axis="x", lw=0.4, color="0.9")
     return save(drawing, path)

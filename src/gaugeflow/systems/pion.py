@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from array_api_compat import array_namespace
 
@@ -30,7 +30,9 @@ class Pion:
     smearing
         Of source and sink.
     tolerance
-        Of the propagators, which are solved in single precision.
+        Of the propagators.
+    precision
+        Bits of the real numbers of propagators.
     """
 
     lattice: Lattice
@@ -38,6 +40,7 @@ class Pion:
     times: tuple[int, ...]
     smearing: Gaussian
     tolerance: float = 1e-6
+    precision: Literal[32, 64] = 32
 
     def propagators(self, rng: Sequence[Rng], x: Array) -> list[Propagator]:
         """One for each source time, ``rng`` holding one stream of noise for each configuration."""
@@ -46,7 +49,7 @@ class Pion:
 
     def correlator(self, x: Array, quarks: Sequence[Propagator]) -> Array:
         """C(0), ..., C(T/2) of every configuration from what :meth:`propagators` gave, ``(T/2 + 1, batch)``."""
-        sinks = [quark.smeared(quark_links(x), self.smearing) for quark in quarks]
+        sinks = [quark.smeared(self._narrow(x), self.smearing) for quark in quarks]
         return sum(self._folded(two_point(sink, channels=("pion",))["pion"]) for sink in sinks) / len(sinks)
 
     def along(
@@ -65,32 +68,36 @@ class Pion:
         """
         xp = array_namespace(x)
         quark = self._quark(x)
-        moving = quark.with_links(xp.astype((ahead - behind) / (2.0 * step), xp.complex64))
+        moving = quark.with_links(self._narrow((ahead - behind) / (2.0 * step)))
         total: Any = 0.0
         for t, here in zip(self.times, quarks, strict=True):
             sources = [self._source(rng, y, t).field for y in (ahead, behind)]
-            change = xp.astype((sources[0] - sources[1]) / (2.0 * step), xp.complex64) - moving.hops(here.field)
+            change = self._narrow((sources[0] - sources[1]) / (2.0 * step)) - moving.hops(here.field)
             moved = self._solve(quark, Source(change, here.origin, here.norm))
             wide = xp.astype(here.field, xp.complex128)
             ends = [self.smearing(self.lattice, y, wide, quark.boundary) for y in (ahead, behind)]
-            sink = here.smeared(quark_links(x), self.smearing)
-            first = moved.smeared(quark_links(x), self.smearing).field
-            first = first + xp.astype((ends[0] - ends[1]) / (2.0 * step), xp.complex64)
+            sink = here.smeared(self._narrow(x), self.smearing)
+            first = moved.smeared(self._narrow(x), self.smearing).field
+            first = first + self._narrow((ends[0] - ends[1]) / (2.0 * step))
             pair = two_point(_with_field(moved, first), sink, channels=("pion",))["pion"]
             total = total + 2.0 * self._folded(pair)
         return total / len(self.times)
 
     def _quark(self, x: Array) -> Wilson:
-        return Wilson(lattice=self.lattice, links=quark_links(x), kappa=self.kappa)
+        return Wilson(lattice=self.lattice, links=self._narrow(x), kappa=self.kappa)
 
     def _source(self, rng: Sequence[Rng], x: Array, t: int) -> Source:
         wide = Wilson(lattice=self.lattice, links=x, kappa=self.kappa)
         return noise(wide, [one.stream(t) for one in rng], t, self.smearing)
 
     def _solve(self, quark: Wilson, source: Source) -> Propagator:
-        xp = array_namespace(source.field)
-        single = Source(xp.astype(source.field, xp.complex64), source.origin, source.norm)
-        return propagator(quark, single, method="bicgstab", tolerance=self.tolerance)
+        narrow = Source(self._narrow(source.field), source.origin, source.norm)
+        return propagator(quark, narrow, method="bicgstab", tolerance=self.tolerance)
+
+    def _narrow(self, field: Array) -> Array:
+        """Links or fermion fields in the precision of the propagators."""
+        xp = array_namespace(field)
+        return xp.astype(field, xp.complex64 if self.precision == 32 else xp.complex128)
 
     def _folded(self, values: Array) -> Array:
         """Mean of C(t) and C(T - t) at zero momentum."""
@@ -99,12 +106,6 @@ class Pion:
         half = c.shape[0] // 2
         back = xp.roll(xp.flip(c, axis=0), 1, axis=0)
         return to_host(0.5 * (c + back)[: half + 1, ...])
-
-
-def quark_links(x: Array) -> Array:
-    """The links in single precision."""
-    xp = array_namespace(x)
-    return xp.astype(x, xp.complex64)
 
 
 def _with_field(quark: Propagator, field: Array) -> Propagator:
