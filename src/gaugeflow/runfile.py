@@ -128,13 +128,15 @@ class TargetSection:
 class FlowSection:
     """``[flow]``: sweeps of loops of smeared links, or of staples of links ``convolutions`` times convolved.
 
-    ``gradient_steps`` are those of the smeared flow's gradients (:class:`gaugeflow.flows.Smearing`); default: the flow's.
+    ``gradient_steps`` are those of the smeared flow's gradients (:class:`gaugeflow.flows.Smearing`), ``staple_steps`` those of its
+    staples; default: the flow's.
     """
 
     kind: Literal["smeared", "residual"] = "smeared"
     sweeps: int = _limited(least=1, default=1)
     convolutions: tuple[int, ...] = _limited(least=0, default=())
     gradient_steps: tuple[int, ...] = _limited(least=0, default=())
+    staple_steps: int = _limited(least=0, default=3)
     planes: Literal["isotropic", "anisotropic"] = "isotropic"
 
 
@@ -156,7 +158,7 @@ class TrainingSection:
     patience: int = _limited(least=0, default=0)
 
 
-Observable = Literal["plaquette", "plaquette_spatial", "plaquette_temporal", "t2_e", "q_squared"]
+Observable = Literal["plaquette", "plaquette_spatial", "plaquette_temporal", "t2_e", "q_squared", "pion"]
 
 
 @dataclass(frozen=True)
@@ -167,12 +169,18 @@ class ObservablesSection:
     are sought up to ``flow_time``, with t^2 E at every second step of the integrator.
 
     In 2D, the charge is the sum of the plaquette angles of U(1), without gradient flow.
+
+    ``pion`` is the mass of a pion of quenched Wilson quarks of this ``kappa``, antiperiodic in time, from a correlated fit to
+    the times ``window`` (default: a quarter to half of the extent); ``smearing`` are width and steps of Gaussian smearing.
     """
 
     names: tuple[Observable, ...] = ("plaquette",)
     scales: tuple[float, ...] = _limited(above=0.0, default=())
     flow_time: float = _limited(least=0.0, default=0.0)
     step: float = _limited(above=0.0, default=0.02)
+    kappa: float = _limited(least=0.0, default=0.0)
+    window: tuple[int, ...] = _limited(least=0, default=())
+    smearing: tuple[float, ...] = _limited(above=0.0, default=(2.0, 10.0))
 
 
 @dataclass(frozen=True)
@@ -385,6 +393,25 @@ def _check_observables(run: RunFile) -> None:
     flowed = {"t2_e"} | ({"q_squared"} if ndim == 4 else set())
     if section.flow_time == 0.0 and (late := sorted(flowed & set(section.names))):
         raise ValueError(f"{where} flow_time: expected a number > 0 for {late}, found 0")
+    if "pion" in section.names:
+        _check_pion(where, section, run.lattice.shape)
+
+
+def _check_pion(where: str, section: ObservablesSection, shape: tuple[int, ...]) -> None:
+    """Quarks need a kappa and an even number of dimensions, the fit more times than parameters."""
+    if len(shape) % 2:
+        raise ValueError(
+            f"{where} names: 'pion': Wilson fermions need an even number of dimensions, found {len(shape)}"
+        )
+    if section.kappa == 0.0:
+        raise ValueError(f"{where} kappa: expected a number > 0 for 'pion', found 0")
+    window = section.window
+    if window and (len(window) != 2 or not window[0] + 1 < window[1] <= shape[0] // 2):
+        raise ValueError(
+            f"{where} window: expected [first, last] with three times or more up to {shape[0] // 2}, found {list(window)}"
+        )
+    if len(section.smearing) != 2 or section.smearing[1] != int(section.smearing[1]):
+        raise ValueError(f"{where} smearing: expected [width, number of steps], found {list(section.smearing)}")
 
 
 _CHECKS: dict[type, Callable[[RunFile], None]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +12,13 @@ from gaugeflow.actions import WilsonAction
 from gaugeflow.devices import device, to_host
 from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep, Smearing
 from gaugeflow.flows.gauge.smeared import Masks
+from gaugeflow.hadrons import Gaussian
 from gaugeflow.lattice import LANES, Array, Lattice, suggest_fold
 from gaugeflow.observables import flow_history, integer_charge, loops
+from gaugeflow.random import Rng
 from gaugeflow.runfile import FlowSection, ObservablesSection, RunFile, TargetSection
+from gaugeflow.systems.masses import columns
+from gaugeflow.systems.pion import Pion
 from gaugeflow.systems.scales import Levels, column
 
 LINKS, LARGEST_BATCH = 8192, 64
@@ -100,6 +104,7 @@ def make_sweep(run: RunFile, lattice: Lattice) -> ResidualSweep | SmearedSweep:
     if section.kind == "smeared":
         masks: Masks = "sum4" if _four_colours(run) else "parity"
         smearing = Smearing.with_gradients(section.gradient_steps) if section.gradient_steps else Smearing()
+        smearing = replace(smearing, steps=section.staple_steps)
         return SmearedSweep(lattice, run.group.n, smearing, section.planes, masks)
     return ResidualSweep(lattice, run.group.n, tuple(Convolution(k) for k in section.convolutions), section.planes)
 
@@ -130,13 +135,14 @@ def scale_levels(run: RunFile) -> Levels:
 
 
 def make_observables(run: RunFile, lattice: Lattice, smooth: bool = False) -> Callable[[Array], Mapping[str, Array]]:
-    """Function of a field that returns the named observables of every configuration, and t^2 E for scales.
+    """Function of a field that returns the named observables of every configuration, t^2 E for scales, the pion's correlator.
 
     With ``smooth``, those alone that change smoothly with the links: the charge of U(1) in 2D jumps between integers.
     """
     section = run.require(ObservablesSection)
     four = lattice.ndim == 4
-    names = [name for name in section.names if four or not (smooth and name == "q_squared")]
+    names = [n for n in section.names if n != "pion" and (four or not (smooth and n == "q_squared"))]
+    pion = _pion(section, lattice) if "pion" in section.names else None
     flowed = {"t2_e", "q_squared"} & set(names) if four else {"t2_e"} & set(names)
     times = scale_levels(run).times if section.scales else (section.flow_time,)
 
@@ -153,6 +159,29 @@ def make_observables(run: RunFile, lattice: Lattice, smooth: bool = False) -> Ca
                 values[name] = integer_charge(lattice, x) ** 2
             elif name not in flowed:
                 values[name] = getattr(loops, name)(lattice, x)
-        return {**{name: to_host(values[name]) for name in names}, **energies}
+        correlator = {} if pion is None else pion(x)
+        return {**{name: to_host(values[name]) for name in names}, **energies, **correlator}
 
     return measure
+
+
+def _pion(section: ObservablesSection, lattice: Lattice) -> Callable[[Array], Mapping[str, Array]]:
+    """The correlator by time, solved for accurately: derivatives are differences of it.
+
+    Every configuration meets the same noise; the terms that depend on it depend on the gauge, and their mean is zero.
+    """
+    width, steps = section.smearing
+    pion = Pion(lattice, section.kappa, (0,), Gaussian(width, int(steps)), 1e-11, 64)
+
+    def measure(x: Array) -> Mapping[str, Array]:
+        noise = [Rng(0)] * lattice.batch(x.shape[-1])
+        return columns("pion", pion.correlator(x, pion.propagators(noise, x)))
+
+    return measure
+
+
+def pion_window(run: RunFile) -> tuple[int, int]:
+    """First and last time of the fit of the pion's mass."""
+    half = run.lattice.shape[0] // 2
+    first, last = run.observables.window or (half // 2, half)
+    return first, last

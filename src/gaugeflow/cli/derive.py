@@ -317,7 +317,7 @@ def _derivatives(run: RunFile, data: Measurements, independent: Mapping[Target, 
             size = ess(data.series(f"{kind}{target.name}|log_weight"))
             weights.append({"target": target.name, "map": kind, "ess": size.value, "error": size.error})
     nearest = _nearest(chosen)
-    for name in run.require(ObservablesSection).names:
+    for name in (n for n in run.require(ObservablesSection).names if n != "pion"):
         for target in chosen:
             others = {target.step: independent[target]} if target in independent else {}
             found = estimators(data, name, target.step, independent=others, parameter=target.parameter)
@@ -333,7 +333,34 @@ def _derivatives(run: RunFile, data: Measurements, independent: Mapping[Target, 
         rows, slopes = _of_scales(run, data, independent)
         result["derivatives"] += rows
         result |= {"slopes": slopes} if slopes else {}
+    if "pion" in run.require(ObservablesSection).names:
+        result["derivatives"] += _of_pion(run, data, independent)
     return result
+
+
+def _of_pion(run: RunFile, data: Measurements, independent: Mapping[Target, Measurements]) -> list[dict[str, Any]]:
+    """Derivatives of the pion's mass by the chain rule."""
+    from gaugeflow.analysis import difference_independent
+    from gaugeflow.cli import assembly
+    from gaugeflow.ensembles import EPSILON, INDEPENDENT, LINEAR, estimators, maps_of
+    from gaugeflow.systems.masses import pion_mass
+
+    chosen = assembly.targets(run)
+    mass, _ = pion_mass(data, assembly.pion_window(run), run.lattice.shape[0])
+    rows = []
+    for target in chosen:
+        labelled = {}
+        if target in independent:
+            here, there = (mass.series(of) for of in (data, independent[target]))
+            labelled[INDEPENDENT] = difference_independent(here, there) * (1.0 / target.step)
+        for label, derivative in estimators(data, mass.names, target.step, parameter=target.parameter).items():
+            repeated = label in (EPSILON, LINEAR) and target is not _nearest(chosen)
+            if not (repeated or (label.endswith("central") and target.step < 0.0)):
+                labelled[label] = mass.slope(data, derivative, target.step)
+        for label, values in labelled.items():
+            used = [data.series(f"{c}|log_weight") for c in maps_of(label, target.step, target.parameter)]
+            rows.append(_row(mass.name, target, label, values, *used))
+    return rows
 
 
 def _of_scales(

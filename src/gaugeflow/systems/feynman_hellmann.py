@@ -28,6 +28,7 @@ from gaugeflow.observables import advance, plaquette_slices, slice_correlator, s
 from gaugeflow.random import Rng
 from gaugeflow.systems import correlated_su3, feynman_hellmann_report, figures
 from gaugeflow.systems.correlated import Clock
+from gaugeflow.systems.masses import columns
 from gaugeflow.systems.pion import Pion
 from gaugeflow.systems.report import Progress, Report, silent
 from gaugeflow.systems.unfinished import Unfinished
@@ -210,8 +211,8 @@ def gauge_observables(settings: Settings, lattice: Lattice, x: Array) -> dict[st
     scalar = to_host(plaquette_slices(lattice, smeared)) * per_site
     tensor = [to_host(slices) * per_site for slices in tensor_slices(lattice, smeared)]
     row["scalar"] = scalar.mean(axis=0)
-    row |= feynman_hellmann_report.columns("scalar", slice_correlator(scalar))
-    return row | feynman_hellmann_report.columns("tensor", sum(slice_correlator(slices) for slices in tensor))
+    row |= columns("scalar", slice_correlator(scalar))
+    return row | columns("tensor", sum(slice_correlator(slices) for slices in tensor))
 
 
 def make_pion(settings: Settings, lattice: Lattice) -> Pion:
@@ -245,12 +246,11 @@ def measure_block(
     """Columns ``name``, ``flow+0.01|name``, ``plain+0.01|log_weight``, ``linear|name`` and so on of one block."""
     flow, source = make_flow(settings, lattice), WilsonAction(lattice, settings.beta)
     pion = make_pion(settings, lattice)
-    as_columns = feynman_hellmann_report.columns
 
     def fields(y: Array) -> tuple[dict[str, Array], Any]:
         quarks = pion.propagators(streams, y)
         row = gauge_observables(settings, lattice, y)
-        return row | as_columns("pion", pion.correlator(y, quarks)), quarks
+        return row | columns("pion", pion.correlator(y, quarks)), quarks
 
     row, quarks = clock.time("measurement", "", lambda: fields(x))
     row = dict(row)
@@ -272,7 +272,7 @@ def measure_block(
     def along() -> Mapping[str, Array]:
         ends = [gauge_observables(settings, lattice, y) for y in (ahead, behind)]
         slopes = {name: (ends[0][name] - ends[1][name]) / (2.0 * LINEAR_STEP) for name in ends[0]}
-        return slopes | as_columns("pion", pion.along(streams, x, quarks, ahead, behind, LINEAR_STEP))
+        return slopes | columns("pion", pion.along(streams, x, quarks, ahead, behind, LINEAR_STEP))
 
     row |= {f"linear|{name}": value for name, value in clock.time("measurement", "linear", along).items()}
     row["linear|operator"] = to_host(source.d_anisotropy(x))
@@ -300,7 +300,7 @@ def independent_ensemble(
         x = ensemble.blocks[number]
         streams = [rng.stream("noise").stream(number).stream(chain) for chain in range(ensemble.chains)]
         row = gauge_observables(settings, lattice, x)
-        row |= feynman_hellmann_report.columns("pion", pion.correlator(x, pion.propagators(streams, x)))
+        row |= columns("pion", pion.correlator(x, pion.propagators(streams, x)))
         data.add(np.full(ensemble.chains, number), np.arange(ensemble.chains), row)
         done.keep_measurements(f"{name} measurements", data)
         progress(f"measurements at lambda = {step:g}", len(data), len(ensemble))

@@ -2,154 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 
-from gaugeflow.analysis import (
-    Fit,
-    Series,
-    covariance,
-    derive,
-    difference_independent,
-    effective_mass,
-    fit,
-    format_error,
-    gamma_method,
-    stack,
-)
-from gaugeflow.analysis.series import FloatArray
+from gaugeflow.analysis import Series, derive, difference_independent, effective_mass, format_error, gamma_method, stack
 from gaugeflow.ensembles import EPSILON, FLOW, INDEPENDENT, LINEAR, Measurements, estimators
-from gaugeflow.lattice import Array, Lattice
+from gaugeflow.lattice import Lattice
 from gaugeflow.plots import POINTS, colour, marker, panels, save
 from gaugeflow.systems.correlated import Clock, comparison, cost_table, derivatives_table, quality
+from gaugeflow.systems.masses import Quantity, glueball_mass, mean_of, means_of, pion_mass
 from gaugeflow.systems.report import BRACKETS, ESS, VARIANCE, Table
 
 CENTRAL = (INDEPENDENT, EPSILON, f"{FLOW}, central", LINEAR)
 """Estimators without a bias of first order in the step; weights of a finite step without a flow leave no configurations."""
-
-_WIDTH = 0.05
-"""Of the central differences of the chain rule, in steps of lambda."""
-
-
-def columns(name: str, values: Array) -> dict[str, Array]:
-    """Columns ``name|0``, ``name|1``, ... of ``(times, batch)``."""
-    return {f"{name}|{t}": values[t, ...] for t in range(values.shape[0])}
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A function of means whose derivative is wanted.
-
-    Parameters
-    ----------
-    name
-        For tables.
-    names
-        Columns of the means.
-    function
-        Of the means, to a number.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    function: Callable[[FloatArray], float]
-
-    def series(self, data: Measurements) -> Series:
-        """Its linearised series on one ensemble."""
-        return derive(self.function, _means(data, self.names), name=self.name)
-
-    def derivatives(
-        self, data: Measurements, independent: Mapping[float, Measurements], step: float
-    ) -> dict[str, Series]:
-        """Its derivative by every estimator of :data:`CENTRAL`, as linearised series.
-
-        The chain rule is a central difference of the function along the derivatives of the means, a part of the step wide.
-        """
-        found = estimators(data, self.names, step)
-        means = _means(data, self.names)
-        result = {
-            INDEPENDENT: difference_independent(self.series(independent[-step]), self.series(independent[step]))
-            * (0.5 / step)
-        }
-        for label in CENTRAL[1:]:
-            size = _WIDTH * step
-            ahead, behind = (derive(self.function, means + found[label] * signed) for signed in (size, -size))
-            result[label] = (ahead - behind) * (0.5 / size)
-        return result
-
-
-def _means(data: Measurements, names: tuple[str, ...]) -> Series:
-    return stack(*(data.series(name) for name in names))
-
-
-def mean_of(name: str) -> Quantity:
-    """The mean of one column."""
-    return Quantity(name, (name,), lambda means: float(means[0]))
-
-
-def ground_state(t: FloatArray, p: FloatArray, extent: int) -> FloatArray:
-    """p_0 cosh(p_1 (t - extent / 2)) / cosh(p_1 extent / 2)."""
-    return np.asarray(p[0] * np.cosh(p[1] * (t - extent / 2)) / np.cosh(p[1] * extent / 2))
-
-
-def pion_mass(data: Measurements, window: tuple[int, int], extent: int) -> tuple[Quantity, Fit]:
-    """Mass of a correlated fit to the correlator of the source ensemble, and as a function of any correlator.
-
-    The weights of the fit are those of the source for every correlator, so that the mass is a smooth function of the means.
-    """
-    times = np.arange(window[0], window[1] + 1)
-    names = tuple(f"pion|{t}" for t in times)
-    correlator = _means(data, names)
-    start = effective_mass(stack(*(data.series(f"pion|{t}") for t in range(extent // 2 + 1))), "cosh", period=extent)
-    guess = float(start.series.mean[np.flatnonzero(start.times >= window[0])[0]])
-    scale = float(correlator.mean[0] / ground_state(times[:1], np.array([1.0, guess]), extent)[0])
-    found = fit(lambda t, p: ground_state(t, p, extent), times, correlator, [scale, guess], correlated=True)
-    root = np.linalg.inv(np.linalg.cholesky(covariance(correlator)))
-    mass = float(found.values[1])
-
-    return Quantity("M_pi", names, lambda means: _lightest(root, times, means, extent, mass)), found
-
-
-def _lightest(root: FloatArray, times: FloatArray, means: FloatArray, extent: int, guess: float) -> float:
-    """Mass of the least-squares fit with the weights ``root^T root`` whose minimum is next to ``guess``.
-
-    Raises
-    ------
-    ValueError
-        If there is none within a factor of two.
-    """
-
-    tau, half = times - extent / 2, extent / 2
-
-    def slope(m: float) -> float:
-        """Of chi^2 with the best amplitude, up to a positive factor."""
-        shape = np.cosh(m * tau) / np.cosh(m * half)
-        change = tau * np.sinh(m * tau) / np.cosh(m * half) - half * np.tanh(m * half) * shape
-        s, ds, y = root @ shape, root @ change, root @ means
-        return float((s @ y) * ((s @ y) * (ds @ s) - (ds @ y) * (s @ s)))
-
-    for factor in (1.001, 1.005, 1.02, 1.1, 1.4, 2.0):
-        if slope(guess / factor) < 0.0 < slope(guess * factor):
-            return float(scipy.optimize.brentq(slope, guess / factor, guess * factor, xtol=1e-14, rtol=1e-14))
-    raise ValueError(
-        f"M_pi: expected a minimum of chi^2 between {guess / 2.0:g} and {guess * 2.0:g}, found none: C = {means}"
-    )
-
-
-def glueball_mass(name: str, *, vacuum: bool) -> Quantity:
-    """ln(C(0) / C(1)) of a glueball, with the vacuum taken off where the operator has a mean."""
-    names = (f"{name}|0", f"{name}|1", *((name,) if vacuum else ()))
-
-    def mass(means: FloatArray) -> float:
-        below = means[2] ** 2 if vacuum else 0.0
-        return float(np.log((means[0] - below) / (means[1] - below)))
-
-    return Quantity(f"M_{name}", names, mass)
 
 
 def analyse(
@@ -174,12 +42,12 @@ def analyse(
     rows, fractions = [], []
     mass = pion.series(data)
     for quantity in quantities:
-        found = quantity.derivatives(data, independent, step)
+        found = derivatives(quantity, data, independent, step)
         rows += comparison(found, data, quantity.name, step, clock, parameter="anisotropy")
         if quantity is pion:
             fractions = [_fraction(label, mass, series) for label, series in found.items()]
     whole = tuple(f"pion|{t}" for t in range(extent // 2 + 1))
-    effective = effective_mass(_means(data, whole), "cosh", period=extent)
+    effective = effective_mass(means_of(data, whole), "cosh", period=extent)
     result = {
         "system": "feynman-hellmann",
         "lattice": list(lattice.shape),
@@ -208,6 +76,16 @@ def analyse(
     )
 
 
+def derivatives(
+    quantity: Quantity, data: Measurements, independent: Mapping[float, Measurements], step: float
+) -> dict[str, Series]:
+    """Derivative of a quantity by every estimator of :data:`CENTRAL`, as linearised series."""
+    found = estimators(data, quantity.names, step)
+    behind, ahead = (quantity.series(independent[signed]) for signed in (-step, step))
+    result = {INDEPENDENT: difference_independent(behind, ahead) * (0.5 / step)}
+    return result | {label: quantity.slope(data, found[label], step) for label in CENTRAL[1:]}
+
+
 def _defined(quantity: Quantity, ensembles: tuple[Measurements, ...]) -> bool:
     """Whether a mass has a value on every ensemble: a correlator of few configurations may be negative at t = 1."""
     try:
@@ -231,7 +109,7 @@ def _slopes(
 ) -> dict[str, Any]:
     """(dC / d lambda) / C at every time by every estimator."""
     found = estimators(data, names, step, independent=independent)
-    mean = _means(data, names).mean
+    mean = means_of(data, names).mean
     return {
         label: _with_errors(
             range(len(names)), [part * (1.0 / c) for part, c in zip(found[label].split(), mean, strict=True)]

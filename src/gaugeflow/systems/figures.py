@@ -18,6 +18,7 @@ SYMBOLS = {
     "plaquette_temporal": r"P_\mathrm{t}",
     "t2_e": "t^2 E",
     "q_squared": "Q^2",
+    "M_pi": r"M_\pi",
     "beta": r"\beta",
     "anisotropy": r"\lambda",
 }
@@ -28,6 +29,7 @@ NAMES = {
     "plaquette_temporal": "temporal plaquette",
     "t2_e": "energy of the gradient flow",
     "q_squared": "topological charge squared",
+    "M_pi": "mass of the pion",
 }
 
 
