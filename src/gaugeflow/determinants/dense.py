@@ -55,7 +55,7 @@ def log_det_by_lu(operator: HoppingOperator) -> LogDet:
     ValueError
         If D is singular or not finite; names operator and configuration.
     """
-    return LogDet(*_join(operator, [(d.log_abs, d.phase) for _, _, d in _decompositions(operator, invert=False)]))
+    return LogDet(*join(operator, [(d.log_abs, d.phase) for _, _, d in decompositions(operator, invert=False)]))
 
 
 def log_det_gradient(operator: HoppingOperator) -> LogDetGradient:
@@ -78,7 +78,7 @@ def log_det_gradient(operator: HoppingOperator) -> LogDetGradient:
         If D is singular or not finite; names operator and configuration.
     """
     parts = []
-    for one, small, d in _decompositions(operator):
+    for one, small, d in decompositions(operator):
         inverse = d.inverse
         n, step = count_components(small), stack_length(small)
         rest = small.log_det_rest_force() if isinstance(small, EvenOdd) else None
@@ -88,7 +88,7 @@ def log_det_gradient(operator: HoppingOperator) -> LogDetGradient:
             right = from_columns(small, inverse[:, first:last, :])
             gradient = gradient + small.force(unit_vectors(small, first, last), right)
         parts.append((d.log_abs, d.phase, gradient))
-    return LogDetGradient(*_join(operator, parts))
+    return LogDetGradient(*join(operator, parts))
 
 
 def log_det_derivative(
@@ -115,7 +115,7 @@ def log_det_derivative(
         If D is singular or not finite; names operator and configuration.
     """
     parts = []
-    for one, small, d in _decompositions(operator):
+    for one, small, d in decompositions(operator):
         change = tangent(one)
         inverse = d.inverse
         xp = array_namespace(inverse)
@@ -130,7 +130,7 @@ def log_det_derivative(
         if isinstance(small, EvenOdd):
             total = total + rest_trace(small, change)
         parts.append((d.log_abs, d.phase, total))
-    return LogDetDerivative(*_join(operator, parts))
+    return LogDetDerivative(*join(operator, parts))
 
 
 def log_det_charge(operator: HoppingOperator) -> LogDetSecond:
@@ -153,7 +153,7 @@ def log_det_charge(operator: HoppingOperator) -> LogDetSecond:
         If D is singular or not finite, or has no derivative with respect to a charge.
     """
     parts = []
-    for one, small, d in _decompositions(operator):
+    for one, small, d in decompositions(operator):
         inverse = d.inverse
         xp = array_namespace(inverse)
         n, step = count_components(small), stack_length(small)
@@ -169,7 +169,7 @@ def log_det_charge(operator: HoppingOperator) -> LogDetSecond:
         slope = xp.sum(xp.astype(xp.linalg.diagonal(product), xp.complex128), axis=-1)
         square = xp.sum(product * xp.matrix_transpose(product), axis=(-2, -1), dtype=xp.complex128)
         parts.append((d.log_abs, d.phase, slope, second - square))
-    return LogDetSecond(*_join(operator, parts))
+    return LogDetSecond(*join(operator, parts))
 
 
 def _charged(small: Small, psi: Array) -> tuple[Array, Array]:
@@ -284,7 +284,7 @@ def _halve(columns: Array, signs: tuple[int, int], name: str) -> tuple[float, co
     return log_abs, complex(sign * (-1) ** negative)
 
 
-def _decompositions(
+def decompositions(
     operator: HoppingOperator, invert: bool = True
 ) -> Iterator[tuple[HoppingOperator, Small, _Decompositions]]:
     """Groups of configurations whose matrices fill :data:`MATRIX_BYTES` at most: operator, matrix and decompositions."""
@@ -299,7 +299,7 @@ def _decompositions(
         yield one, small, _Decompositions(one, small, first, invert)
 
 
-def _join(operator: HoppingOperator, parts: list[tuple[Array, ...]]) -> list[Any]:
+def join(operator: HoppingOperator, parts: list[tuple[Array, ...]]) -> list[Any]:
     """Results of groups of configurations as those of all: lanes of every fold in the order of the batch."""
     if len(parts) == 1:
         return list(parts[0])

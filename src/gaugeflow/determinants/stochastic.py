@@ -152,7 +152,7 @@ def stochastic_trace(
     small, change = reduced(operator), tangent(operator)
     parts = []
     for first in range(0, noise, FIELDS):
-        eta = _roots(rng.stream("trace"), small, range(first, min(first + FIELDS, noise)))
+        eta = roots(rng.stream("trace"), small, range(first, min(first + FIELDS, noise)))
         x = _solve(operator, small, eta, tolerance, max_iterations)
         parts.append(dot(small.lattice, eta, projected(small, change, x)))
     xp = array_namespace(parts[0])
@@ -175,7 +175,7 @@ def stochastic_gradient(
     rest = small.log_det_rest_force() if isinstance(small, EvenOdd) else None
     total = array_namespace(operator.bound).zeros_like(operator.bound)
     for first in range(0, noise, FIELDS):
-        eta = _roots(rng.stream("gradient"), small, range(first, min(first + FIELDS, noise)))
+        eta = roots(rng.stream("gradient"), small, range(first, min(first + FIELDS, noise)))
         total = total + small.force(eta, _solve(operator, small, eta, tolerance, max_iterations))
     return total / noise if rest is None else total / noise + rest
 
@@ -236,7 +236,7 @@ def _gaussian(rng: Rng, small: Small, vectors: Sequence[int]) -> Array:
     return _rows(small, xp.stack(fields))
 
 
-def _roots(rng: Rng, small: Small, vectors: Sequence[int]) -> Array:
+def roots(rng: Rng, small: Small, vectors: Sequence[int]) -> Array:
     """Noise of 1, i, -1 and -i."""
     xp, m, batch = _numbers(small)
     fields = []
