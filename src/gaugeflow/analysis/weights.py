@@ -186,3 +186,34 @@ def _ess_series(log_weight: Series) -> Series:
     # 1 + variance instead of the mean of r^2: never below one, so that the ESS is never above one.
     e = 1 / (1 + sum(np.sum((r - 1) ** 2) for r in relative) / log_weight.n)
     return Series(tuple(e * (1 + 2 * (r - 1) - (e * r**2 - 1)) for r in relative), log_weight.ids, "ess")
+
+
+def noisy_variance(*estimates: SeriesLike) -> Series:
+    """Numbers whose mean is the variance of a quantity that is known up to unbiased noise.
+
+    Products of two estimates with independent noise have the mean of the product of what they estimate, where squares of one
+    have the variance of its noise in addition.
+
+    Parameters
+    ----------
+    estimates : Series, array (n,) or list of arrays
+        Estimates of the same quantity on the same configurations, with independent noise; a single one is taken as exact.
+
+    Returns
+    -------
+    Series
+        The mean over all pairs of products of fluctuations.
+    """
+    series = [as_series(x, f"estimate {k}") for k, x in enumerate(estimates)]
+    if not series:
+        raise ValueError("noisy_variance: expected at least one series, got none")
+    check_same_configurations(*series)
+    n, pairs = series[0].n, max(1, len(series) * (len(series) - 1))
+
+    def product(deltas: tuple[FloatArray, ...]) -> FloatArray:
+        squares = sum(d**2 for d in deltas)
+        mixed = squares if len(deltas) == 1 else sum(deltas) ** 2 - squares
+        return np.asarray(mixed * (n / (n - 1) / pairs))
+
+    values = tuple(product(deltas) for deltas in zip(*(x.fluctuations for x in series), strict=True))
+    return Series(values, series[0].ids, f"Var({series[0].name})")

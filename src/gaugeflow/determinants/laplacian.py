@@ -59,7 +59,8 @@ def log_det_laplacian(operator: Wilson) -> LogDetLaplacian:
     check_operator(operator)
     parts = []
     for one, small, found in decompositions(operator):
-        assert isinstance(small, EvenOdd) and isinstance(one, Wilson)
+        assert isinstance(small, EvenOdd)
+        assert isinstance(one, Wilson)
         gradient, near = _near(one, small, found.inverse)
         parts.append((found.log_abs, gradient, _laplacian(one, near)))
     return LogDetLaplacian(*join(operator, parts))

@@ -4,6 +4,7 @@ from gaugeflow.ensembles.correlated import CorrelatedEnsemble, Measurements, Pai
 from gaugeflow.ensembles.derivatives import EPSILON, FLOW, INDEPENDENT, LINEAR, REWEIGHTING, estimators, maps_of
 from gaugeflow.ensembles.fields import along_fields
 from gaugeflow.ensembles.linear import along_flow
+from gaugeflow.ensembles.quarks import Observables, QuarkSource, along_quarks, measure_quarks, quark_tangents
 from gaugeflow.ensembles.response import Improved, response, responses
 from gaugeflow.ensembles.stored import FileEnsemble, MemoryEnsemble, numbers_in_names
 
@@ -18,13 +19,18 @@ __all__ = [
     "Improved",
     "Measurements",
     "MemoryEnsemble",
+    "Observables",
     "Pair",
+    "QuarkSource",
     "along_fields",
     "along_flow",
+    "along_quarks",
     "estimators",
     "maps_of",
     "measure_images",
+    "measure_quarks",
     "numbers_in_names",
+    "quark_tangents",
     "response",
     "responses",
 ]

@@ -1,7 +1,8 @@
 """Derivatives of expectation values from the measurements of :func:`gaugeflow.ensembles.measure_images`, by every estimator.
 
 Columns are named by the map, ``plain`` or ``flow`` with the step behind it (``flow+0.01``, or ``flowbeta+0.01`` where the name
-of the parameter stands between), and ``linear`` for what :func:`gaugeflow.ensembles.along_flow` measures.
+of the parameter stands between), and ``linear`` for what :func:`gaugeflow.ensembles.along_flow` measures; ``explicit`` is the
+derivative of an observable that depends on the parameter itself, at fixed fields.
 """
 
 from __future__ import annotations
@@ -76,9 +77,10 @@ def estimators(
 
     def image(kind: str, signed: float) -> tuple[Series, Series]:
         column = f"{kind}{parameter}{signed:+g}"
-        values = series(data, f"{column}|") if kind == _KINDS[FLOW] else source
+        values = series(data, f"{column}|") if f"{column}|{first}" in columns else source
         return values, data.series(f"{column}|log_weight")
 
+    first = names if isinstance(names, str) else names[0]
     source = series(data)
     found: dict[str, Series] = {}
     others = independent or {}
@@ -95,8 +97,8 @@ def estimators(
         if ahead_there and behind_there:
             found[f"{label}, central"] = derivative_central(*image(kind, step), *image(kind, -step), step)
     if "linear|operator" in columns:
-        found[EPSILON] = derivative_linear(source * 0.0, source, data.series("linear|operator") * -1.0)
-    first = names if isinstance(names, str) else names[0]
+        explicit = series(data, "explicit|") if f"explicit|{first}" in columns else source * 0.0
+        found[EPSILON] = derivative_linear(explicit, source, data.series("linear|operator") * -1.0)
     if f"linear|{first}" in columns:
         found[LINEAR] = derivative_linear(series(data, "linear|"), source, data.series("linear|residual"))
     return found

@@ -3,7 +3,7 @@
 from gaugeflow.training.adam import Adam, AdamState, constant, cosine, exponential
 from gaugeflow.training.anneal import Stage, anneal
 from gaugeflow.training.gauss_newton import GaussNewton, Squares, gauss_newton, levenberg_marquardt
-from gaugeflow.training.least_squares import LinearFit, fit_linear, select_fields
+from gaugeflow.training.least_squares import LinearFit, fit_linear, fit_linear_noisy, select_fields
 from gaugeflow.training.loop import History, Trained, held_out_ess, train, train_from_prior
 from gaugeflow.training.loss import (
     LossValue,
@@ -32,6 +32,7 @@ __all__ = [
     "cosine",
     "exponential",
     "fit_linear",
+    "fit_linear_noisy",
     "gauss_newton",
     "held_out_ess",
     "levenberg_marquardt",

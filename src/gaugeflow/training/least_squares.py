@@ -70,6 +70,65 @@ def fit_linear(h: Array, operator: Array, *, cut: float = 1e-10, damping: float 
     )
 
 
+def fit_linear_noisy(h: Array, operator: Array, *, cut: float = 1e-3) -> LinearFit:
+    """:func:`fit_linear` where tangents and O are known up to unbiased noise, from two or more independent estimates of each.
+
+    Squares of noisy numbers are biased, products of independent ones are not: normal equations and variances are made of
+    products of different estimates.
+
+    Parameters
+    ----------
+    h
+        ``(n_groups, n_fields, n_configurations)`` tangents of the log-weight; noise of different groups is independent.
+    operator
+        ``(n_groups, n_configurations)`` values of O.
+    cut
+        Directions in which h fluctuates less than this, relative to the largest, are left out: there the noise decides.
+
+    Returns
+    -------
+    LinearFit
+        The variances are those of the exact log-weight, and estimated without bias by the noise; that after the fit is not
+        corrected for the number of coefficients.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two groups, or not more configurations than fields.
+    """
+    xp = array_namespace(h)
+    groups, fields, count = h.shape
+    if groups < 2 or tuple(operator.shape) != (groups, count):
+        raise ValueError(
+            f"fit_linear_noisy: expected h (groups, fields, configurations) of two groups or more and O (groups, "
+            f"configurations), got {tuple(h.shape)} and {tuple(operator.shape)}"
+        )
+    if count <= fields + 1:
+        raise ValueError(f"fit_linear_noisy: expected more than {fields + 1} configurations, got {count}")
+    fluctuation = h - xp.mean(h, axis=2, keepdims=True)
+    wanted = operator - xp.mean(operator, axis=1, keepdims=True)
+    matrix = _off_diagonal(fluctuation, fluctuation)
+    vector = _off_diagonal(fluctuation, wanted[:, None, :])[:, 0]
+    scale = xp.sqrt(xp.maximum(xp.linalg.diagonal(matrix), xp.asarray(0.0)))
+    scale = xp.where(scale > 0.0, scale, xp.ones_like(scale))
+    values, vectors = xp.linalg.eigh(matrix / (scale[:, None] * scale[None, :]))
+    keep = values > cut * xp.max(values)
+    inverse = xp.where(keep, 1.0 / xp.where(keep, values, xp.ones_like(values)), xp.zeros_like(values))
+    coefficients = (vectors @ (inverse * (vectors.T @ (vector / scale)))) / scale
+    rest = wanted - xp.tensordot(fluctuation, coefficients, axes=((1,), (0,)))
+    plain, left = (float(_off_diagonal(x[:, None, :], x[:, None, :])[0, 0]) for x in (wanted, rest))
+    return LinearFit(coefficients, plain, left)
+
+
+def _off_diagonal(a: Array, b: Array) -> Array:
+    """Mean over pairs of different groups of the covariances of a and b, ``(groups, fields, configurations)``; symmetric."""
+    xp = array_namespace(a)
+    groups, _, count = a.shape
+    total_a, total_b = xp.sum(a, axis=0), xp.sum(b, axis=0)
+    same = xp.sum(a @ xp.matrix_transpose(b), axis=0)
+    return (total_a @ total_b.T - same) / (groups * (groups - 1) * (count - 1))
+
+
 def select_fields(h: Array, operator: Array, count: int, *, start: Sequence[int] = ()) -> tuple[int, ...]:
     """Fields chosen one by one, each the one that lowers the variance of :func:`fit_linear` most.
 
