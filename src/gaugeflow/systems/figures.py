@@ -21,6 +21,10 @@ SYMBOLS = {
     "M_pi": r"M_\pi",
     "beta": r"\beta",
     "anisotropy": r"\lambda",
+    "kappa": r"\kappa",
+    "polyakov": r"\operatorname{Re} L",
+    "pion": r"C_\pi",
+    "condensate": r"\bar\psi\psi",
 }
 """Of observables and couplings, as TeX without dollars."""
 NAMES = {

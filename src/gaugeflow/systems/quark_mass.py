@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -156,9 +156,7 @@ class System:
         return {"plaquette": plaquette(self.lattice, x), "t2_e": history.t2_e[0], "polyakov": loop}
 
     def _of_quarks(self, rng: Rng, operator: Wilson) -> Mapping[str, Array]:
-        noise = hopping_noise(rng.stream("condensate"), operator, self.settings.condensate_vectors, tolerance=1e-9)
-        trace = np.mean(to_host(noise.traces), axis=0)
-        return {"pion": pion(rng.stream("pion"), operator), "condensate": chiral_condensate(operator, trace)}
+        return quark_observables(rng, operator, self.settings.condensate_vectors)
 
     # ---- the ensembles ----------------------------------------------------------------------------------------------
     def generate(
@@ -277,6 +275,19 @@ class System:
             return self.observables(here.stream("observables"), operator.with_links(x))
 
         return measure_quarks(ensemble, measure, rng, self.settings.chains)
+
+
+def quark_observables(
+    rng: Rng, operator: Wilson, vectors: int, names: Sequence[str] = ("pion", "condensate")
+) -> dict[str, Array]:
+    """Correlator of the pion at half the extent in time, and the condensate from noise vectors, ``(batch,)`` each."""
+    found: dict[str, Array] = {}
+    if "pion" in names:
+        found["pion"] = pion(rng.stream("pion"), operator)
+    if "condensate" in names:
+        noise = hopping_noise(rng.stream("condensate"), operator, vectors, tolerance=1e-9)
+        found["condensate"] = chiral_condensate(operator, np.mean(to_host(noise.traces), axis=0))
+    return found
 
 
 def pion(rng: Rng, operator: Wilson) -> Array:
