@@ -114,22 +114,31 @@ class HMCSection:
 
 @dataclass(frozen=True)
 class TargetSection:
-    """``[target]``: values of the one parameter, ``beta`` or ``anisotropy``, that differs from the source.
+    """``[target]``: values of the one parameter, ``beta``, ``anisotropy`` or ``kappa``, that differs from the source.
 
-    ``files``, one pattern for each value, are independent ensembles there, with which ``derive`` compares.
+    ``files``, one pattern for each value, are independent ensembles there, with which ``derive`` compares.  With quarks the
+    parameter is their ``kappa``; traces are estimated by two groups of noise ``vectors``, and are exact where the method of
+    [fermions] is ``determinant``.
     """
 
     beta: tuple[float, ...] = _limited(above=0.0, default=())
     anisotropy: tuple[float, ...] = ()
+    kappa: tuple[float, ...] = _limited(above=0.0, default=())
     files: tuple[str, ...] = ()
+    vectors: int = _limited(least=1, default=4)
+
+    @property
+    def parameter(self) -> str:
+        """Name of the parameter."""
+        return next(name for name in ("beta", "anisotropy", "kappa") if getattr(self, name))
 
 
 @dataclass(frozen=True)
 class FlowSection:
     """``[flow]``: sweeps of loops of smeared links, or of staples of links ``convolutions`` times convolved.
 
-    ``gradient_steps`` are those of the smeared flow's gradients (:class:`gaugeflow.flows.Smearing`), ``staple_steps`` those of its
-    staples; default: the flow's.
+    ``gradient_steps`` are those of the smeared flow's gradients (:class:`gaugeflow.flows.Smearing`), ``staple_steps`` those of
+    its staples; default: the flow's.
     """
 
     kind: Literal["smeared", "residual"] = "smeared"
@@ -158,7 +167,11 @@ class TrainingSection:
     patience: int = _limited(least=0, default=0)
 
 
-Observable = Literal["plaquette", "plaquette_spatial", "plaquette_temporal", "t2_e", "q_squared", "pion"]
+Observable = Literal[
+    "plaquette", "plaquette_spatial", "plaquette_temporal", "t2_e", "q_squared", "pion", "condensate", "pion_correlator"
+]
+QUARK_OBSERVABLES = ("condensate", "pion_correlator")
+"""Those that derivatives with respect to kappa have beside the others."""
 
 
 @dataclass(frozen=True)
@@ -319,9 +332,15 @@ def _check_together(run: RunFile) -> None:
 def _check_target(run: RunFile) -> None:
     """One parameter, and a pattern of files for each of its values or none."""
     section = run.require(TargetSection)
-    if bool(section.beta) == bool(section.anisotropy):
-        raise ValueError(f"{run.path}: [target]: expected either beta or anisotropy")
-    values = len(section.beta or section.anisotropy)
+    if sum(bool(given) for given in (section.beta, section.anisotropy, section.kappa)) != 1:
+        raise ValueError(f"{run.path}: [target]: expected either beta or anisotropy, or kappa where there are quarks")
+    if section.kappa:
+        quarks = run.fermions
+        if quarks is None or len(quarks.kappa) != 1 or quarks.csw:
+            raise ValueError(
+                f"{run.path}: [target] kappa: expected [fermions] with one kappa and no clover term in the same file"
+            )
+    values = len(getattr(section, section.parameter))
     if len(section.files) not in (0, values):
         raise ValueError(f"{run.path}: [target] files: expected {values} patterns, found {list(section.files)}")
 
@@ -377,6 +396,8 @@ def _check_observables(run: RunFile) -> None:
     """Observables that the lattice or the group does not have, or that need a flow time."""
     section = run.observables
     ndim, where = len(run.lattice.shape), f"{run.path}: [observables]"
+    if set(section.names) & set(QUARK_OBSERVABLES) and not (run.target is not None and run.target.kappa):
+        raise ValueError(f"{where} names: {list(QUARK_OBSERVABLES)} belong to a target kappa")
     if "plaquette_spatial" in section.names and ndim == 2:
         raise ValueError(f"{where} names: 'plaquette_spatial': two dimensions have no spatial planes")
     if "q_squared" in section.names and ndim != 4 and (ndim, run.group.n) != (2, 1):

@@ -16,7 +16,14 @@ from gaugeflow.hadrons import Gaussian
 from gaugeflow.lattice import LANES, Array, Lattice, suggest_fold
 from gaugeflow.observables import flow_history, integer_charge, loops
 from gaugeflow.random import Rng
-from gaugeflow.runfile import FlowSection, ObservablesSection, RunFile, TargetSection
+from gaugeflow.runfile import (
+    QUARK_OBSERVABLES,
+    FermionsSection,
+    FlowSection,
+    ObservablesSection,
+    RunFile,
+    TargetSection,
+)
 from gaugeflow.systems.masses import columns
 from gaugeflow.systems.pion import Pion
 from gaugeflow.systems.scales import Levels, column
@@ -89,8 +96,8 @@ class Target(NamedTuple):
 def targets(run: RunFile) -> list[Target]:
     """All targets; ``ValueError`` for one that equals the source."""
     section = run.require(TargetSection)
-    parameter = "beta" if section.beta else "anisotropy"
-    start: float = getattr(run.source, parameter)
+    parameter = section.parameter
+    start: float = run.require(FermionsSection).kappa[0] if parameter == "kappa" else getattr(run.source, parameter)
     found = [Target(parameter, value, round(value - start, 12)) for value in getattr(section, parameter)]
     if any(target.step == 0.0 for target in found):
         raise ValueError(f"{run.path}: [target] {parameter}: {start:g} is the source's own")
@@ -141,7 +148,8 @@ def make_observables(run: RunFile, lattice: Lattice, smooth: bool = False) -> Ca
     """
     section = run.require(ObservablesSection)
     four = lattice.ndim == 4
-    names = [n for n in section.names if n != "pion" and (four or not (smooth and n == "q_squared"))]
+    apart = {"pion", *QUARK_OBSERVABLES}
+    names = [n for n in section.names if n not in apart and (four or not (smooth and n == "q_squared"))]
     pion = _pion(section, lattice) if "pion" in section.names else None
     flowed = {"t2_e", "q_squared"} & set(names) if four else {"t2_e"} & set(names)
     times = scale_levels(run).times if section.scales else (section.flow_time,)

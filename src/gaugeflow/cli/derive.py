@@ -53,20 +53,27 @@ def derive(runfile: Path, as_json: bool) -> None:
     no finite step; independent ensembles are compared where [target] files names them. Measurements, JSON and figures
     go to the folder [output] dir. An interrupted run continues when the same command is given again.
     """
+    from gaugeflow.cli import kappa
     from gaugeflow.cli.assembly import refuse_quarks, targets
     from gaugeflow.cli.parts import UnfinishedError
     from gaugeflow.runfile import FlowSection, ObservablesSection, TargetSection, read_runfile
     from gaugeflow.systems import figures
 
     run = read_runfile(runfile, TargetSection, FlowSection, ObservablesSection)
-    refuse_quarks(run)
+    of_quarks = run.require(TargetSection).parameter == "kappa"
+    if not of_quarks:
+        refuse_quarks(run)
     if run.parallel.parts == 1:
         lock_results(run.folder, "derive.lock")
     else:
         results_in(run.folder)
     try:
         with progress_bars() as progress, continues(run.folder):
-            data, independent = _measure(run, progress), _independent(run, progress)
+            if of_quarks:
+                data = kappa.measure(run, _nearest(targets(run)), progress)
+                independent = kappa.independent(run, targets(run), progress)
+            else:
+                data, independent = _measure(run, progress), _independent(run, progress)
     except UnfinishedError as unfinished:
         click.echo(unfinished, err=True)
         return
@@ -75,14 +82,15 @@ def derive(runfile: Path, as_json: bool) -> None:
     titles = {
         target.name: rf"target ${figures.SYMBOLS[target.parameter]}$ = {target.value:g}" for target in targets(run)
     }
-    figures.log_weights(run.folder / WEIGHTS, data.columns(), titles)
+    if not of_quarks:
+        figures.log_weights(run.folder / WEIGHTS, data.columns(), titles)
     figures.derivatives(run.folder / FIGURE, results["derivatives"])
     if as_json:
         print_json(results)
         return
     for table in _tables(results):
         print_table(table.title, table.columns, table.rows, table.notes)
-    for name in (RESULT, FIGURE, WEIGHTS, MEASUREMENTS):
+    for name in (RESULT, FIGURE, *(() if of_quarks else (WEIGHTS,)), MEASUREMENTS):
         tell_written(run.folder / name)
 
 
@@ -128,7 +136,7 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
     from gaugeflow.cli import assembly
     from gaugeflow.cli.source import find_source
     from gaugeflow.ensembles import CorrelatedEnsemble, measure_images
-    from gaugeflow.io.params import fingerprint, read_params
+    from gaugeflow.io.params import fingerprint
 
     batch = assembly.batch_size(run)
     lattice = assembly.make_lattice(run, batch)
@@ -137,19 +145,11 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
     observables = assembly.make_observables(run, lattice)
     learned = {}
     for target in assembly.targets(run):
-        path = assembly.flow_file(run, target)
-        if not path.exists():
-            raise ValueError(f"{path} does not exist: run `gaugeflow train {run.path}` first")
-        params, attributes = read_params(path)
-        if attributes.get("flow") != as_stored(assembly.flow_form(run)):
-            raise ValueError(
-                f"{path} is another flow: expected {assembly.flow_form(run)}, got {attributes.get('flow')}"
-            )
-        learned[target] = params
+        learned[target] = read_flow(run, target)
     given = find_source(run)
     trained = {target.name: fingerprint(params) for target, params in learned.items()}
-    sections = _sections(run, "lattice", "group", "source", "flow", "observables")
-    described = io.provenance(parameters={**sections, "trained": trained})
+    parameters = sections(run, "lattice", "group", "source", "flow", "observables")
+    described = io.provenance(parameters={**parameters, "trained": trained})
     linear = _linear(run, lattice, learned)
 
     def work(ensemble: Ensemble, show: Callable[[int], None]) -> Measurements:
@@ -161,6 +161,20 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
         return measure_images(ensemble, maps, observables, batch, source_only=linear, progress=show)
 
     return _shared(run, MEASUREMENTS, given, lattice, batch, described, work, progress)
+
+
+def read_flow(run: RunFile, target: Target) -> Any:
+    """Parameters that ``train`` has written for a target."""
+    from gaugeflow.cli import assembly
+    from gaugeflow.io.params import read_params
+
+    path = assembly.flow_file(run, target)
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: run `gaugeflow train {run.path}` first")
+    params, attributes = read_params(path)
+    if attributes.get("flow") != as_stored(assembly.flow_form(run)):
+        raise ValueError(f"{path} is another flow: expected {assembly.flow_form(run)}, got {attributes.get('flow')}")
+    return params
 
 
 def _independent(run: RunFile, progress: Progress) -> dict[Target, Measurements]:
@@ -182,7 +196,7 @@ def _independent(run: RunFile, progress: Progress) -> dict[Target, Measurements]
     for target, pattern in zip(assembly.targets(run), run.require(TargetSection).files, strict=False):
         given = find_files(run, pattern, "[target] files")
         name = f"measurements-{target.name}.h5"
-        described = io.provenance(parameters=_sections(run, "lattice", "group", "observables"))
+        described = io.provenance(parameters=sections(run, "lattice", "group", "observables"))
         found[target] = _shared(run, name, given, lattice, batch, described, work, progress)
     return found
 
@@ -206,7 +220,7 @@ def _shared(
 
     parts = parts_of_configurations(run, len(given))
     if len(parts) == 1:
-        return _in_pieces(run.folder / name, given, lattice, batch, described, work, progress)
+        return in_pieces(run.folder / name, given, lattice, batch, described, work, progress)
 
     def complete(part: Part) -> bool:
         if not (part.folder / name).exists():
@@ -216,7 +230,7 @@ def _shared(
         return same and columns["checksum"].tolist() == given.checksum[list(part.items)].tolist()
 
     def measure(part: Part) -> None:
-        _in_pieces(part.folder / name, given.subset(part.items), lattice, batch, described, work, progress)
+        in_pieces(part.folder / name, given.subset(part.items), lattice, batch, described, work, progress)
 
     share(parts, complete, measure)
     tables = [read_table(part.folder / name)[0] for part in parts]
@@ -228,7 +242,7 @@ def _shared(
     return data
 
 
-def _in_pieces(
+def in_pieces(
     path: Path,
     given: Source,
     lattice: Lattice,
@@ -296,7 +310,7 @@ def _require_beginning(path: Path, measured: Any, given: Source) -> None:
         )
 
 
-def _sections(run: RunFile, *names: str) -> Any:
+def sections(run: RunFile, *names: str) -> Any:
     """What must agree for measurements to be continued."""
     from dataclasses import asdict
 
@@ -306,13 +320,15 @@ def _sections(run: RunFile, *names: str) -> Any:
 def _derivatives(run: RunFile, data: Measurements, independent: Mapping[Target, Measurements]) -> dict[str, Any]:
     """ESS of every map, and every derivative with its error."""
     from gaugeflow.analysis import ess
-    from gaugeflow.cli import assembly
+    from gaugeflow.cli import assembly, kappa
     from gaugeflow.ensembles import EPSILON, LINEAR, estimators, maps_of
     from gaugeflow.runfile import ObservablesSection
 
     chosen = assembly.targets(run)
-    weights, derivatives = [], []
-    for target in chosen:
+    of_quarks = chosen[0].parameter == "kappa"
+    weights: list[dict[str, Any]] = kappa.weights(run, chosen, data) if of_quarks else []
+    derivatives = []
+    for target in () if of_quarks else chosen:
         for kind in ("plain", "flow"):
             size = ess(data.series(f"{kind}{target.name}|log_weight"))
             weights.append({"target": target.name, "map": kind, "ess": size.value, "error": size.error})

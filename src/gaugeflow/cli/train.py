@@ -41,14 +41,18 @@ def train(runfile: Path, as_json: bool) -> None:
     which also chooses the best step of adam. Parameters, and for adam history and figure, go to the folder [output] dir,
     and do not depend on the volume. An interrupted training continues when the command is given again.
     """
+    from gaugeflow.cli import kappa
     from gaugeflow.cli.assembly import refuse_quarks, targets
     from gaugeflow.runfile import FlowSection, TargetSection, TrainingSection, read_runfile
 
     run = read_runfile(runfile, TargetSection, FlowSection, TrainingSection)
-    refuse_quarks(run)
+    of_quarks = run.require(TargetSection).parameter == "kappa"
+    if not of_quarks:
+        refuse_quarks(run)
     lock_results(run.folder, "train.lock")
     with progress_bars() as progress, continues(run.folder):
-        results = [_train(run, target, progress) for target in targets(run)]
+        one = kappa.train if of_quarks else _train
+        results = [one(run, target, progress) for target in targets(run)]
     if as_json:
         print_json(results)
         return
@@ -92,7 +96,7 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     settings = run.require(TrainingSection)
     begin = time.perf_counter()
     given = find_source(run)
-    fitted_rows, held_out_rows = _rows(run, settings, given)
+    fitted_rows, held_out_rows = rows_of(run, settings, given)
     size = assembly.batch_size(run)
     lattice = assembly.make_lattice(run, size)
     source = assembly.source_action(run, lattice)
@@ -147,7 +151,7 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     return result
 
 
-def _rows(run: RunFile, settings: TrainingSection, given: Source) -> tuple[list[int], list[int]]:
+def rows_of(run: RunFile, settings: TrainingSection, given: Source) -> tuple[list[int], list[int]]:
     """Training and held-out configurations; ``ValueError`` before any work where there are too few."""
     from gaugeflow.cli import assembly
 

@@ -125,6 +125,9 @@ def systems() -> dict[str, System]:
             "feynman-hellmann",
             "4D SU(3) quenched, 16 x 8^3, beta = 6: d M_pi / d lambda and the gluon momentum fraction; --quick: 8 x 4^3",
             "gaugeflow.systems.feynman_hellmann",
+            host_only=True,
+        ),
+        System(
             "quark-mass",
             "4D SU(3) with two flavours on 8^4, kappa 0.1530 to 0.1545: derivatives without determinants; --quick: 4^4, exact",
             "gaugeflow.systems.quark_mass",

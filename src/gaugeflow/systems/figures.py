@@ -23,7 +23,7 @@ SYMBOLS = {
     "anisotropy": r"\lambda",
     "kappa": r"\kappa",
     "polyakov": r"\operatorname{Re} L",
-    "pion": r"C_\pi",
+    "pion_correlator": r"C_\pi",
     "condensate": r"\bar\psi\psi",
 }
 """Of observables and couplings, as TeX without dollars."""

@@ -48,7 +48,7 @@ from gaugeflow.systems.report import Report
 from gaugeflow.systems.unfinished import Unfinished
 from gaugeflow.training import LinearFit, fit_linear, fit_linear_noisy
 
-NAMES = ("plaquette", "t2_e", "polyakov", "pion", "condensate")
+NAMES = ("plaquette", "t2_e", "polyakov", "pion_correlator", "condensate")
 """The observables; ``pion`` is the correlator at half the extent in time."""
 COLOURS, FLAVOURS = 3, 2
 
@@ -278,12 +278,12 @@ class System:
 
 
 def quark_observables(
-    rng: Rng, operator: Wilson, vectors: int, names: Sequence[str] = ("pion", "condensate")
+    rng: Rng, operator: Wilson, vectors: int, names: Sequence[str] = ("pion_correlator", "condensate")
 ) -> dict[str, Array]:
     """Correlator of the pion at half the extent in time, and the condensate from noise vectors, ``(batch,)`` each."""
     found: dict[str, Array] = {}
-    if "pion" in names:
-        found["pion"] = pion(rng.stream("pion"), operator)
+    if "pion_correlator" in names:
+        found["pion_correlator"] = pion(rng.stream("pion"), operator)
     if "condensate" in names:
         noise = hopping_noise(rng.stream("condensate"), operator, vectors, tolerance=1e-9)
         found["condensate"] = chiral_condensate(operator, np.mean(to_host(noise.traces), axis=0))

@@ -1,0 +1,94 @@
+"""``gaugeflow train`` and ``derive`` with respect to kappa, by noise and with exact determinants, on a small lattice."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gaugeflow.io import read_table
+
+RUN = """
+[lattice]
+shape = [4, 4]
+[group]
+n = 2
+[source]
+beta = 2.0
+[sampler]
+chains = 8
+burn_in = 6
+configurations = 10
+separation = 1
+seed = 3
+[fermions]
+kappa = 0.15
+method = "{method}"
+[hmc]
+steps = 4
+[target]
+kappa = [0.155]
+vectors = 2
+{target}
+[flow]
+[training]
+configurations = 40
+[observables]
+names = ["plaquette", "condensate", "pion_correlator"]
+[output]
+dir = "out"
+"""
+
+
+@pytest.fixture
+def runfile(tmp_path):
+    def write(method="determinant", target=""):
+        path = tmp_path / "run.toml"
+        path.write_text(RUN.format(method=method, target=target))
+        return path
+
+    return write
+
+
+def test_noise_and_determinants_agree(gaugeflow, runfile, tmp_path, monkeypatch):
+    """Epsilon-reweighting of the plaquette by noise and exactly, on the same links, within four errors; resumed in between."""
+    path = runfile()
+    gaugeflow("sample", path, "--json")
+    found = {}
+    for method in ("determinant", "pseudofermion"):
+        runfile(method)
+        for name in ("measurements.h5", "flow-kappa+0.005.h5"):
+            (tmp_path / "out" / name).unlink(missing_ok=True)
+        (trained,) = gaugeflow("train", path, "--json")
+        assert (trained["parameter"], trained["training_configurations"]) == ("kappa", 30)
+        assert 0.0 < trained["ess_plain"] <= 1.0
+        if method == "pseudofermion":  # one piece, then the rest
+            monkeypatch.setattr("gaugeflow.cli.kappa._PIECE", 16)
+        result = gaugeflow("derive", path, "--json")
+        assert result["n_configurations"] == 80
+        rows = {(row["observable"], row["estimator"]): row for row in result["derivatives"]}
+        assert {key[1] for key in rows} == {"epsilon-reweighting", "linearised flow"}
+        assert {row["parameter"] for row in rows.values()} == {"kappa"}
+        found[method] = rows
+        columns, _ = read_table(tmp_path / "out" / "measurements.h5")
+        assert np.isfinite(columns["linear|residual"]).all()
+    for name in ("plaquette", "condensate"):
+        exact, noisy = (found[m][name, "epsilon-reweighting"] for m in ("determinant", "pseudofermion"))
+        assert abs(exact["value"] - noisy["value"]) < 4 * noisy["error"], name
+    assert json.loads((tmp_path / "out" / "derivatives.json").read_text())["n_configurations"] == 80
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("beta = [2.1]", "expected either beta or anisotropy, or kappa where there are quarks"),
+        ('files = ["a", "b"]', "files: expected 1 patterns"),
+    ],
+)
+def test_targets_that_make_no_sense(gaugeflow, runfile, target, message):
+    assert message in gaugeflow("train", runfile(target=target), status=2)
+
+
+def test_quark_observables_need_a_target_kappa(gaugeflow, runfile):
+    path = runfile()
+    path.write_text(path.read_text().replace("kappa = [0.155]", "beta = [2.1]"))
+    assert "belong to a target kappa" in gaugeflow("derive", path, status=2)
