@@ -254,6 +254,7 @@ GAUGE_FLOWS = {
     "residual U(1) 4D, anisotropic": _residual(1, (2, 2, 2, 2), (PLAIN, Convolution(1, 0.05)), "anisotropic"),
     "residual SU(2), region": _residual(2, (2, 4), (PLAIN, SMEARED), region=Box((1, 3), (1, 2))),
     "smeared U(1), region": _smeared(1, (4, 4), Smearing((0.0625,), 1, (1,)), region=Box((3, 1), (2, 3))),
+    "smeared U(1), eight colours": _smeared(1, (8, 8), Smearing((0.0625,), 1, (1,)), masks="sum8"),
     "smeared U(1), four colours": _smeared(1, (4, 4), Smearing((0.0625, 0.1), 1, (1, 2))),
     "smeared U(1) 4D, anisotropic": _smeared(1, (2, 2, 2, 2), Smearing((0.0625,), 1, (1,)), "anisotropic", size=0.2),
     "smeared SU(2)": _smeared(2, (2, 2), Smearing((0.06, 0.08), 1, (0, 1))),

@@ -133,5 +133,10 @@ def systems() -> dict[str, System]:
             "gaugeflow.systems.quark_mass",
             host_only=True,
         ),
+        System(
+            "correlated-su3-16",
+            "4D SU(3) on 16^4, beta 6.02 to 6.03, 200 configurations: the published flow; hours (GPU: minutes); --quick: 8^4",
+            "gaugeflow.systems.correlated_su3_16",
+        ),
     )
     return {system.name: system for system in known}

@@ -160,7 +160,7 @@ _MOST_SITES = 4 * 12**4
 def generate(settings: Settings, coupling: Coupling, rng: Rng, done: Unfinished, progress: Progress) -> None:
     """The source ensemble, kept in the folder of the unfinished run."""
     name = _name("source", coupling)
-    correlated_su3.generate(
+    correlated_su3.generate_kept(
         Lattice(coupling.shape),
         _chain(settings),
         coupling.beta,

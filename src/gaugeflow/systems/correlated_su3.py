@@ -7,7 +7,7 @@ and d<O>/dbeta by independent ensembles, reweighting, flows with finite steps, a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,11 @@ import numpy as np
 
 from gaugeflow import io, kernels
 from gaugeflow.actions import WilsonAction
-from gaugeflow.devices import to_host
+from gaugeflow.devices import device, to_host
 from gaugeflow.ensembles import CorrelatedEnsemble, Measurements, MemoryEnsemble, along_flow, measure_images
-from gaugeflow.flows import SmearedSweep
-from gaugeflow.lattice import Array, Lattice
+from gaugeflow.flows import SmearedSweep, Smearing
+from gaugeflow.flows.gauge.smeared import Masks
+from gaugeflow.lattice import LANES, Array, Lattice, suggest_fold
 from gaugeflow.observables.flow_scales import flow_history
 from gaugeflow.random import Rng, haar_links
 from gaugeflow.samplers import HeatBath, HeatBathState, configurations
@@ -28,7 +29,7 @@ from gaugeflow.systems import figures
 from gaugeflow.systems.ahead import compiles, run_together
 from gaugeflow.systems.correlated import Clock, analyse, cost_table, derivatives_table, weights_table
 from gaugeflow.systems.report import Progress, Report, silent
-from gaugeflow.systems.unfinished import Unfinished
+from gaugeflow.systems.unfinished import KeptEnsemble, Unfinished
 from gaugeflow.training import Adam, History, Trained, cosine, fit_linear, log_variance, train
 from gaugeflow.typing import Params
 
@@ -53,6 +54,10 @@ class Settings:
     training_blocks: int = 6
     training_steps: int = 4
     training_rate: float = 0.02
+    gradient_steps: tuple[int, ...] = (2, 4)
+    masks: Masks = "auto"
+    batch: int = 0
+    """Configurations that are moved and measured at a time, on a folded lattice; 0: those of all chains."""
 
 
 QUICK = Settings(shape=(4, 4, 4, 4), burn_in=40, training_chains=32, training_steps=2)
@@ -92,24 +97,23 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     rng = Rng(seed)
     clock = Clock()
-    lattice = Lattice(chosen.shape)
-    flow = make_flow(lattice, chosen.n_colours)
-    source = WilsonAction(lattice, chosen.beta)
+    lattice, folded = Lattice(chosen.shape), Lattice(chosen.shape, _fold(chosen))
     prepare(chosen, progress)
     with Unfinished.open(out / "unfinished", clock, seed=seed, settings=repr(chosen)) as done:
         trained, coefficients = learned(chosen, rng.stream("training"), done, progress)
-        ensemble = generate(
+        ensemble = KeptEnsemble(done, "source", folded)
+        generate_kept(
             lattice,
             chosen,
             chosen.beta,
             rng.stream("source"),
-            lambda i, n: progress("source ensemble", i, n),
+            partial(progress, "source ensemble"),
             done=(done, "source"),
             timed=partial(clock.time, "source", ""),
         )
-        data = measure(chosen, ensemble, flow, source, trained.params, coefficients, done, progress)
+        data = measure(chosen, ensemble, trained.params, coefficients, progress)
         independent = {
-            step: independent_ensemble(chosen, lattice, step, rng.stream(f"independent {step}"), done, progress)
+            step: independent_ensemble(chosen, lattice, folded, step, rng.stream(f"independent {step}"), done, progress)
             for step in chosen.steps
         }
     described = io.provenance(seed=seed, settings=repr(chosen))
@@ -136,8 +140,8 @@ def prepare(settings: Settings, progress: Progress) -> None:
     """
     shape = (2,) * len(settings.shape)  # what is compiled does not depend on the extents
     lattice = Lattice(shape)
-    flow = make_flow(lattice, settings.n_colours)
-    arguments = settings.n_colours, shape, settings.chains
+    flow = make_flow(lattice, replace(settings, masks="auto"))
+    arguments = settings.n_colours, shape, settings.batch or settings.chains
     x = _links(*arguments)
     progress("kernels", 0, len(PARTS) + 1)
     if compiles(lambda: kernels.plaquette_gradient(lattice, x, 1.0, x)):
@@ -207,42 +211,71 @@ PARTS: dict[str, Callable[[int, tuple[int, ...], int], None]] = {
 """Functions whose kernels take long to compile, the longest first."""
 
 
-def make_flow(lattice: Lattice, n_colours: int) -> SmearedSweep:
+def make_flow(lattice: Lattice, settings: Settings) -> SmearedSweep:
     """The flow of this system."""
-    return SmearedSweep(lattice, n_colours)
+    smearing = Smearing.with_gradients(settings.gradient_steps)
+    return SmearedSweep(lattice, settings.n_colours, smearing, masks=settings.masks)
+
+
+def _fold(settings: Settings) -> tuple[int, ...]:
+    """Fold that fills the device with a batch and leaves the sub-lattice extents that the masks need."""
+    part = 4 if settings.masks == "sum8" else 2
+    lanes = -(-LANES[device()] // (settings.batch or settings.chains))
+    return suggest_fold([n // part for n in settings.shape], lanes)
+
+
+def _blocks(
+    lattice: Lattice,
+    settings: Settings,
+    beta: float | tuple[float, ...],
+    rng: Rng,
+    progress: Callable[[int, int], None],
+    timed: Callable[[Callable[[], Any]], Any] = lambda work: work(),
+    after: tuple[int, Array] | None = None,
+) -> Iterator[Array]:
+    """Heat bath and overrelaxation: one block of configurations for each recorded step.
+
+    ``beta`` is one number or that of every plane.  With ``after``, the number of blocks that there are and the last of them, the chain goes on from there.
+    """
+    sampler = HeatBath(lattice, beta, settings.overrelax)
+    count, first = 0, 0
+    if after is None:
+        state = sampler.hot(rng.stream("start"), settings.n_colours, settings.chains)
+    else:
+        count, first = after[0], settings.burn_in + after[0] * settings.thin
+        state = HeatBathState(after[1], first)
+    total = settings.blocks * settings.thin
+    stream = configurations(
+        sampler, rng.stream("chain"), state, total, burn_in=settings.burn_in, thin=settings.thin, first=first
+    )
+    for number in range(count, settings.blocks):
+        yield timed(lambda: next(stream)).state.x
+        progress(number + 1, settings.blocks)
 
 
 def generate(
+    lattice: Lattice, settings: Settings, beta: float, rng: Rng, progress: Callable[[int, int], None]
+) -> MemoryEnsemble:
+    """An ensemble in memory."""
+    return MemoryEnsemble(lattice, tuple(_blocks(lattice, settings, beta, rng, progress)))
+
+
+def generate_kept(
     lattice: Lattice,
     settings: Settings,
     beta: float | tuple[float, ...],
     rng: Rng,
     progress: Callable[[int, int], None],
     *,
-    done: tuple[Unfinished, str] | None = None,
+    done: tuple[Unfinished, str],
     timed: Callable[[Callable[[], Any]], Any] = lambda work: work(),
-) -> MemoryEnsemble:
-    """Heat bath and overrelaxation: one block of configurations for each recorded step.
-
-    ``beta`` is one number or that of every plane.  With ``done``, blocks are kept under a name, and the chain goes on from
-    those that are there.
-    """
-    sampler = HeatBath(lattice, beta, settings.overrelax)
-    state = sampler.hot(rng.stream("start"), settings.n_colours, settings.chains)
-    blocks = done[0].blocks(done[1], lattice) if done is not None else []
-    first = settings.burn_in + len(blocks) * settings.thin if blocks else 0
-    if blocks:
-        state = HeatBathState(blocks[-1], first)
-    total = settings.blocks * settings.thin
-    stream = configurations(
-        sampler, rng.stream("chain"), state, total, burn_in=settings.burn_in, thin=settings.thin, first=first
-    )
-    while len(blocks) < settings.blocks:
-        blocks.append(timed(lambda: next(stream)).state.x)
-        if done is not None:
-            done[0].keep_block(done[1], lattice, len(blocks) - 1, blocks[-1])
-        progress(len(blocks), settings.blocks)
-    return MemoryEnsemble(lattice, tuple(blocks))
+) -> None:
+    """An ensemble in the file of an unfinished run, under a name; the chain goes on from the blocks that are there."""
+    run, name = done
+    count = run.count_blocks(name)
+    after = (count, run.block(name, lattice, count - 1)) if count else None
+    for number, block in enumerate(_blocks(lattice, settings, beta, rng, progress, timed, after), start=count):
+        run.keep_block(name, lattice, number, block)
 
 
 def learned(settings: Settings, rng: Rng, done: Unfinished, progress: Progress) -> tuple[Trained, Params]:
@@ -278,7 +311,7 @@ def learn(settings: Settings, rng: Rng, clock: Clock, progress: Progress) -> tup
             burn_in=max(40, settings.burn_in // 2),
         )
         ensemble = generate(lattice, small, settings.beta, rng, lambda i, n: progress("training ensemble", i, n))
-        flow = make_flow(lattice, settings.n_colours)
+        flow = make_flow(lattice, settings)
         source = WilsonAction(lattice, settings.beta)
         h = [to_host(flow.tangent(x, source.grad(x))) for x in ensemble.blocks]
         operator = np.concatenate([to_host(source.d_beta(x)) for x in ensemble.blocks])
@@ -320,17 +353,12 @@ def observables(settings: Settings, lattice: Lattice) -> Callable[[Array], Mappi
 
 
 def measure(
-    settings: Settings,
-    ensemble: MemoryEnsemble,
-    flow: SmearedSweep,
-    source: WilsonAction,
-    trained: Params,
-    coefficients: Params,
-    done: Unfinished,
-    progress: Progress,
+    settings: Settings, ensemble: KeptEnsemble, trained: Params, coefficients: Params, progress: Progress
 ) -> Measurements:
     """All measurements on the source ensemble, on its images, and along the linearised flow, block by block."""
-    lattice, clock = source.lattice, done.clock
+    lattice, done = ensemble.lattice, ensemble.done
+    flow, source = make_flow(lattice, settings), WilsonAction(lattice, settings.beta)
+    timed = done.clock.time
     maps: dict[str, CorrelatedEnsemble] = {}
     for size in settings.steps:
         for step in (size, -size):
@@ -340,22 +368,29 @@ def measure(
             maps[f"flow{step:+g}"] = CorrelatedEnsemble(ensemble, source, target, flow, params)
     one = observables(settings, lattice)
 
-    linear = along_flow(flow, coefficients["delta"], source, source.d_beta, one, timed=clock.time)
+    linear = along_flow(flow, coefficients["delta"], source, source.d_beta, one, timed=timed)
     data = done.measurements("measurements")
-    for number in range(len(data) // ensemble.chains, len(ensemble.blocks)):
-        block = MemoryEnsemble(lattice, (ensemble.blocks[number],), (number,))
-        part = measure_images(block, maps, one, settings.chains, source_only=linear, timed=clock.time).columns()
+    size = settings.batch or settings.chains
+    for number in range(len(data) // settings.chains, settings.blocks):
+        part = measure_images(ensemble.block(number), maps, one, size, source_only=linear, timed=timed).columns()
         data.add(part.pop("id"), part.pop("chain"), part)
         done.keep_measurements("measurements", data)
-        progress("measurements", len(data), len(ensemble))
+        progress("measurements", len(data), settings.chains * settings.blocks)
     return data
 
 
 def independent_ensemble(
-    settings: Settings, lattice: Lattice, step: float, rng: Rng, done: Unfinished, progress: Progress
+    settings: Settings, lattice: Lattice, folded: Lattice, step: float, rng: Rng, done: Unfinished, progress: Progress
 ) -> Measurements:
-    """Measurements on an ensemble of its own at the target coupling."""
-    stage = f"independent ensemble {settings.beta + step:g}"
+    """Measurements on an ensemble of its own at the target coupling, which is not kept."""
     beta, name = settings.beta + step, f"independent{step:+g}"
-    ensemble = generate(lattice, settings, beta, rng, lambda i, n: progress(stage, i, n), done=(done, name))
-    return measure_images(ensemble, {}, observables(settings, lattice), settings.chains)
+    table = f"{name} measured"
+    data = done.measurements(table)
+    if not len(data):
+        stage = partial(progress, f"independent ensemble {beta:g}")
+        generate_kept(lattice, settings, beta, rng, stage, done=(done, name))
+        ensemble = KeptEnsemble(done, name, folded)
+        data = measure_images(ensemble, {}, observables(settings, folded), settings.batch or settings.chains)
+        done.keep_measurements(table, data)
+        done.drop_blocks(name)
+    return data

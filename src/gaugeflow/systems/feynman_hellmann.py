@@ -31,7 +31,7 @@ from gaugeflow.systems.correlated import Clock
 from gaugeflow.systems.masses import columns
 from gaugeflow.systems.pion import Pion
 from gaugeflow.systems.report import Progress, Report, silent
-from gaugeflow.systems.unfinished import Unfinished
+from gaugeflow.systems.unfinished import KeptEnsemble, Unfinished
 from gaugeflow.training import fit_linear
 from gaugeflow.typing import Params
 
@@ -121,7 +121,7 @@ def run(
     correlated_su3.prepare(chosen.chain(), progress)
     with Unfinished.open(out / "unfinished", clock, seed=seed, settings=repr(chosen)) as done:
         coefficients = learned(chosen, rng.stream("training"), done, progress)
-        ensemble = correlated_su3.generate(
+        correlated_su3.generate_kept(
             lattice,
             chosen.chain(),
             chosen.beta,
@@ -130,6 +130,7 @@ def run(
             done=(done, "source"),
             timed=partial(clock.time, "source", ""),
         )
+        ensemble = KeptEnsemble(done, "source", lattice)
         data = measure(chosen, ensemble, coefficients, rng.stream("noise"), done, progress)
         independent = {
             step: independent_ensemble(chosen, lattice, step, rng.stream(f"independent {step}"), done, progress)
@@ -222,7 +223,7 @@ def make_pion(settings: Settings, lattice: Lattice) -> Pion:
 
 def measure(
     settings: Settings,
-    ensemble: MemoryEnsemble,
+    ensemble: KeptEnsemble,
     coefficients: Params,
     noise: Rng,
     done: Unfinished,
@@ -230,8 +231,8 @@ def measure(
 ) -> Measurements:
     """All measurements on the source ensemble, on its images, and along the linearised flow, block by block."""
     data = done.measurements("measurements")
-    for number in range(len(data) // ensemble.chains, len(ensemble.blocks)):
-        block = ensemble.blocks[number]
+    for number in range(len(data) // ensemble.chains, len(ensemble) // ensemble.chains):
+        block = ensemble.block(number).blocks[0]
         streams = [noise.stream(number).stream(chain) for chain in range(ensemble.chains)]
         row = measure_block(settings, ensemble.lattice, block, coefficients, streams, done.clock)
         data.add(np.full(ensemble.chains, number), np.arange(ensemble.chains), row)
@@ -286,7 +287,7 @@ def independent_ensemble(
     """Measurements on an ensemble of its own at lambda = step."""
     name = f"independent{step:+g}"
     couplings = WilsonAction(lattice, settings.beta, step).couplings.plaquette
-    ensemble = correlated_su3.generate(
+    correlated_su3.generate_kept(
         lattice,
         settings.chain(),
         couplings,
@@ -294,10 +295,11 @@ def independent_ensemble(
         lambda i, n: progress(f"ensemble at lambda = {step:g}", i, n),
         done=(done, name),
     )
+    ensemble = KeptEnsemble(done, name, lattice)
     pion = make_pion(settings, lattice)
     data = done.measurements(f"{name} measurements")
-    for number in range(len(data) // ensemble.chains, len(ensemble.blocks)):
-        x = ensemble.blocks[number]
+    for number in range(len(data) // ensemble.chains, len(ensemble) // ensemble.chains):
+        x = ensemble.block(number).blocks[0]
         streams = [rng.stream("noise").stream(number).stream(chain) for chain in range(ensemble.chains)]
         row = gauge_observables(settings, lattice, x)
         row |= columns("pion", pion.correlator(x, pion.propagators(streams, x)))

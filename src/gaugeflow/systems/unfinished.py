@@ -12,10 +12,11 @@ from pathlib import Path
 
 from gaugeflow import __version__, io
 from gaugeflow.devices import to_device, to_host
-from gaugeflow.ensembles import Measurements
+from gaugeflow.ensembles import Measurements, MemoryEnsemble
 from gaugeflow.io.ensemble import EnsembleFile
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.systems.correlated import Clock
+from gaugeflow.typing import Batch
 
 _RUN = "run.json"
 
@@ -105,14 +106,19 @@ class Unfinished:
         io.write_table(self.folder / f"{name}.h5", data.columns())
         self.save()
 
-    def blocks(self, name: str, lattice: Lattice) -> list[Array]:
-        """Configurations that were kept under a name, block by block."""
+    def count_blocks(self, name: str) -> int:
+        """Number of blocks of configurations that were kept under a name."""
         path = self.folder / f"{name}.h5"
         if not path.exists():
-            return []
+            return 0
         with EnsembleFile.open(path) as file:
-            chains = int(file.chain.max(initial=-1)) + 1
-            return [to_device(lattice.pack(part.links, 1)) for part in file.batches(max(1, chains))]
+            return len(file) // _chains(file)
+
+    def block(self, name: str, lattice: Lattice, number: int) -> Array:
+        """One block of those that were kept under a name."""
+        with EnsembleFile.open(self.folder / f"{name}.h5") as file:
+            chains = _chains(file)
+            return to_device(lattice.pack(file.read(number * chains, (number + 1) * chains).links, 1))
 
     def keep_block(self, name: str, lattice: Lattice, number: int, block: Array) -> None:
         """Keep one more block."""
@@ -122,3 +128,50 @@ class Unfinished:
         with EnsembleFile.open(path, append=True) as file:
             file.append(links, id=number, chain=range(len(links)))
         self.save()
+
+    def drop_blocks(self, name: str) -> None:
+        """Remove the blocks that were kept under a name."""
+        (self.folder / f"{name}.h5").unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class KeptEnsemble:
+    """Configurations of an unfinished run, of which one block is in memory at a time.
+
+    Parameters
+    ----------
+    done
+        The run.
+    name
+        Under which blocks were kept.
+    lattice
+        The lattice; its fold need not be that of the lattice on which they were made.
+    """
+
+    done: Unfinished
+    name: str
+    lattice: Lattice
+
+    def __len__(self) -> int:
+        """Number of configurations."""
+        return self.done.count_blocks(self.name) * self.chains
+
+    @property
+    def chains(self) -> int:
+        """Number of chains, the configurations in a block."""
+        with EnsembleFile.open(self.done.folder / f"{self.name}.h5") as file:
+            return _chains(file)
+
+    def block(self, number: int) -> MemoryEnsemble:
+        """One block."""
+        return MemoryEnsemble(self.lattice, (self.done.block(self.name, self.lattice, number),), (number,))
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Batches of at most ``size`` configurations, block by block."""
+        for number in range(self.done.count_blocks(self.name)):
+            yield from self.block(number).batches(size)
+
+
+def _chains(file: EnsembleFile) -> int:
+    """Configurations of a block."""
+    return int(file.chain.max(initial=0)) + 1

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import product
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from array_api_compat import array_namespace
 
@@ -32,7 +32,7 @@ from gaugeflow.flows.gauge.smearing import Active, Gradient, Smearing, Stages, W
 from gaugeflow.lattice import Array, Box, Lattice
 from gaugeflow.typing import Params
 
-Masks = Literal["auto", "sum4", "parity"]
+Masks = Literal["auto", "sum4", "sum8", "parity"]
 
 _LOOPS = ("A", "Q", "Z")
 
@@ -72,6 +72,8 @@ class SmearedSweep:
         ``"sum4"``: links of two directions move together, at sites whose coordinates have the sum c and c + 2 modulo 4;
         ``"parity"``: links of one direction at sites of one parity; ``"auto"``: the first where the lattice and its
         fold allow it.  A sweep has 2 ndim layers either way (2 ndim + 2 for ``"sum4"`` in odd dimensions).
+        ``"sum8"``: links of one direction, at sites where ``sum_mu (2 mu + 1) x_mu`` is c modulo 8: 8 ndim layers, whose
+        links hardly see each other also through smeared links; extents must be multiples of 8.
     reverse
         Whether the layers are applied in the opposite order.
     region
@@ -101,8 +103,8 @@ class SmearedSweep:
         require_finite(self, "tolerance")
         if self.planes not in ("isotropic", "anisotropic"):
             raise ValueError(f"planes: expected 'isotropic' or 'anisotropic', got {self.planes!r}")
-        if self.masks not in ("auto", "sum4", "parity"):
-            raise ValueError(f"masks: expected 'auto', 'sum4' or 'parity', got {self.masks!r}")
+        if self.masks not in get_args(Masks):
+            raise ValueError(f"masks: expected one of {get_args(Masks)}, got {self.masks!r}")
         if self.n_colours < 1:
             raise ValueError(f"n_colours: expected a positive integer, got {self.n_colours}")
         if self.lattice.ndim < 2:
@@ -147,10 +149,12 @@ class SmearedSweep:
     def _modulus(self) -> int:
         extents = zip(self.lattice.shape, self.lattice.block_shape, self.lattice.fold, strict=True)
         fits = all(n % 4 == 0 and (f == 1 or block % 4 == 0) for n, block, f in extents)
-        return 4 if self.masks == "sum4" or (self.masks == "auto" and fits) else 2
+        return {"sum8": 8, "sum4": 4, "parity": 2, "auto": 4 if fits else 2}[self.masks]
 
     def _colour_sites(self, colour: int) -> Any:
-        sites = self.lattice.sites_of_colour([1] * self.lattice.ndim, self._modulus, colour % self._modulus)
+        modulus = self._modulus
+        weights = [2 * mu + 1 if modulus == 8 else 1 for mu in range(self.lattice.ndim)]
+        sites = self.lattice.sites_of_colour(weights, modulus, colour % modulus)
         return self.lattice.restrict(sites, self.region)
 
     def _layers(self) -> list[Active]:
