@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,16 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path):
     assert not (out / "unfinished").exists()
     assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
     assert all(seconds > 0 for seconds in pieces.json[0]["seconds"].values())
+
+
+def test_batches_on_a_folded_lattice_give_the_same_numbers(tmp_path):
+    settings = replace(SMALL, shape=(8, 8), chains=2, training_steps=0, training_chains=4)
+    with use_backend("reference"):
+        whole = run(out=tmp_path / "whole", seed=3, settings=settings)
+        single = run(out=tmp_path / "single", seed=3, settings=replace(settings, batch=1))
+    for one, other in zip(_statistics(single), _statistics(whole), strict=True):
+        assert one["value"] == pytest.approx(other["value"], rel=1e-6), one
+    assert single.json[0]["ess_flow"] == pytest.approx(whole.json[0]["ess_flow"], rel=1e-8)
 
 
 def test_registry():
