@@ -128,7 +128,7 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path):
 
 
 def test_batches_on_a_folded_lattice_give_the_same_numbers(tmp_path):
-    settings = replace(SMALL, shape=(8, 8), chains=2, training_steps=0, training_chains=4)
+    settings = replace(SMALL, shape=(8, 8), chains=2, training_steps=0)
     with use_backend("reference"):
         whole = run(out=tmp_path / "whole", seed=3, settings=settings)
         single = run(out=tmp_path / "single", seed=3, settings=replace(settings, batch=1))

@@ -97,7 +97,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     rng = Rng(seed)
     clock = Clock()
-    lattice, folded = Lattice(chosen.shape), Lattice(chosen.shape, _fold(chosen))
+    lattice, folded = (_folded(chosen, batch) for batch in (chosen.chains, chosen.batch or chosen.chains))
     prepare(chosen, progress)
     with Unfinished.open(out / "unfinished", clock, seed=seed, settings=repr(chosen)) as done:
         trained, coefficients = learned(chosen, rng.stream("training"), done, progress)
@@ -141,7 +141,8 @@ def prepare(settings: Settings, progress: Progress) -> None:
     shape = (2,) * len(settings.shape)  # what is compiled does not depend on the extents
     lattice = Lattice(shape)
     flow = make_flow(lattice, replace(settings, masks="auto"))
-    arguments = settings.n_colours, shape, settings.batch or settings.chains
+    batch = settings.batch or settings.chains
+    arguments = settings.n_colours, shape, batch * _folded(settings, batch).n_folds
     x = _links(*arguments)
     progress("kernels", 0, len(PARTS) + 1)
     if compiles(lambda: kernels.plaquette_gradient(lattice, x, 1.0, x)):
@@ -217,11 +218,10 @@ def make_flow(lattice: Lattice, settings: Settings) -> SmearedSweep:
     return SmearedSweep(lattice, settings.n_colours, smearing, masks=settings.masks)
 
 
-def _fold(settings: Settings) -> tuple[int, ...]:
-    """Fold that fills the device with a batch and leaves the sub-lattice extents that the masks need."""
+def _folded(settings: Settings, batch: int) -> Lattice:
+    """The lattice, folded so that a batch fills the device; sub-lattices keep the extents that the masks need."""
     part = 4 if settings.masks == "sum8" else 2
-    lanes = -(-LANES[device()] // (settings.batch or settings.chains))
-    return suggest_fold([n // part for n in settings.shape], lanes)
+    return Lattice(settings.shape, suggest_fold([n // part for n in settings.shape], -(-LANES[device()] // batch)))
 
 
 def _blocks(
