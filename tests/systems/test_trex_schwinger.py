@@ -19,7 +19,7 @@ from gaugeflow.random import Rng
 from gaugeflow.samplers import run as run_chain
 from gaugeflow.systems.schwinger_replicas import Quarks, SectorWeights, draw_sample, fit, matched
 from gaugeflow.systems.schwinger_slices import angles_of, log_det
-from gaugeflow.systems.trex_schwinger import MODES, OBSERVABLES, Settings, correction, fixed, replicas, run
+from gaugeflow.systems.trex_schwinger import MODES, OBSERVABLES, Settings, correction, fixed, replicas, run, visits
 
 SIGMAS = 3.5
 EXACT = {0.0: (0.7795609227, 1.0), 0.2: (0.7961006269, 2.0276272814), 0.276: (0.8127516480, 6.7667649335)}
@@ -103,6 +103,12 @@ def test_actions():
     weights = SectorWeights(lattice, (0.0, 0.5))
     np.testing.assert_array_equal(np.unique(weights.value(links(lattice, 1, 64))), [-0.5, 0.0])
     assert not weights.grad(x).any()
+
+
+def test_visits_are_counted_where_they_begin():
+    """A stay of any length is one, at the start of a chain too."""
+    signs = np.array([[-1.0, 1.0, 1.0], [-1.0, -1.0, 1.0], [1.0, 1.0, 1.0], [-1.0, -1.0, 1.0]])
+    assert visits(signs) == 4
 
 
 def test_demo(tmp_path):

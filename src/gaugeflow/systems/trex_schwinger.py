@@ -270,6 +270,12 @@ def _estimate(values: Array) -> Estimate:
     return gamma_method(Series.from_lanes(values))
 
 
+def visits(signs: Array) -> int:
+    """How often chains came to a negative sign, from histories ``(n, chains)``: as many independent events at most."""
+    negative = np.concatenate([np.zeros((1, signs.shape[1]), dtype=bool), signs < 0.0])
+    return int(np.sum(negative[1:] & ~negative[:-1]))
+
+
 def analyse(
     settings: Settings, couplings: Sequence[Coupling], chains: Mapping[str, Chain], reference: Sample
 ) -> dict[str, Any]:
@@ -288,6 +294,8 @@ def analyse(
             values = chain.records["measured"][:, -1, k]
             row: dict[str, Any] = {"mode": mode, "observable": name, "core_seconds_per_step": seconds}
             row["moves"] = float(np.mean(values[1:] != values[:-1]))
+            if name == "sign":
+                row["visits"] = visits(values)
             if np.ptp(values) > 0.0:
                 found = _estimate(values)
                 row |= {
@@ -404,10 +412,12 @@ def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def notes(result: dict[str, Any]) -> tuple[str, ...]:
-    """The independent check in words."""
+    """Visits to a negative sign, and the independent check, in words."""
     found = result["reweighted"]
     values = ", ".join(f"{name} {format_error(*found[name])}" for name in OBSERVABLES)
+    counts = ", ".join(f"{row['mode']} {row['visits']}" for row in result["autocorrelations"] if "visits" in row)
     return (
+        f"visits to a negative sign of det D: {counts}; an error of its mean from fewer than ten of them is a guess",
         f"{found['samples']} independent configurations of the pure gauge theory, reweighted (effective sample size "
         f"{found['ess']:.2g}): {values}",
     )
