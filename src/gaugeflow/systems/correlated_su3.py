@@ -235,7 +235,8 @@ def _blocks(
 ) -> Iterator[Array]:
     """Heat bath and overrelaxation: one block of configurations for each recorded step.
 
-    ``beta`` is one number or that of every plane.  With ``after``, the number of blocks that there are and the last of them, the chain goes on from there.
+    ``beta`` is one number or that of every plane.  With ``after``, the number of blocks that there are and the last of them,
+    the chain goes on from there.
     """
     sampler = HeatBath(lattice, beta, settings.overrelax)
     count, first = 0, 0

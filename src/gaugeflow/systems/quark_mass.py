@@ -169,7 +169,8 @@ class System:
         *ratios, last = Hasenbusch(operator, heavier, _INVERSION).terms
         levels = tuple(Level(action, 4 if k == 0 else 1) for k, action in enumerate((*ratios, last)))
         sampler = HMC(lattice, (*levels, Level(self.gauge, 2)), tune=settings.burn_in // 2)
-        blocks, step_size = done.blocks(name, lattice), done.folder / f"{name}-step.json"
+        blocks = [done.block(name, lattice, number) for number in range(done.count_blocks(name))]
+        step_size = done.folder / f"{name}-step.json"
         first = settings.burn_in + len(blocks) * settings.thin if blocks else 0
         bath = HeatBath(lattice, settings.beta, 4)
         state: Any = bath.init(haar_links(rng.stream("start"), lattice, COLOURS, settings.chains))
