@@ -31,7 +31,8 @@ def host(library):
         program = library / source.stem
         flags = [*options, *compile_flags(library), *language, str(source), "-o", str(program)]
         subprocess.run([compiler, *flags, *link_flags(library), "-lm", "-lpthread"], check=True, cwd=library)
-        environment = {**os.environ, "NUMBA_NUM_THREADS": "1"}
+        # the search path of programs leads to another Python, or to none
+        environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "PATH": os.defpath}
         done = subprocess.run(
             [str(program), *map(str, arguments)],
             check=False,

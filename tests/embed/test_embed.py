@@ -1,6 +1,7 @@
 """The C interface: numbers of the library bit for bit, programs in C and Fortran, and every kind of wrong call."""
 
 import ctypes
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from gaugeflow import io
 from gaugeflow.actions import PulledBack, WilsonAction
 from gaugeflow.analysis import Series, gamma_method
 from gaugeflow.cli.assembly import flow_form, make_flow, make_lattice
+from gaugeflow.cli.embed import link_flags
 from gaugeflow.embed.handles import fastest_lattice
 from gaugeflow.hadrons import point, propagator
 from gaugeflow.interop import fermions_to, links_to
@@ -356,6 +358,22 @@ def test_measurement_loop_in_c(host, tmp_path):
 
 def test_threads_of_the_host(host):
     assert host(Path(__file__).parent / "threads.c") == ""
+
+
+def test_library_that_cannot_start(library, tmp_path):
+    """A status where Python finds no gaugeflow that works; only then does Python write to stderr."""
+    (tmp_path / "gaugeflow").mkdir()
+    (tmp_path / "gaugeflow" / "__init__.py").write_text("raise ImportError('broken on purpose')")
+    text = '#include "gaugeflow.h"\n#include <stdio.h>\nint main(void) { int s = gf_close(1); puts(gf_message()); return s; }'
+    (tmp_path / "a.c").write_text(text)
+    subprocess.run(["gcc", f"-I{library}", "a.c", "-o", "a", *link_flags(library)], check=True, cwd=tmp_path)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [str(tmp_path / "a")], check=False, capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert done.returncode == 6
+    assert done.stdout == "the library could not be started; stderr says why\n"
+    assert "broken on purpose" in done.stderr
 
 
 def test_fortran(host, library):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
-import site
 import subprocess
 import sys
 import sysconfig
@@ -21,6 +21,7 @@ VERSION_SUFFIX = ".so.1"
 """The ABI's major version: programs that were linked with another one do not load it."""
 
 _SOURCE = """
+#include <pthread.h>
 #define GF_API __attribute__((visibility("default"))) extern
 #include "gaugeflow.h"
 
@@ -31,6 +32,25 @@ static int gf_text_size(void) { return GF_TEXT_SIZE; }
 
 const char *gf_message(void) { return gf_text_memory; }
 
+/* The Python of the installation that built this library, whatever the PATH of the host says. */
+static void gf_start_python(void) {
+  if (Py_IsInitialized()) return;
+  PyConfig config;
+  PyConfig_InitPythonConfig(&config);
+  config.install_signal_handlers = 0;
+  config.parse_argv = 0;
+  PyStatus status = PyConfig_SetBytesString(&config, &config.program_name, GF_PYTHON);
+  if (!PyStatus_Exception(status)) status = Py_InitializeFromConfig(&config);
+  PyConfig_Clear(&config);
+  if (Py_IsInitialized()) PyEval_SaveThread();
+}
+
+static int gf_started(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, gf_start_python);
+  return Py_IsInitialized();
+}
+
 static int gf_result(int result) {
   static const char text[] = "the library could not be started; stderr says why";
   if (result >= 1000) return result - 1000;
@@ -39,12 +59,8 @@ static int gf_result(int result) {
 }
 """
 
-_START = """
-import sys, site
-sys.executable = {executable!r}
-for folder in {folders!r}:
-    site.addsitedir(folder)
-from _{name}_embedded import ffi, lib
+_START = f"""
+from _{NAME}_embedded import ffi, lib
 from gaugeflow.embed.calls import bind
 bind(ffi, lib)
 """
@@ -57,8 +73,8 @@ bind(ffi, lib)
 def embed(build: Path | None, cflags: Path | None, libs: Path | None) -> None:
     """Build the library by which C, C++ and Fortran programs use gaugeflow.
 
-    The folder gets libgaugeflow.so, gaugeflow.h and gaugeflow.f90. The library runs this installation of Python; a C
-    compiler ($CC, default cc) and the package cffi are needed to build it, and neither to use it.
+    The folder gets libgaugeflow.so, gaugeflow.h and gaugeflow.f90. The library runs this installation of Python, with
+    the package cffi; a C compiler ($CC, default cc) is needed to build it only.
     """
     if not (build or cflags or libs):
         raise click.UsageError("expected --build, --cflags or --libs")
@@ -105,8 +121,9 @@ def build_library(folder: Path) -> Path:
     builder = FFI()
     builder.cdef(f"{types}\n{_version(header)}\nchar *gf_text(void);\nint gf_text_size(void);")
     builder.embedding_api("\n".join(f"int py_{name}({parameters});" for name, parameters, _ in calls))
-    builder.embedding_init_code(_START.format(executable=sys.executable, folders=_site_folders(), name=NAME))
-    builder.set_source(f"_{NAME}_embedded", _SOURCE + "\n".join(_wrapper(*call) for call in calls))
+    builder.embedding_init_code(_START)
+    python = f"#define GF_PYTHON {json.dumps(sys.executable)}\n"
+    builder.set_source(f"_{NAME}_embedded", python + _SOURCE + "\n".join(_wrapper(*call) for call in calls))
     source = folder / f"_{NAME}_embedded.c"
     with redirect_stdout(StringIO()):  # cffi tells what it does
         builder.emit_c_code(str(source))
@@ -136,12 +153,9 @@ def _version(header: str) -> str:
 
 
 def _wrapper(name: str, parameters: str, names: str) -> str:
-    return f"int py_{name}({parameters});\nint {name}({parameters}) {{ return gf_result(py_{name}({names})); }}\n"
-
-
-def _site_folders() -> list[str]:
-    """Folders of packages of this installation, which a host's Python does not know."""
-    return [folder for folder in dict.fromkeys((*site.getsitepackages(), sysconfig.get_path("purelib"))) if folder]
+    """The function that C sees around the one that Python implements."""
+    call = f"gf_result(gf_started() ? py_{name}({names}) : 0)"
+    return f"int py_{name}({parameters});\nint {name}({parameters}) {{ return {call}; }}\n"
 
 
 def _compile(source: Path, library: Path) -> None:
