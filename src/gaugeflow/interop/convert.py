@@ -9,16 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from array_api_compat import array_namespace, device, is_numpy_array
 
-from gaugeflow.interop.layouts import Spin, find_layout, link_places, site_places
+from gaugeflow.interop.layouts import Places, Spin, find_layout, link_places, site_places
 from gaugeflow.lattice import Array, Lattice, check_array
 
 _PIECE = 128
 """Matrices of every lane that are reordered at a time: what the caches hold."""
-
-Table = npt.NDArray[np.intp]
 
 
 def links_from(lattice: Lattice, array: Array, layout: str) -> Array:
@@ -46,9 +43,9 @@ def links_from(lattice: Lattice, array: Array, layout: str) -> Array:
     """
     check_array(array, "array")
     xp = array_namespace(array)
-    shape, table = link_places(layout, lattice)
-    n = _matrix_size(array, shape, f"links in layout {layout!r}")
-    field = _gather(xp.reshape(array, (-1, table.size, n * n)), table)
+    places = link_places(layout, lattice)
+    n = _matrix_size(array, places.shape, f"links in layout {layout!r}")
+    field = _gather(xp.reshape(array, (-1, places.table.size, n * n)), places)
     return xp.reshape(field, (lattice.ndim, lattice.n_blocks, n, n, -1))
 
 
@@ -76,8 +73,8 @@ def links_to(lattice: Lattice, links: Array, layout: str, *, out: Array | None =
     """
     n, lanes = lattice.check_links(links)
     xp = array_namespace(links)
-    shape, table = link_places(layout, lattice)
-    return _scatter(xp.reshape(links, (-1, n * n, lanes)), table, (lattice.batch(lanes), *shape, n, n), out)
+    places = link_places(layout, lattice)
+    return _scatter(xp.reshape(links, (-1, n * n, lanes)), places, (lattice.batch(lanes), *places.shape, n, n), out)
 
 
 def fermions_from(lattice: Lattice, array: Array, layout: str) -> Array:
@@ -106,12 +103,13 @@ def fermions_from(lattice: Lattice, array: Array, layout: str) -> Array:
     check_array(array, "array")
     xp = array_namespace(array)
     found, spin_basis = tuple(array.shape), find_layout(layout).spin
-    shape, table = site_places(layout, lattice)
+    places = site_places(layout, lattice)
+    shape = places.shape
     for lead in (0, 1):
         inner = found[lead + len(shape) :]
         if found[lead : lead + len(shape)] == shape and len(inner) in (1, 2):
             spin, colours = (1, *inner)[-2:]
-            field = _gather(xp.reshape(array, (-1, table.size, spin * colours)), table)
+            field = _gather(xp.reshape(array, (-1, places.table.size, spin * colours)), places)
             psi = xp.reshape(field, (lattice.n_blocks, spin, colours, -1))
             return _rotated(psi, spin_basis, inverse=False) if spin > 1 else psi
     raise ValueError(
@@ -149,10 +147,11 @@ def fermions_to(lattice: Lattice, psi: Array, layout: str, *, out: Array | None 
     lattice.batch(found[3])
     xp = array_namespace(psi)
     spin_basis = find_layout(layout).spin
-    shape, table = site_places(layout, lattice)
+    places = site_places(layout, lattice)
     theirs = _rotated(psi, spin_basis, inverse=True) if found[1] > 1 else psi
     trail = found[1:3] if found[1] > 1 else found[2:3]
-    return _scatter(xp.reshape(theirs, (found[0], -1, found[3])), table, (lattice.batch(found[3]), *shape, *trail), out)
+    shape = (lattice.batch(found[3]), *places.shape, *trail)
+    return _scatter(xp.reshape(theirs, (found[0], -1, found[3])), places, shape, out)
 
 
 def _matrix_size(array: Array, shape: tuple[int, ...], what: str) -> int:
@@ -166,34 +165,33 @@ def _matrix_size(array: Array, shape: tuple[int, ...], what: str) -> int:
     return int(found[-1])
 
 
-def _gather(rows: Array, table: Table) -> Array:
+def _gather(rows: Array, places: Places) -> Array:
     """``(batch, items, k)`` in memory order to ``(items per fold * k, lanes)``, folds slow and configurations fast."""
     xp = array_namespace(rows)
-    (batch, _, k), (folds, items) = rows.shape, table.shape
+    (batch, _, k), (folds, items) = rows.shape, places.table.shape
     if not is_numpy_array(rows):
-        taken = xp.take(rows, xp.asarray(table.reshape(-1), device=device(rows)), axis=1)
+        taken = xp.take(rows, places.on(xp, device(rows), inverse=False), axis=1)
         lanes_last = xp.permute_dims(xp.reshape(taken, (batch, folds, items * k)), (2, 1, 0))
         return xp.reshape(lanes_last, (items * k, folds * batch))
     out = np.empty((items * k, folds, batch), rows.dtype)
     for start in range(0, items, _PIECE):
-        piece = table[:, start : start + _PIECE]
+        piece = places.table[:, start : start + _PIECE]
         taken = rows.take(piece.reshape(-1), axis=1, mode="clip")  # the table is in range: no check for each index
         out[start * k : (start + piece.shape[1]) * k] = taken.reshape(batch, folds, -1).transpose(2, 1, 0)
     return out.reshape(items * k, folds * batch)
 
 
-def _scatter(field: Array, table: Table, shape: tuple[int, ...], out: Array | None) -> Array:
+def _scatter(field: Array, places: Places, shape: tuple[int, ...], out: Array | None) -> Array:
     """Inverse of :func:`_gather`: ``(items per fold, k, lanes)`` to memory order, in the shape of the program's array."""
     xp = array_namespace(field)
-    (items, k, lanes), folds = field.shape, table.shape[0]
+    (items, k, lanes), folds = field.shape, places.table.shape[0]
     batch = lanes // folds
     if out is not None and tuple(out.shape) != shape:
         raise ValueError(f"out: expected shape {shape}, got {tuple(out.shape)}")
     if not is_numpy_array(field):
-        order = np.argsort(table.reshape(-1))
         split = xp.permute_dims(xp.reshape(field, (items, k, folds, batch)), (3, 2, 0, 1))
         rows = xp.reshape(split, (batch, folds * items, k))
-        result = xp.reshape(xp.take(rows, xp.asarray(order, device=device(field)), axis=1), shape)
+        result = xp.reshape(xp.take(rows, places.on(xp, device(field), inverse=True), axis=1), shape)
         if out is None:
             return result
         out[...] = result
@@ -204,7 +202,7 @@ def _scatter(field: Array, table: Table, shape: tuple[int, ...], out: Array | No
     if not np.may_share_memory(memory, out):
         raise ValueError(f"out: expected a contiguous array, got strides {out.strides}")
     for start in range(0, items, _PIECE):
-        piece = table[:, start : start + _PIECE]
+        piece = places.table[:, start : start + _PIECE]
         part = field[start : start + _PIECE].reshape(-1, k, folds, batch).transpose(3, 2, 0, 1)
         memory[:, piece.reshape(-1)] = part.reshape(batch, -1, k)
     return out

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -138,13 +138,24 @@ def find_layout(name: str) -> Layout:
     return LAYOUTS[name]
 
 
-class Places(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Places:
     """Where a program has what our fields hold."""
 
     shape: tuple[int, ...]
     """Of the program's array, without the axes of a matrix or spinor."""
     table: npt.NDArray[np.intp]
     """``(n_folds, items)``: place in memory of every link ``(ndim, n_blocks)``, or site, of every sub-lattice."""
+
+    def on(self, xp: Any, device: Any, inverse: bool) -> Any:
+        """The table, or its inverse, in one dimension on a device; made once for each device."""
+        return _on(self, xp, device, inverse)
+
+
+@lru_cache(maxsize=32)
+def _on(places: Places, xp: Any, device: Any, inverse: bool) -> Any:
+    table = places.table.reshape(-1)
+    return xp.asarray(np.argsort(table) if inverse else table, device=device)
 
 
 @lru_cache(maxsize=32)
