@@ -178,10 +178,10 @@ class SmearedSweep:
     def _gradient_weights(self, delta: list[list[float]]) -> Weights:
         return [self._weights(classes) for classes in delta[len(_LOOPS) :]]
 
-    def _layer(self, weights: Weights, links: Array, active: Active) -> _Layer:
-        """Frozen matrices of a layer, with weights for the planes of each gradient."""
+    def _layer(self, weights: Weights, links: Array, active: Active, keep: bool = False) -> _Layer:
+        """Frozen matrices of a layer, with weights for the planes of each gradient; ``keep`` for :meth:`_frozen_vjp`."""
         stages = self.smearing.stages(self.lattice, links, active)
-        gradient = self.smearing.gradient(self.lattice, stages, weights, active)
+        gradient = self.smearing.gradient(self.lattice, stages, weights, active, keep)
         rows = self._rows(stages, active)
         return _Layer(stages, gradient, [r._replace(gradient=g) for r, g in zip(rows, gradient.active, strict=True)])
 
@@ -227,8 +227,8 @@ class SmearedSweep:
         log_det = None
         norms: list[tuple[int, Array]] = []
         for active in self._layers():
-            layer = self._layer(self._gradient_weights(delta), work, active)
-            for (mu, sites), rows in zip(active, layer.rows, strict=True):
+            layer_rows = self._layer(self._gradient_weights(delta), work, active).rows
+            for (mu, sites), rows in zip(active, layer_rows, strict=True):
                 moved, part, norm = kernels.smeared_update(self.lattice, work, mu, sites, self._paths(delta, rows))
                 norms.append((mu, norm))
                 work = kernels.overwrite(self.lattice, work, mu, sites, moved)
@@ -251,8 +251,8 @@ class SmearedSweep:
         log_det = None
         tolerance = max(self.tolerance, 5e-6 if y.dtype == xp.complex64 else 0.0)
         for active in reversed(self._layers()):
-            layer = self._layer(self._gradient_weights(delta), work, active)
-            for (mu, sites), rows in zip(active, layer.rows, strict=True):
+            layer_rows = self._layer(self._gradient_weights(delta), work, active).rows
+            for (mu, sites), rows in zip(active, layer_rows, strict=True):
                 old, part, change = kernels.smeared_solve(
                     self.lattice, work, mu, sites, self._paths(delta, rows), tolerance, self.iterations
                 )
@@ -299,6 +299,7 @@ class SmearedSweep:
                 direction = kernels.overwrite(lattice, direction, mu, sites, along)
             # <X, force> of a gradient is a change of its plaquettes: one pass forward gives those of all gradients
             self._add_planes(sums, self.smearing.plaquettes_along(lattice, stages, direction))
+            del stages  # many fields, before the next layer makes its own
         return xp.stack([xp.stack([sums[i, k] for k in range(classes)]) for i in range(rows)])
 
     def _add_planes(self, sums: dict[tuple[int, int], Array], plane_sums: Array) -> None:
@@ -314,8 +315,8 @@ class SmearedSweep:
         tangent = 0.0
         delta = self._delta({"delta": coefficients})
         for active in self._layers():
-            layer = self._layer(self._gradient_weights(delta), x, active)
-            for (mu, sites), rows in zip(active, layer.rows, strict=True):
+            layer_rows = self._layer(self._gradient_weights(delta), x, active).rows
+            for (mu, sites), rows in zip(active, layer_rows, strict=True):
                 paths = self._paths(delta, rows)
                 tangent = tangent + kernels.smeared_tangent(lattice, x, mu, sites, paths, force)
                 moved = []
@@ -351,7 +352,7 @@ class SmearedSweep:
         for active in reversed(self._layers()):
             for mu, sites in active:
                 work = kernels.overwrite(lattice, work, mu, sites, active_rows(x, mu, sites))
-            layer = self._layer(self._gradient_weights(delta), work, active)
+            layer = self._layer(self._gradient_weights(delta), work, active, keep=True)
             paths_bars = []
             for (mu, sites), parts in zip(active, layer.rows, strict=True):
                 paths = self._paths(delta, parts)
@@ -362,6 +363,7 @@ class SmearedSweep:
                     bars[i, k] = bars[i, k] + self._inner(paths_bar[i, ...], parts.staples[k])
             total, plane_bar = self._frozen_vjp(delta, work, active, layer, paths_bars, total)
             self._add_planes(bars, plane_bar)
+            del layer  # many fields, before the next layer makes its own
         delta_bar = xp.stack([xp.stack([bars[i, k] for k in range(classes)]) for i in range(rows)])
         return {"delta": delta_bar}, kernels.from_ambient(lattice, x, total)
 
@@ -374,7 +376,7 @@ class SmearedSweep:
         work = xp.asarray(x, copy=True)
         total = kernels.to_ambient(lattice, x, score)
         for active in self._layers():
-            layer = self._layer(self._gradient_weights(delta), work, active)
+            layer = self._layer(self._gradient_weights(delta), work, active, keep=True)
             parts = [
                 kernels.smeared_score(lattice, work, mu, sites, self._paths(delta, rows), total)
                 for (mu, sites), rows in zip(active, layer.rows, strict=True)
@@ -383,6 +385,7 @@ class SmearedSweep:
             for (mu, sites), (moved, _) in zip(active, parts, strict=True):
                 total = kernels.overwrite(lattice, total, mu, sites, moved)
                 work = kernels.overwrite(lattice, work, mu, sites, active_rows(y, mu, sites))
+            del layer
         return kernels.from_ambient(lattice, y, total)
 
     def _frozen_vjp(

@@ -37,7 +37,7 @@ class Stages(NamedTuple):
 
 class Gradient(NamedTuple):
     """Matrix cotangents of the active links of V_0, and of all links of V_1, ..., V_m, with conjugate cotangents of the
-    staples of which those were made: None where there is none, and at index 0."""
+    staples of which those were made: None where there is none or none was kept, and at index 0."""
 
     active: list[Array]
     links: list[Array | None]
@@ -107,7 +107,9 @@ class Smearing:
         return result
 
     # ---- the gradient of the smeared plaquettes --------------------------------------------------------------------
-    def gradient(self, lattice: Lattice, stages: Stages, weights: Weights, active: Active) -> Gradient:
+    def gradient(
+        self, lattice: Lattice, stages: Stages, weights: Weights, active: Active, keep: bool = False
+    ) -> Gradient:
         """Gradient of the sum of Re tr P(V_m) over plaquettes and levels m.
 
         Parameters
@@ -119,6 +121,8 @@ class Smearing:
             weight cost nothing.
         active
             Links with respect to which the gradient is wanted.
+        keep
+            Whether to return what :meth:`pull_back` needs, two link fields for each step, with the gradient.
         """
         top = self.gradient_steps[-1]
         links_bar: list[Array | None] = [None] * (top + 1)
@@ -131,10 +135,10 @@ class Smearing:
                 bar = kernels.plaquette_gradient(lattice, stages.links[k], by_level[k], _or_zeros(bar, links))
             if bar is None:
                 continue
-            links_bar[k] = bar
-            staples_bar[k], bar = kernels.smear_step_pull(lattice, links, stages.staples[k], self.kappa, bar)
-            if k > 1:
-                bar = kernels.plaquette_hessian(lattice, links, self.eta[k - 1], staples_bar[k], bar)
+            along, own = kernels.smear_step_pull(lattice, links, stages.staples[k], self.kappa, bar)
+            if keep:
+                links_bar[k], staples_bar[k] = bar, along
+            bar = kernels.plaquette_hessian(lattice, links, self.eta[k - 1], along, own) if k > 1 else own
         rows = []
         for mu, sites in active:
             row = 0.0 * active_rows(stages.links[0], mu, sites)
@@ -142,7 +146,7 @@ class Smearing:
                 weight = by_level[0][mu * lattice.ndim : (mu + 1) * lattice.ndim]
                 row = _conjugate(kernels.path_sum(lattice, stages.links[0], mu, sites, weight))
             if bar is not None:
-                arguments = (lattice, stages.links[0], self.eta[0], staples_bar[1], bar, mu, sites)
+                arguments = (lattice, stages.links[0], self.eta[0], along, bar, mu, sites)
                 row = row + kernels.plaquette_hessian_active(*arguments)
             rows.append(row)
         return Gradient(rows, links_bar, staples_bar)
