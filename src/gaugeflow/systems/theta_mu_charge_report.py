@@ -115,10 +115,10 @@ def curvature_figure(path: Path, rows: Rows) -> Path:
         for j, label in enumerate((EPSILON, LINEAR)):
             found = row["estimates"][label]
             low, high = (start + 0.5 * (found["value"] + s * found["error"]) * theta**2 for s in (-1.0, 1.0))
-            left.fill_between(theta, low, high, color=colour(k + j), alpha=0.4, lw=0, label=f"parabola, {label}")
+            left.fill_between(theta, low, high, color=colour(k + j), alpha=0.4, lw=0, label=label)
         left.set(xlabel=r"$\theta$", ylabel="plaquette", title=theory_name(row))
-        left.legend(fontsize=8, loc="lower right")
-    names = [f"{TEX[row['parameter']].format(SYMBOLS[row['observable']])}\n{theory_name(row)}" for row in rows]
+        left.legend(fontsize=8, loc="upper left")
+    names = [f"{TEX[row['parameter']].format(SYMBOLS[row['observable']])} | {theory_name(row)}" for row in rows]
     place = np.arange(len(rows))[::-1]
     for k, (label, shift) in enumerate(((EPSILON, 0.2), (INDEPENDENT, -0.2))):
         there = [(p + shift, row["gains"]) for p, row in zip(place, rows, strict=True) if label in row["gains"]]
