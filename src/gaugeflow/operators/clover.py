@@ -27,7 +27,7 @@ class Clover(Wilson):
     csw
         c of every plane, or one number for each of :attr:`gaugeflow.lattice.Lattice.planes` (on
         anisotropic lattices c_t in planes with direction 0 and c_r / xi in the others).
-    lattice, links, boundary, kappa, mass, hopping, twisted_mass
+    lattice, links, boundary, charge, potential, kappa, mass, hopping, twisted_mass
         As for :class:`Wilson`.
     """
 

@@ -21,7 +21,7 @@ class Staggered(HoppingOperator):
 
     Parameters
     ----------
-    lattice, links, boundary
+    lattice, links, boundary, charge, potential
         As for every operator.
     mass
         m; the determinant of the Schur complement needs it not to vanish.

@@ -26,7 +26,7 @@ class Wilson(HoppingOperator):
 
     Parameters
     ----------
-    lattice, links, boundary
+    lattice, links, boundary, charge, potential
         As for every operator.
     kappa, mass
         One of the two.
