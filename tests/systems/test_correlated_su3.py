@@ -135,6 +135,7 @@ def test_batches_on_a_folded_lattice_give_the_same_numbers(tmp_path):
     for one, other in zip(_statistics(single), _statistics(whole), strict=True):
         assert one["value"] == pytest.approx(other["value"], rel=1e-6), one
     assert single.json[0]["ess_flow"] == pytest.approx(whole.json[0]["ess_flow"], rel=1e-8)
+    assert {p.name for p in whole.figures} == {"log_weights.png", "derivatives.png"}  # nothing was trained
 
 
 def test_registry():

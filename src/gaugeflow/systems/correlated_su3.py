@@ -53,6 +53,7 @@ class Settings:
     training_chains: int = 32
     training_blocks: int = 6
     training_steps: int = 4
+    """Of Adam; 0: the linear fit as it is."""
     training_rate: float = 0.02
     gradient_steps: tuple[int, ...] = (2, 4)
     masks: Masks = "auto"
@@ -122,7 +123,7 @@ def run(
     results = [analyse(data, independent[step], lattice, chosen.beta, step, clock) for step in chosen.steps]
     pictures = (
         figures.log_weights(out / "log_weights.png", data.columns(), _titles(chosen)),
-        figures.training(out / "training.png", trained.history),
+        *([figures.training(out / "training.png", trained.history)] if chosen.training_steps else []),
         figures.derivatives(out / "derivatives.png", [row for r in results for row in r["derivatives"]]),
     )
     return Report((weights_table(results), derivatives_table(results), cost_table(clock.totals())), results, pictures)
@@ -320,12 +321,15 @@ def learn(settings: Settings, rng: Rng, clock: Clock, progress: Progress) -> tup
         fit = fit_linear(tangents.reshape(-1, tangents.shape[-1]), operator)
         coefficients = {"delta": fit.coefficients.reshape(flow.shape)}
         step = settings.steps[-1]
+        start = {"delta": coefficients["delta"] * step}
+        if settings.training_steps == 0:
+            return Trained(start, History()), coefficients
         held_out = MemoryEnsemble(lattice, ensemble.blocks[:1])
         rest = MemoryEnsemble(lattice, ensemble.blocks[1:])
         scale = float(np.abs(coefficients["delta"]).max()) * step
         trained = train(
             flow,
-            {"delta": coefficients["delta"] * step},
+            start,
             source,
             WilsonAction(lattice, settings.beta + step),
             rest,
