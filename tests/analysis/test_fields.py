@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gaugeflow.analysis import Series, combined, controlled, cross_fit, derivative_linear, gamma_method
+from gaugeflow.analysis import Series, combined, cross_fit, derivative_linear, gamma_method
 
 
 def gaussian(chains: int = 20, length: int = 200):
@@ -43,9 +43,6 @@ def test_derivative_of_the_variance():
     for estimate in (plain, flow):
         assert abs(estimate.value + 2.0) < 4 * estimate.error
     assert flow.error < 0.5 * plain.error
-    # what is left of it is -2 x^2, of which a control knows everything
-    best = controlled(series, h[:1])
-    np.testing.assert_allclose(np.concatenate(best.values), -2.0, atol=1e-10)
 
 
 def test_coefficients_for_an_observable_are_better_there():

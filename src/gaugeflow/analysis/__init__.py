@@ -14,7 +14,7 @@ from gaugeflow.analysis.correlated import (
     gain,
 )
 from gaugeflow.analysis.export import to_correlator, to_pyerrors, to_xarray
-from gaugeflow.analysis.fields import combined, controlled, cross_fit
+from gaugeflow.analysis.fields import combined, cross_fit
 from gaugeflow.analysis.fits import Fit, covariance, fit
 from gaugeflow.analysis.gamma import Estimate, derive, format_error, gamma_method
 from gaugeflow.analysis.independent import Combined, combine, derive_independent
@@ -60,7 +60,6 @@ __all__ = [
     "by_chain",
     "combine",
     "combined",
-    "controlled",
     "correlator",
     "covariance",
     "cross_fit",

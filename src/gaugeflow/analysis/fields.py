@@ -103,26 +103,6 @@ def combined(coefficients: FloatArray, parts: Sequence[Series], name: str = "") 
     return Series(values, parts[0].ids, name)
 
 
-def controlled(series: Series, zeros: Sequence[Series]) -> Series:
-    """A scalar series plus the combination of series of exact mean zero that lowers its variance most.
-
-    Coefficients come from `cross_fit`; the h_i = div X_i - X_i.dS of any vector fields are such series.
-
-    Parameters
-    ----------
-    series : Series
-        Measured or linearised.
-    zeros : sequence of Series
-        Scalar series on the same configurations whose expectation values are zero.
-
-    Raises
-    ------
-    ValueError
-        As `cross_fit`.
-    """
-    return series + combined(cross_fit(series, zeros), zeros)
-
-
 def _check(controls: Sequence[Series]) -> None:
     if not controls:
         raise ValueError("expected at least one control, got none")
