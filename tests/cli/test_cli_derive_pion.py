@@ -55,4 +55,4 @@ def test_derivative_of_the_mass(gaugeflow, tmp_path):
 def test_refused(gaugeflow, tmp_path, pion, message):
     path = tmp_path / "run.toml"
     path.write_text(RUN.format(pion=pion))
-    assert message in gaugeflow("derive", path, status=1)
+    assert message in gaugeflow("derive", path, status=2)

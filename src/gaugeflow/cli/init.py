@@ -64,6 +64,7 @@ beta = [6.02, 5.98]
 # kind = "smeared"            # loops of smeared links; or "residual", staples of convolved links
 # convolutions = [0, 1, 2]    # none; needed by "residual": a coefficient for links that are convolved so many times
 # gradient_steps = [2, 4]     # none: those of the smeared flow
+# staple_steps = 3            # smearing of its staples; 1, with gradient_steps = [1, 2, 4], for targets in anisotropy
 # sweeps = 1
 # planes = "isotropic"        # or "anisotropic": temporal and spatial planes apart
 
@@ -78,10 +79,13 @@ beta = [6.02, 5.98]
 # patience = 5                # none; stop after so many evaluations without a better ESS of the held-out quarter
 
 [observables]
-names = ["plaquette", "t2_e"] # or plaquette_spatial, plaquette_temporal, q_squared
+names = ["plaquette", "t2_e"] # or plaquette_spatial, plaquette_temporal, q_squared, pion
 flow_time = 0.5               # of t2_e, and of q_squared in 4D
 # scales = [0.3, 0.35]        # none; flow times t_c with t^2 E = c, up to flow_time, and their ratio
 # step = 0.02                 # of the integrator of the gradient flow
+# kappa = 0.15                # 0.0; of the quenched quarks of the pion
+# window = [3, 8]             # times of the fit of its mass; default: from a quarter to half of the extent
+# smearing = [2.0, 10.0]      # width and steps of the Gaussian smearing of its quarks
 
 # [parallel]                  # with this section, processes that are started together share the work
 # parts = 1                   # shares of the chains of sample, and of the configurations of derive
