@@ -21,9 +21,10 @@ SETTINGS = quark_mass.Settings(
     step=0.005,
     heavier=(),
     chains=6,
-    training_blocks=3,
-    blocks=6,
-    burn_in=4,
+    training_blocks=2,
+    blocks=5,
+    quenched=1,
+    burn_in=2,
     thin=1,
     exact=True,
     condensate_vectors=4,
@@ -59,7 +60,7 @@ def test_exact_estimators_agree_and_a_stopped_run_goes_on(tmp_path):
         assert abs(plain["value"] - epsilon["value"]) < 4 * min(plain["error"], epsilon["error"]), name
     assert result["linear_ess_flow"] == pytest.approx(result["ess_flow"], abs=0.05)
     assert result["linear_ess_plain"] == pytest.approx(result["ess_plain"], abs=0.05)
-    for stage, count in (("HMC at kappa 0.17", 5), ("measurements", 2)):
+    for stage, count in (("HMC at kappa 0.17", 4), ("measurements", 2)):
         with pytest.raises(KeyboardInterrupt):
             quark_mass.run(out=tmp_path / "parts", seed=3, settings=SETTINGS, progress=_stopping(stage, count))
     with pytest.raises(ValueError, match="left by another run"):
@@ -74,7 +75,7 @@ def test_exact_estimators_agree_and_a_stopped_run_goes_on(tmp_path):
 
 def test_noise_in_place_of_determinants(tmp_path):
     """Without determinants there are no finite steps, and the variance of O is that of the exact one within its error."""
-    noisy = replace(SETTINGS, exact=False, vectors=4, chains=4)
+    noisy = replace(SETTINGS, exact=False, vectors=2, chains=4)
     (result,) = quark_mass.run(out=tmp_path, seed=3, settings=noisy).json
     assert {row["estimator"] for row in result["derivatives"]} == {
         "independent",

@@ -65,6 +65,8 @@ class Settings:
     chains: int = 8
     training_blocks: int = 8
     blocks: int = 16
+    quenched: int = 20
+    """Steps of the heat bath without quarks from which chains start."""
     burn_in: int = 60
     thin: int = 4
     exact: bool = False
@@ -78,8 +80,6 @@ class Settings:
 
 QUICK = Settings(shape=(4, 4, 4, 4), training_blocks=4, blocks=6, burn_in=30, thin=2, exact=True, condensate_vectors=8)
 _INVERSION = Inversion(1e-10, 1e-7, "refined")
-_QUENCHED = 20
-"""Steps of the heat bath without quarks from which chains start."""
 
 
 def run(
@@ -178,7 +178,7 @@ class System:
             start = sampler.init(blocks[-1])
             state = HMCState(blocks[-1], first, json.loads(step_size.read_text()), start.tuning)
         else:
-            for step in range(_QUENCHED):
+            for step in range(settings.quenched):
                 state, _ = bath.step(rng.stream("quenched").at(step), state)
             state = sampler.init(state.x)
         stream = configurations(
