@@ -12,7 +12,6 @@ from gaugeflow.cli.init import TEMPLATE
 from gaugeflow.flows import Smearing
 from gaugeflow.lattice import Lattice
 from gaugeflow.runfile import (
-    _SECTIONS,
     FlowSection,
     ObservablesSection,
     RunFile,
@@ -21,6 +20,7 @@ from gaugeflow.runfile import (
     TrainingSection,
     read_runfile,
 )
+from gaugeflow.runfile.sections import SECTIONS
 
 GOOD = """
 [lattice]
@@ -272,7 +272,7 @@ def test_template_names_every_key_with_its_default():
         elif match := re.match(r"(# )?(\w+ = [^#]+?) *(?:# (.*))?$", line):
             ((key, value),) = tomllib.loads(match[2]).items()
             found[section, key] = value, bool(match[1]), match[3] or ""
-    defaults = {(name, f.name): f.default for cls, name in _SECTIONS.items() for f in fields(cls)}
+    defaults = {(name, f.name): f.default for cls, name in SECTIONS.items() for f in fields(cls)}
     assert found.keys() == defaults.keys()
     for key, (value, commented, comment) in found.items():
         default = defaults[key]
