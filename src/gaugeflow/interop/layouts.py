@@ -9,7 +9,7 @@ Sources: ``qdp_scalar_layout.cc`` of QDP++ (lexicographic and cb2), ``field.py``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -147,15 +147,15 @@ class Places:
     table: npt.NDArray[np.intp]
     """``(n_folds, items)``: place in memory of every link ``(ndim, n_blocks)``, or site, of every sub-lattice."""
 
+    _elsewhere: dict[tuple[str, str, bool], Any] = field(default_factory=dict, repr=False)
+
     def on(self, xp: Any, device: Any, inverse: bool) -> Any:
         """The table, or its inverse, in one dimension on a device; made once for each device."""
-        return _on(self, xp, device, inverse)
-
-
-@lru_cache(maxsize=32)
-def _on(places: Places, xp: Any, device: Any, inverse: bool) -> Any:
-    table = places.table.reshape(-1)
-    return xp.asarray(np.argsort(table) if inverse else table, device=device)
+        key = (xp.__name__, str(getattr(device, "id", device)), inverse)  # not all devices can be hashed
+        if key not in self._elsewhere:
+            table = self.table.reshape(-1)
+            self._elsewhere[key] = xp.asarray(np.argsort(table) if inverse else table, device=device)
+        return self._elsewhere[key]
 
 
 @lru_cache(maxsize=32)
