@@ -27,12 +27,12 @@ def library(tmp_path_factory):
 def host(library):
     """Compile a program and run it: ``host(source, *arguments)`` returns what it printed."""
 
-    def run(source, *arguments, compiler="gcc", options=("-std=gnu11", "-O1", "-Wall", "-Werror"), language=()):
+    def run(source, *arguments, compiler="gcc", options=("-std=gnu11", "-O1", "-Wall", "-Werror"), **variables):
         program = library / source.stem
-        flags = [*options, *compile_flags(library), *language, str(source), "-o", str(program)]
+        flags = [*options, *compile_flags(library), str(source), "-o", str(program)]
         subprocess.run([compiler, *flags, *link_flags(library), "-lm", "-lpthread"], check=True, cwd=library)
         # the search path of programs leads to another Python, or to none
-        environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "PATH": os.defpath}
+        environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "PATH": os.defpath, **variables}
         done = subprocess.run(
             [str(program), *map(str, arguments)],
             check=False,
