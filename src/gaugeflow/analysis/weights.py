@@ -196,7 +196,7 @@ def noisy_variance(*estimates: SeriesLike) -> Series:
 
     Parameters
     ----------
-    estimates : Series, array (n,) or list of arrays
+    *estimates : Series, array (n,) or list of arrays
         Estimates of the same quantity on the same configurations, with independent noise; a single one is taken as exact.
 
     Returns

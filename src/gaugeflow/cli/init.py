@@ -58,6 +58,8 @@ chains = 4                    # side by side
 [target]                      # what train and derive go to: beta or anisotropy, one value or a list
 beta = [6.02, 5.98]
 # anisotropy = [0.01, -0.01]  # none; in place of beta
+# kappa = 0.1545              # none; in place of beta, for the linearised flow of a source with quarks
+# vectors = 4                 # of noise in each of two groups, for traces with a target kappa
 # files = ["up/*", "down/*"]  # none; independent ensembles at these values, for derive to compare with
 
 [flow]

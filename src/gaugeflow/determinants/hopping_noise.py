@@ -162,6 +162,7 @@ def hopping_noise(
     Returns
     -------
     HoppingNoise
+        The vectors with their solutions.
 
     Raises
     ------
