@@ -1,6 +1,6 @@
 """Processor time of flows of SU(3) in four dimensions, in units of a force of the Wilson action: docs/flows.md.
 
-python docs/scripts/flow_costs.py --extent 8
+python docs/scripts/flow_costs.py --extent 8 --derivatives
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def main() -> None:
     options.add_argument("--extent", type=int, default=8)
     options.add_argument("--batch", type=int, default=8)
     options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--derivatives", action="store_true", help="time derivatives of smeared sweeps too")
     given = options.parse_args()
     lattice = Lattice((given.extent,) * 4)
     bath = HeatBath(lattice, 6.0)
@@ -59,13 +60,13 @@ def main() -> None:
         if not isinstance(flow, TrivialisingFlow):
             params = {"delta": np.full_like(params["delta"], 1e-4)}  # fields with the coefficient zero cost less
         forward = seconds(lambda flow=flow, params=params: flow.forward(params, x), given.repeats)  # type: ignore[misc]
-        print(f"{name}: {forward / unit:.0f} forces", end="", flush=True)
-        if isinstance(flow, SmearedSweep):
+        print(f"{name}: {forward / unit:.0f} forces", flush=True)
+        if given.derivatives and isinstance(flow, SmearedSweep):
             y, force = flow.forward(params, x)[0], action.grad(x)
-            tangent = seconds(lambda flow=flow, force=force: flow.tangent(x, force), 1)  # type: ignore[misc]
-            vjp = seconds(lambda flow=flow, p=params, y=y, f=force: flow.vjp(p, x, y, f, 1.0), 1)  # type: ignore[misc]
-            print(f", tangent {tangent / forward:.1f} and derivative {vjp / forward:.1f} times as much", end="")
-        print(flush=True)
+            tangent = seconds(lambda flow=flow, force=force: flow.tangent(x, force), given.repeats)  # type: ignore[misc]
+            print(f"its tangent: {tangent / unit:.0f} forces", flush=True)
+            vjp = seconds(lambda flow=flow, p=params, y=y, f=force: flow.vjp(p, x, y, f, 1.0), given.repeats)  # type: ignore[misc]
+            print(f"its vector-Jacobian product: {vjp / unit:.0f} forces", flush=True)
 
 
 if __name__ == "__main__":
