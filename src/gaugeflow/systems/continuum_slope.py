@@ -70,7 +70,9 @@ class Settings:
 
 
 QUICK = Settings(
-    couplings=tuple(Coupling(beta, (8, 8, 8, 8), 2.4, images=True) for beta in (5.7, 5.75, 5.8)),
+    couplings=tuple(
+        Coupling(beta, (8, 8, 8, 8), longest, images=True) for beta, longest in ((5.7, 1.4), (5.75, 1.8), (5.8, 2.2))
+    ),
     burn_in=60,
 )
 
