@@ -7,6 +7,7 @@ import pytest
 
 from cases.fields import links
 from gaugeflow.actions import WilsonAction
+from gaugeflow.backend import use_backend
 from gaugeflow.ensembles import Measurements
 from gaugeflow.groups import SU
 from gaugeflow.hadrons import Gaussian
@@ -83,7 +84,7 @@ def test_mass_and_its_derivative_of_exact_correlators():
 
 
 TINY = Settings(
-    shape=(4, 4, 4, 4),
+    shape=(4, 2, 2, 2),
     beta=2.0,
     kappa=0.1,
     quark_smearing=Gaussian(1.0, 1),
@@ -93,15 +94,16 @@ TINY = Settings(
     burn_in=5,
     thin=2,
     overrelax=1,
-    training_chains=8,
-    training_blocks=3,
+    training_shape=(2, 2, 2, 2),
+    training_chains=16,
+    training_blocks=2,
     stout_steps=1,
     flow_time=0.1,
 )
 
 
 def test_assembly_interrupted_and_complete(tmp_path):
-    """4^4 at beta = 2, seed 3: all estimators of the energies agree within 4 sigma with the linearised flow."""
+    """4 x 2^3 at beta = 2, seed 3: all estimators agree within 4 sigma with the linearised flow."""
     stops = iter((("measurements", 16), ("ensemble at lambda = 0.01", 2)))
 
     def until(stop):
@@ -111,10 +113,11 @@ def test_assembly_interrupted_and_complete(tmp_path):
 
         return progress
 
-    for stop in stops:
-        with pytest.raises(KeyboardInterrupt):
-            run(out=tmp_path, seed=3, settings=TINY, progress=until(stop))
-    found = run(out=tmp_path, seed=3, settings=TINY)
+    with use_backend("reference"):
+        for stop in stops:
+            with pytest.raises(KeyboardInterrupt):
+                run(out=tmp_path, seed=3, settings=TINY, progress=until(stop))
+        found = run(out=tmp_path, seed=3, settings=TINY)
     result = json.loads(json.dumps(found.json[0]))
     assert result["n_configurations"] == 40
     assert result["ess_flow"] > result["ess_plain"]

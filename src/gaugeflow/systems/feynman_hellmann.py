@@ -46,7 +46,7 @@ class Settings:
     kappa: float = 0.1525
     source_times: tuple[int, ...] = (0,)
     quark_smearing: Gaussian = field(default_factory=lambda: Gaussian(3.0, 20))
-    window: tuple[int, int] = (3, 8)
+    window: tuple[int, int] = (4, 8)
     chains: int = 8
     blocks: int = 8
     burn_in: int = 100
@@ -77,7 +77,7 @@ QUICK = Settings(
     shape=(8, 4, 4, 4),
     kappa=0.14,
     quark_smearing=Gaussian(1.5, 5),
-    window=(1, 4),
+    window=(2, 4),
     blocks=8,
     burn_in=40,
     training_blocks=6,
