@@ -151,7 +151,7 @@ def along_quarks(
         operator = source.operator.with_links(x)
         own = rng.stream("observables")
         row: dict[str, Array] = timed("measurement", "", partial(observables, own, operator))
-        found = timed("source action", "", partial(source.estimates, rng.stream("action"), x))
+        found = timed("flow", "linear", partial(source.estimates, rng.stream("action"), x))
         work = partial(flow.linearised, coefficients, x, found[0].force, LINEAR_STEP)
         ahead, behind, tangent = timed("flow", "linear", work)
         group = SU(operator.lattice)
@@ -161,13 +161,13 @@ def along_quarks(
             change = group.inner(velocity, one.force - found[0].force)
             residuals.append(to_host(tangent - change - one.operator))
 
-        def slope(name: str, before: str, ends: Any, of: Callable[..., Any]) -> dict[str, Array]:
-            pair = [timed("measurement", name, partial(of, own, end)) for end in ends]
+        def slope(before: str, ends: Any, of: Callable[..., Any]) -> dict[str, Array]:
+            pair = [timed("measurement", "linear", partial(of, own, end)) for end in ends]
             return {f"{before}|{k}": (pair[0][k] - pair[1][k]) / (2.0 * LINEAR_STEP) for k in pair[0]}
 
-        row |= slope("", "explicit", (_shifted(operator, 1.0), _shifted(operator, -1.0)), observables.of_quarks)
+        row |= slope("explicit", (_shifted(operator, 1.0), _shifted(operator, -1.0)), observables.of_quarks)
         moved = [_shifted(operator.with_links(y), s) for y, s in ((ahead, 1.0), (behind, -1.0))]
-        row |= slope("linear", "linear", moved, observables)
+        row |= slope("linear", moved, observables)
         operators = [to_host(one.operator) for one in found]
         for k, (o, r) in enumerate(zip(operators, residuals, strict=True)):
             row |= {f"noise|operator {k}": o, f"noise|residual {k}": r}

@@ -49,7 +49,7 @@ from gaugeflow.systems.unfinished import Unfinished
 from gaugeflow.training import LinearFit, fit_linear, fit_linear_noisy
 
 NAMES = ("plaquette", "t2_e", "polyakov", "pion_correlator", "condensate")
-"""The observables; ``pion`` is the correlator at half the extent in time."""
+"""The observables; ``pion_correlator`` is that at half the extent in time."""
 COLOURS, FLAVOURS = 3, 2
 
 
