@@ -34,6 +34,8 @@ NAMES = {
     "t2_e": "energy of the gradient flow",
     "q_squared": "topological charge squared",
     "M_pi": "mass of the pion",
+    "polyakov": "Polyakov loop",
+    "pion_correlator": "pion correlator",
 }
 
 
