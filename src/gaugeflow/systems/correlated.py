@@ -44,15 +44,20 @@ class Clock:
         """Seconds by kind."""
         totals = dict.fromkeys(("source", "training", "flow", "measurement"), 0.0)
         for (kind, _), spent in self.seconds.items():
-            totals[kind] += spent
+            totals[kind] = totals.get(kind, 0.0) + spent
         return totals
 
 
 def costs(clock: Clock, label: str, step: float) -> Cost:
-    """Seconds that an estimator spent; an ensemble at the target costs what the source ensemble costs."""
+    """Seconds that an estimator spent; an ensemble at the target costs what the source ensemble costs.
+
+    Estimators without a finite step pay for forces and traces of the source action, where these have a clock of their own.
+    """
     source, measurement = clock.spent("source"), clock.spent("measurement", "")
     if label == INDEPENDENT:
         return Cost(2.0 * source, 2.0 * measurement)
+    if label in (LINEAR, EPSILON):
+        measurement += clock.spent("source action")
     if label == LINEAR:
         flow, images = clock.spent("flow", "linear"), clock.spent("measurement", "linear")
         return Cost(source, measurement + images, flow, clock.spent("training"))
