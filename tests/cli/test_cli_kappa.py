@@ -1,11 +1,12 @@
 """``gaugeflow train`` and ``derive`` with respect to kappa, by noise and with exact determinants, on a small lattice."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from gaugeflow.io import read_table
+from gaugeflow.io import read_table, write_table
 
 RUN = """
 [lattice]
@@ -49,8 +50,8 @@ def runfile(tmp_path):
     return write
 
 
-def test_noise_and_determinants_agree(gaugeflow, runfile, tmp_path, monkeypatch):
-    """Epsilon-reweighting of the plaquette by noise and exactly, on the same links, within four errors; resumed in between."""
+def test_noise_and_determinants_agree(gaugeflow, runfile, tmp_path):
+    """Epsilon-reweighting of the plaquette by noise and exactly, on the same links, within four errors."""
     path = runfile()
     gaugeflow("sample", path, "--json")
     found = {}
@@ -61,8 +62,6 @@ def test_noise_and_determinants_agree(gaugeflow, runfile, tmp_path, monkeypatch)
         (trained,) = gaugeflow("train", path, "--json")
         assert (trained["parameter"], trained["training_configurations"]) == ("kappa", 30)
         assert 0.0 < trained["ess_plain"] <= 1.0
-        if method == "pseudofermion":  # one piece, then the rest
-            monkeypatch.setattr("gaugeflow.cli.kappa._PIECE", 16)
         result = gaugeflow("derive", path, "--json")
         assert result["n_configurations"] == 80
         rows = {(row["observable"], row["estimator"]): row for row in result["derivatives"]}
@@ -75,6 +74,34 @@ def test_noise_and_determinants_agree(gaugeflow, runfile, tmp_path, monkeypatch)
         exact, noisy = (found[m][name, "epsilon-reweighting"] for m in ("determinant", "pseudofermion"))
         assert abs(exact["value"] - noisy["value"]) < 4 * noisy["error"], name
     assert json.loads((tmp_path / "out" / "derivatives.json").read_text())["n_configurations"] == 80
+
+
+def test_measurements_are_written_piece_by_piece_and_shared(gaugeflow, runfile, tmp_path, monkeypatch):
+    """Who is interrupted has lost 16 configurations at most, and several processes do not measure the same ones."""
+    path = runfile()
+    gaugeflow("sample", path, "--json")
+    gaugeflow("train", path, "--json")
+    with monkeypatch.context() as patch:
+
+        def written(file, *arguments, **options):
+            write_table(file, *arguments, **options)
+            raise KeyboardInterrupt
+
+        patch.setattr("gaugeflow.io.hdf5.write_table", written)
+        gaugeflow("derive", path, status=130)
+    assert len(read_table(tmp_path / "out/measurements.h5")[0]["id"]) == 16
+    whole = gaugeflow("derive", path, "--json")["derivatives"]
+    sampler = RUN[RUN.index("[sampler]") : RUN.index("[fermions]")]
+    text = path.read_text().replace(sampler, "").replace("beta = 2.0", 'beta = 2.0\nfiles = "out/ensemble.h5"')
+    path.write_text(text.replace('dir = "out"', 'dir = "shared"\n[parallel]\nparts = 2'))
+    (tmp_path / "shared").mkdir()
+    shutil.copy(tmp_path / "out/flow-kappa+0.005.h5", tmp_path / "shared")
+    shared = gaugeflow("derive", path, "--json")["derivatives"]
+    sizes = [len(read_table(tmp_path / f"shared/part-{k}/measurements.h5")[0]["id"]) for k in range(2)]
+    assert sizes == [40, 40]
+    one, other = ({(r["observable"], r["estimator"]): r for r in rows} for rows in (whole, shared))
+    for key in (("plaquette", "epsilon-reweighting"), ("plaquette", "linearised flow")):  # made without noise
+        assert other[key]["value"] == pytest.approx(one[key]["value"], rel=1e-6)
 
 
 @pytest.mark.parametrize(

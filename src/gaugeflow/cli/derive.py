@@ -160,7 +160,7 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
             maps[f"flow{target.name}"] = CorrelatedEnsemble(ensemble, source, goal, flow, params)
         return measure_images(ensemble, maps, observables, batch, source_only=linear, progress=show)
 
-    return _shared(run, MEASUREMENTS, given, lattice, batch, described, work, progress)
+    return shared(run, MEASUREMENTS, given, lattice, _CHUNK * batch, described, work, progress)
 
 
 def read_flow(run: RunFile, target: Target) -> Any:
@@ -197,21 +197,21 @@ def _independent(run: RunFile, progress: Progress) -> dict[Target, Measurements]
         given = find_files(run, pattern, "[target] files")
         name = f"measurements-{target.name}.h5"
         described = io.provenance(parameters=sections(run, "lattice", "group", "observables"))
-        found[target] = _shared(run, name, given, lattice, batch, described, work, progress)
+        found[target] = shared(run, name, given, lattice, _CHUNK * batch, described, work, progress)
     return found
 
 
-def _shared(
+def shared(
     run: RunFile,
     name: str,
     given: Source,
     lattice: Lattice,
-    batch: int,
+    piece: int,
     described: dict[str, Any],
     work: Callable[[Ensemble, Callable[[int], None]], Measurements],
     progress: Progress,
 ) -> Measurements:
-    """Measurements of all configurations, in parts that processes share where there are several."""
+    """Measurements of all configurations, in parts that processes share where there are several; see :func:`in_pieces`."""
     import numpy as np
 
     from gaugeflow.cli.parts import parts_of_configurations, share
@@ -220,7 +220,7 @@ def _shared(
 
     parts = parts_of_configurations(run, len(given))
     if len(parts) == 1:
-        return in_pieces(run.folder / name, given, lattice, batch, described, work, progress)
+        return in_pieces(run.folder / name, given, lattice, piece, described, work, progress)
 
     def complete(part: Part) -> bool:
         if not (part.folder / name).exists():
@@ -230,7 +230,7 @@ def _shared(
         return same and columns["checksum"].tolist() == given.checksum[list(part.items)].tolist()
 
     def measure(part: Part) -> None:
-        in_pieces(part.folder / name, given.subset(part.items), lattice, batch, described, work, progress)
+        in_pieces(part.folder / name, given.subset(part.items), lattice, piece, described, work, progress)
 
     share(parts, complete, measure)
     tables = [read_table(part.folder / name)[0] for part in parts]
@@ -246,12 +246,12 @@ def in_pieces(
     path: Path,
     given: Source,
     lattice: Lattice,
-    batch: int,
+    piece: int,
     described: dict[str, Any],
     work: Callable[[Ensemble, Callable[[int], None]], Measurements],
     progress: Progress,
 ) -> Measurements:
-    """Measure what is not measured yet; every piece is written when it is done."""
+    """Measure what is not measured yet; every ``piece`` configurations they are written."""
     from gaugeflow.ensembles import Measurements
     from gaugeflow.io.hdf5 import read_table, write_table
 
@@ -267,7 +267,7 @@ def in_pieces(
         )  # numbers follow from all files: more of them can tell chains apart
         data.add(given.id[here], given.chain[here], columns)
     while (done := len(data)) < len(given):
-        rows = range(done, min(done + _CHUNK * batch, len(given)))
+        rows = range(done, min(done + piece, len(given)))
 
         def show(count: int, before: int = done) -> None:
             progress(f"{path.stem}: configurations", before + count, len(given))

@@ -130,7 +130,7 @@ def measure(run: RunFile, target: Target, progress: Progress) -> Measurements:
     """Everything that the derivative needs on the source configurations."""
     from gaugeflow import io
     from gaugeflow.cli import assembly
-    from gaugeflow.cli.derive import MEASUREMENTS, in_pieces, read_flow, sections
+    from gaugeflow.cli.derive import MEASUREMENTS, read_flow, sections, shared
     from gaugeflow.cli.source import find_source
     from gaugeflow.ensembles import along_quarks
     from gaugeflow.io.params import fingerprint
@@ -148,7 +148,7 @@ def measure(run: RunFile, target: Target, progress: Progress) -> Measurements:
     sweep = assembly.make_sweep(run, lattice)
     function = along_quarks(sweep, coefficients, _source(run, lattice), _observables(run, lattice))
     work = _work(function, _rng(run, "derive"), batch)
-    return in_pieces(run.folder / MEASUREMENTS, find_source(run), lattice, _PIECE, described, work, progress)
+    return shared(run, MEASUREMENTS, find_source(run), lattice, max(_PIECE, batch), described, work, progress)
 
 
 def _work(
@@ -167,7 +167,7 @@ def independent(run: RunFile, targets: list[Target], progress: Progress) -> dict
     from dataclasses import replace
 
     from gaugeflow import io
-    from gaugeflow.cli.derive import in_pieces, sections
+    from gaugeflow.cli.derive import sections, shared
     from gaugeflow.cli.source import find_files
     from gaugeflow.runfile import TargetSection
 
@@ -183,8 +183,8 @@ def independent(run: RunFile, targets: list[Target], progress: Progress) -> dict
         work = _work(function, _rng(run, target.name), batch)
         given = find_files(run, pattern, "[target] files")
         described = io.provenance(parameters=sections(run, "lattice", "group", "fermions", "observables"))
-        path = run.folder / f"measurements-{target.name}.h5"
-        found[target] = in_pieces(path, given, lattice, _PIECE, described, work, progress)
+        name = f"measurements-{target.name}.h5"
+        found[target] = shared(run, name, given, lattice, max(_PIECE, batch), described, work, progress)
     return found
 
 

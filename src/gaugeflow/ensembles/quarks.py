@@ -204,7 +204,11 @@ def measure_quarks(
     *,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Measurements:
-    """Call a function of :func:`along_quarks` on all configurations, with noise that belongs to their chain and number."""
+    """Call a function of :func:`along_quarks` on all configurations, with noise that belongs to chain and number.
+
+    They are those of the first configuration of a batch, and its other configurations follow in the same stream: other sizes
+    of batches give other noise.
+    """
     result, count = Measurements(), 0
     for batch in ensemble.batches(size):
         here = rng.stream(int(batch.chain[0])).at(int(batch.ids[0]))
