@@ -301,6 +301,15 @@ def test_wrong_calls(c, tmp_path):
     for status, message, call, *arguments in cases:
         found = call(*arguments)
         assert (found, message in c.gf_message().decode()) == (status, True), (message, found, c.gf_message())
+    map_ = _handle(c, "gf_flow", r, _text(tmp_path / "flow.h5"))
+    assert c.gf_forward(map_, good, links_with(layout=b"lexical"), result) == ARGUMENT
+    path = tmp_path / "kappa.toml"  # quarks are no part of gauge actions
+    path.write_text(run.path.read_text().replace("beta = [2.2]", "kappa = [0.12]"))
+    quarks = _handle(c, "gf_open", _text(path))
+    assert c.gf_target(quarks, ctypes.c_double(0.16), ctypes.byref(flow)) == ARGUMENT
+    assert b"[target] kappa: expected beta or anisotropy" in c.gf_message()
+    for handle in (map_, quarks):
+        assert c.gf_close(handle) == OK
     links[0, 3] = np.nan
     assert c.gf_value(action, good, result) == CONVERGENCE
     assert b"values: expected finite numbers, got [nan]" in c.gf_message()

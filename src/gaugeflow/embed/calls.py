@@ -65,7 +65,7 @@ def _guarded(ffi: Any, lib: Any, call: Callable[..., None]) -> Callable[..., int
             status = next(number for kind, number in STATUS if isinstance(error, kind))
             text = f"{call.__name__}: {error}" if status != STATUS[-1][1] else f"{call.__name__}: {error!r}"
         room = lib.gf_text_size()
-        raw = text.encode()[: room - 1] + b"\0"
+        raw = text.encode(errors="replace")[: room - 1] + b"\0"  # names of files need not be text
         ffi.memmove(lib.gf_text(), raw, len(raw))
         return RAN + status
 
@@ -112,7 +112,11 @@ class _Calls:
 
         found = handles.get(run, "run")
         settings = found.settings
-        parameter = "beta" if settings.require(TargetSection).beta else "anisotropy"
+        parameter = settings.require(TargetSection).parameter
+        if parameter == "kappa":
+            raise ValueError(
+                f"{settings.path}: [target] kappa: expected beta or anisotropy: gauge actions have no quarks"
+            )
         target = Target(parameter, value, value - getattr(settings.source, parameter))
         recipe = Recipe("action", lambda lattice: target.action(source_action(settings, lattice)), found.choose)
         recipe.make(Lattice(settings.lattice.shape))  # what is wrong with the value is said now
@@ -147,7 +151,7 @@ class _Calls:
     def gf_value(self, action: int, links: Any, values: Any) -> None:
         recipe, field = handles.get(action, "action"), self._links(links)
         lattice = recipe.choose(field.extents, field.configurations)
-        self._numbers(values, "values", recipe.on(lattice).value(field.read(lattice)))
+        self._numbers((values, "values", recipe.on(lattice).value(field.read(lattice))))
 
     def gf_force(self, action: int, links: Any, force: Any) -> None:
         recipe, field, out = handles.get(action, "action"), self._links(links), self._links(force, "force")
@@ -169,8 +173,7 @@ class _Calls:
         lattice = recipe.choose(field.extents, field.configurations)
         map_, params = recipe.on(lattice)
         result, change = getattr(map_, method)(params, field.read(lattice))
-        self._numbers(log_det, name, change)
-        out.write(lattice, result)
+        self._numbers((log_det, name, change), before=lambda: out.write(lattice, result))
 
     def gf_log_weight(self, source: int, target: int, flow: int, links: Any, log_weight: Any) -> None:
         first, second = handles.get(source, "action"), handles.get(target, "action")
@@ -185,7 +188,7 @@ class _Calls:
             function, params = map_.on(lattice)
             y, log_det = function.forward(params, x)
             weight = weight - second.on(lattice).value(y) + log_det
-        self._numbers(log_weight, "log_weight", weight)
+        self._numbers((log_weight, "log_weight", weight))
 
     # ---- measurements ------------------------------------------------------------------------------------------------
     def gf_gradient_flow(self, links: Any, count: int, times: Any, step: float, t2_energy: Any, charge: Any) -> None:
@@ -197,8 +200,7 @@ class _Calls:
             raise ValueError(f"count: expected at least one flow time, got {count}")
         lattice = fastest_lattice(field.extents, field.configurations)
         history = flow_history(lattice, field.read(lattice), self._ffi.unpack(times, count), step=step)
-        for pointer, name, values in ((t2_energy, "t2_energy", history.t2_e), (charge, "charge", history.q)):
-            self._numbers(pointer, name, values, optional=True)
+        self._numbers((t2_energy, "t2_energy", history.t2_e), (charge, "charge", history.q), optional=True)
 
     def gf_flowed(self, links: Any, time: float, step: float, flowed: Any) -> None:
         from gaugeflow.observables import advance
@@ -253,12 +255,12 @@ class _Calls:
         lattice = recipe.choose(field.extents, field.configurations)
         operator = recipe.on(lattice).with_links(field.read(lattice))
         solution = solve(operator, right.read(lattice), tolerance=tolerance)
-        self._numbers(residual, "residual", solution.residual, optional=True)
+        found = (residual, "residual", solution.residual)
+        self._numbers(found, optional=True, before=lambda: out.write(lattice, solution.x))
         if iterations != self._ffi.NULL:
             self._ffi.memmove(
                 iterations, np.ascontiguousarray(solution.iterations, dtype=np.int64), 8 * field.configurations
             )
-        out.write(lattice, solution.x)
 
     def gf_read(self, file: Any, links: Any) -> None:
         from gaugeflow.io import read
@@ -292,13 +294,19 @@ class _Calls:
         self._needed(handle=pointer)
         pointer[0] = handles.add(recipe)
 
-    def _numbers(self, pointer: Any, name: str, values: Array, optional: bool = False) -> None:
-        if optional and pointer == self._ffi.NULL:
-            return
-        self._needed(**{name: pointer})
-        _require_finite(values, name)
-        array = np.ascontiguousarray(values, dtype=np.float64)
-        self._ffi.memmove(pointer, array, array.nbytes)
+    def _numbers(
+        self, *numbers: tuple[Any, str, Array], optional: bool = False, before: Callable[[], None] | None = None
+    ) -> None:
+        """Write arrays of numbers where the host wants them, and a field before: all of them, or nothing where one is wrong."""
+        wanted = [x for x in numbers if not (optional and x[0] == self._ffi.NULL)]
+        for pointer, name, values in wanted:
+            self._needed(**{name: pointer})
+            _require_finite(values, name)
+        if before is not None:
+            before()
+        for pointer, _, values in wanted:
+            array = np.ascontiguousarray(values, dtype=np.float64)
+            self._ffi.memmove(pointer, array, array.nbytes)
 
 
 def _require_finite(values: Array, name: str) -> None:
