@@ -280,4 +280,5 @@ def test_template_names_every_key_with_its_default():
             assert default in ((), "", 0, math.inf), key
         elif commented:
             assert default is not MISSING, key
-            assert (value if isinstance(default, (str, int, float)) else (value,)) == default, key
+            several = tuple(value) if isinstance(value, list) else (value,)
+            assert (value if isinstance(default, (str, int, float)) else several) == default, key

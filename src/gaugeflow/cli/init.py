@@ -85,8 +85,8 @@ names = ["plaquette", "t2_e"] # or plaquette_spatial, plaquette_temporal, q_squa
 flow_time = 0.5               # of t2_e, and of q_squared in 4D
 # scales = [0.3, 0.35]        # none; flow times t_c with t^2 E = c, up to flow_time, and their ratio
 # step = 0.02                 # of the integrator of the gradient flow
-# kappa = 0.15                # 0.0; of the quenched quarks of the pion
-# window = [3, 8]             # times of the fit of its mass; default: from a quarter to half of the extent
+# kappa = 0.15                # none; of the quenched quarks of the pion
+# window = [3, 8]             # none; times of the fit of its mass; default: from a quarter to half of the extent
 # smearing = [2.0, 10.0]      # width and steps of the Gaussian smearing of its quarks
 
 # [parallel]                  # with this section, processes that are started together share the work
