@@ -182,6 +182,16 @@ def test_loops_between_replicas(script):
     assert all(whole > loops >= both >= 0.0 for whole, loops, both in values)
 
 
+def test_couplings_of_pseudofermions(script):
+    """4 x 4, a short training: the divergence falls, and a series of more hops beats the couplings."""
+    options = ("--extent", 4, "--pairs", 1, "--updates", 200, "--batch", 16, "--width", 2, "--configurations", 128)
+    first, second, _, *rows = script("conditional_couplings.py", *options, "--by-direction").splitlines()
+    assert numbers(second)[0] < numbers(first)[0]
+    left = {row.split(" ESS")[0].strip(): float(row.split()[-1]) for row in rows}
+    assert left["marginal"] == 0.0
+    assert left["series of order 4"] < left["couplings"] < left["series of order 1"]
+
+
 def test_exact_values_of_quarks(script):
     """Every row of the table within four standard deviations: 2 x 2, fixed seeds."""
     out = script("validate_quarks.py", "--chains", 64, "--trajectories", 12)
