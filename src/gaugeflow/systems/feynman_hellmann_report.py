@@ -11,7 +11,7 @@ import numpy as np
 from gaugeflow.analysis import Series, derive, difference_independent, effective_mass, format_error, gamma_method, stack
 from gaugeflow.ensembles import EPSILON, FLOW, INDEPENDENT, LINEAR, Measurements, estimators
 from gaugeflow.lattice import Lattice
-from gaugeflow.plots import POINTS, colour, marker, panels, save
+from gaugeflow.plots import POINTS, colour, integer_ticks, marker, panels, save
 from gaugeflow.systems.correlated import Clock, comparison, cost_table, derivatives_table, quality
 from gaugeflow.systems.masses import Quantity, glueball_mass, mean_of, means_of, pion_mass
 from gaugeflow.systems.report import BRACKETS, ESS, VARIANCE, Table
@@ -161,6 +161,8 @@ def figure(path: Path, result: Mapping[str, Any]) -> Path:
     )
     mass, error = result["pion_mass"], result["pion_mass_error"]
     left.fill_between(result["window"], mass - error, mass + error, color="0.8", lw=0)
+    for axis in (left, middle):
+        integer_ticks(axis.xaxis, [p["t"] for p in points])
     left.set(xlabel="$t / a$", ylabel=r"$a M_\mathrm{eff}$", title="effective mass", ylim=(0.6 * mass, 2.0 * mass))
     for k, label in enumerate((EPSILON, f"{FLOW}, central", LINEAR)):
         values = result["correlator_slopes"][label]
