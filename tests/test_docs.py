@@ -122,6 +122,15 @@ def test_costs_of_flows(script):
     assert costs["residual, staples"] < costs["smeared, gradients 2 and 4"]
 
 
+def test_figure_of_gains(script, tmp_path):
+    """Numbers, ranges and empty cells of the page become bars."""
+    assert script("gains.py", DOCS / "gains.md", tmp_path / "gains.png").strip() == str(tmp_path / "gains.png")
+    tables = runpy.run_path(str(DOCS / "scripts" / "gains.py"))["tables"]
+    page = "## Over one\n\n| demonstration | observable | this library | published |\n|---|---|---|---|\n"
+    (row,) = tables(page + "| [quark mass](quark_mass.md) | five | 1.3 to 2.3 | |\n")["Over one"]
+    assert row == ("quark mass, five", (1.3, 2.3), None)
+
+
 def test_networks(script):
     """One row, with the time of a step and a rate."""
     out = script("networks.py", "--channels", 1, 8, 2, "--extent", 4, "--batch", 64)
