@@ -24,6 +24,7 @@ def extrapolation(path: Path, result: dict[str, Any]) -> Path:
     """
     a, b = result["levels"]
     figure, axes = panels(1, 2)
+    figure.set_figheight(4.2)  # room for the legend
     left, right = axes.ravel()
     u = np.array([c["a^2/t_a"]["value"] for c in result["couplings"]])
     grid = np.linspace(0.0, 1.08 * u.max(), 100)
@@ -43,7 +44,6 @@ def extrapolation(path: Path, result: dict[str, Any]) -> Path:
     )
     x = rf"$a^2 / t_{{{a:g}}}$"
     left.set(xlabel=x, ylabel=rf"$R = t_{{{a:g}}} / t_{{{b:g}}}$", xlim=(0.0, grid[-1]))
-    left.legend(fontsize="small")
     labels = list(dict.fromkeys(e["estimator"] for c in result["couplings"] for e in c["estimates"]))
     width = 0.012 * grid[-1]
     for k, label in enumerate(labels):
@@ -73,5 +73,6 @@ def extrapolation(path: Path, result: dict[str, Any]) -> Path:
         **POINTS,
     )
     right.set(xlabel=x, ylabel="$k_1$")
-    right.legend(fontsize="small")
+    handles = [*left.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=2, frameon=False)
     return save(figure, path)
