@@ -51,6 +51,14 @@ def _measured(chains, values):
     return data
 
 
+def test_correlator_without_a_mass_in_the_window():
+    """Flat behind t = 1: said in words."""
+    flat = np.array([10.0, 5.0, 5.0, 5.0, 5.0])
+    rows = [columns("pion", (1.0 + 0.1 * k) * flat[:, None] * np.ones(2)) for k in range(6)]
+    with pytest.raises(ValueError, match="no effective mass from t = 2 on"):
+        pion_mass(_measured(2, rows), (2, 4), 8)
+
+
 def test_mass_and_its_derivative_of_exact_correlators():
     """C = Z cosh(m (t - T/2)) / cosh(m T/2) with Z that fluctuates: the mass is m, and dm / d lambda follows from dC."""
     rng = np.random.default_rng(2)

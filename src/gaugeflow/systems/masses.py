@@ -73,12 +73,21 @@ def pion_mass(data: Measurements, window: tuple[int, int], extent: int) -> tuple
     """Mass of a correlated fit to the correlator of the source ensemble, and as a function of any correlator.
 
     The weights of the fit are those of the source for every correlator, so that the mass is a smooth function of the means.
+
+    Raises
+    ------
+    ValueError
+        If there is no effective mass in the window or behind it, or the fit fails.
     """
     times = np.arange(window[0], window[1] + 1, dtype=np.float64)
     names = tuple(f"pion|{t}" for t in range(window[0], window[1] + 1))
     correlator = means_of(data, names)
-    start = effective_mass(stack(*(data.series(f"pion|{t}") for t in range(extent // 2 + 1))), "cosh", period=extent)
-    guess = float(start.series.mean[np.flatnonzero(start.times >= window[0])[0]])
+    whole = means_of(data, tuple(f"pion|{t}" for t in range(extent // 2 + 1)))
+    start = effective_mass(whole, "cosh", period=extent)
+    late = np.flatnonzero(start.times >= window[0])
+    if late.size == 0:
+        raise ValueError(f"M_pi: no effective mass from t = {window[0]} on to start from, C = {whole.mean}")
+    guess = float(start.series.mean[late[0]])
     scale = float(correlator.mean[0] / ground_state(times[:1], np.array([1.0, guess]), extent)[0])
     found = fit(lambda t, p: ground_state(t, p, extent), times, correlator, [scale, guess], correlated=True)
     root = np.linalg.inv(np.linalg.cholesky(covariance(correlator)))
