@@ -115,3 +115,19 @@ def test_single_files_of_all_parts(gaugeflow, runfile, tmp_path):
     for name in names[0]:
         one, other = (io.read(tmp_path / folder / "out" / name).links for folder in ("whole", "shared"))
         np.testing.assert_array_equal(one, other)
+
+
+def test_ensembles_of_all_parts_are_a_source(gaugeflow, runfile, tmp_path):
+    """Named as files, they are what one file is; two files with the same chains are refused."""
+    for name, more in (("whole", ""), ("shared", "[parallel]\nparts = 2")):
+        gaugeflow("sample", runfile(name, more=more), *OPTIONS)
+    text = runfile("given").read_text()
+    text = text.replace(text[text.index("[sampler]") : text.index("[target]")], "")
+    found = []
+    for files in ("../whole/out/ensemble.h5", "../shared/out/part-*/ensemble.h5"):
+        path = tmp_path / "given" / "run.toml"
+        path.write_text(text.replace("beta = 1.0", f'beta = 1.0\nfiles = "{files}"'))
+        found += gaugeflow("train", path, *OPTIONS)
+    assert found[0]["ess_flow"] == pytest.approx(found[1]["ess_flow"], rel=1e-9)
+    path.write_text(text.replace("beta = 1.0", 'beta = 1.0\nfiles = "../*/out/**/ensemble.h5"'))
+    assert "chains of their own" in gaugeflow("train", path, *OPTIONS, status=2)

@@ -108,20 +108,25 @@ def find_source(run: RunFile) -> Source:
 
 
 def find_files(run: RunFile, pattern: str, key: str) -> Source:
-    """Configurations in the files that match a pattern: one in each, or one ensemble file.
+    """Configurations in the files that match a pattern: one in each, or an ensemble file, or those of all parts of a run.
 
     Numbers and chains of single files are those that their names state, gaps included.
 
     Raises
     ------
     ValueError
-        If nothing matches, or an ensemble belongs to another lattice or group.
+        If nothing matches, or an ensemble belongs to another lattice or group or has chains of another.
     """
     from gaugeflow.ensembles import numbers_in_names
 
     files = _matching(run, pattern, key)
-    if len(files) == 1 and EnsembleFile.recognises(files[0]):
-        return _from_ensemble(run, files[0])
+    if all(EnsembleFile.recognises(file) for file in files):
+        found = _together([_from_ensemble(run, file) for file in files])
+        if len(set(zip(found.chain.tolist(), found.id.tolist(), strict=True))) < len(found):
+            raise ValueError(
+                f"{run.path}: {key}: expected the parts of one ensemble, with chains of their own, in {pattern!r}"
+            )
+        return found
     ids, chains = (np.asarray(column, dtype=np.int64) for column in numbers_in_names(files))
     return Source(run, ids, chains, _fingerprints(files), tuple(files))
 
