@@ -78,7 +78,7 @@ class Settings:
     flow_step: float = 0.1
 
 
-QUICK = Settings(shape=(4, 4, 4, 4), training_blocks=4, blocks=6, burn_in=30, thin=2, exact=True, condensate_vectors=8)
+QUICK = Settings(shape=(4, 4, 4, 4), training_blocks=4, blocks=6, burn_in=150, thin=4, exact=True, condensate_vectors=8)
 _INVERSION = Inversion(1e-10, 1e-7, "refined")
 
 
