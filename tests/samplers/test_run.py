@@ -163,6 +163,8 @@ def test_refusals(tmp_path):
         run(SAMPLER, RNG, start(), 3, checkpoint=path)
     with pytest.raises(ValueError, match="another run: seed is 11, got 12"):
         run(SAMPLER, Rng(12).stream("run"), start(), 5, checkpoint=path)
+    with pytest.raises(ValueError, match="another run: stream is"):
+        run(SAMPLER, RNG.beginning_at(2), start(), 5, checkpoint=path)
     with pytest.raises(ValueError, match="another run: sampler is"):
         run(HeatBath(LATTICE, 2.5), RNG, start(), 5, checkpoint=path)
     with pytest.raises(ValueError, match="another run: thin is 1, got 2"):

@@ -125,7 +125,10 @@ def run(
     identity = {
         "sampler": re.sub(r" at 0x[0-9a-f]+", "", repr(sampler)),
         "seed": int(rng.seed),
-        "stream": [part if isinstance(part, str) else int(part) for part in rng.path],
+        "stream": [
+            *(part if isinstance(part, str) else int(part) for part in rng.path),
+            *([f"from chain {rng.first}"] if rng.first else []),
+        ],
         "burn_in": burn_in,
         "thin": thin,
         "observe": [o.name for o in observe],
