@@ -13,7 +13,7 @@ import click
 from gaugeflow import __version__
 from gaugeflow.cli import bench, convert, demo, derive, embed, info, init, measure, sample, train
 from gaugeflow.cli.output import error_line, where_results_go
-from gaugeflow.cli.stopping import STOPPED, Stopped
+from gaugeflow.cli.stopping import STOPPED, UNFINISHED, Stopped, UnfinishedError
 from gaugeflow.errors import ConvergenceError, GaugeflowError, GaugeflowWarning
 
 NUMERICAL_FAILURE, WRONG_INPUT, INTERRUPTED = 1, 2, 130
@@ -28,6 +28,9 @@ class _Program(click.Group):
                 return super().invoke(ctx)
         except (ConvergenceError, ArithmeticError) as error:
             _fail(ctx, error, NUMERICAL_FAILURE)
+        except UnfinishedError as unfinished:
+            click.echo(f"gaugeflow: {unfinished}", err=True)
+            sys.exit(UNFINISHED)
         except BrokenPipeError:  # the reader of our output has ended: nothing to tell it
             raise
         except (GaugeflowError, ValueError, TypeError, OSError) as error:
@@ -71,7 +74,8 @@ def _fail(ctx: click.Context, error: Exception, status: int) -> NoReturn:
 def main(debug: bool) -> None:
     """Flow-based sampling of lattice gauge theory and correlated ensembles.
 
-    Exit status: 0 success, 1 numerical failure, 2 wrong input, 75 stopped before a limit of time (give the
+    Exit status: 0 success, 1 numerical failure, 2 wrong input, 3 other processes
+    still have parts, 75 stopped before a limit of time (give the
     command again to go on), 130 interrupted.
     """
 

@@ -55,7 +55,6 @@ def derive(runfile: Path, as_json: bool) -> None:
     """
     from gaugeflow.cli import kappa
     from gaugeflow.cli.assembly import refuse_quarks, targets
-    from gaugeflow.cli.parts import UnfinishedError
     from gaugeflow.runfile import FlowSection, ObservablesSection, TargetSection, read_runfile
     from gaugeflow.systems import figures
 
@@ -67,16 +66,12 @@ def derive(runfile: Path, as_json: bool) -> None:
         lock_results(run.folder, "derive.lock")
     else:
         results_in(run.folder)
-    try:
-        with progress_bars() as progress, continues(run.folder):
-            if of_quarks:
-                data = kappa.measure(run, _nearest(targets(run)), progress)
-                independent = kappa.independent(run, targets(run), progress)
-            else:
-                data, independent = _measure(run, progress), _independent(run, progress)
-    except UnfinishedError as unfinished:
-        click.echo(unfinished, err=True)
-        return
+    with progress_bars() as progress, continues(run.folder):
+        if of_quarks:
+            data = kappa.measure(run, _nearest(targets(run)), progress)
+            independent = kappa.independent(run, targets(run), progress)
+        else:
+            data, independent = _measure(run, progress), _independent(run, progress)
     results = _derivatives(run, data, independent)
     write_json(run.folder / RESULT, results)
     titles = {

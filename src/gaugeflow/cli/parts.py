@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gaugeflow.cli.stopping import UnfinishedError
 from gaugeflow.filesystem import FileLock, HeldError
 from gaugeflow.runfile import RunFile
 
@@ -33,25 +34,6 @@ class Part:
     number: int
     items: range
     folder: Path
-
-
-class UnfinishedError(Exception):
-    """Other processes are doing parts without which this one cannot go on.
-
-    Parameters
-    ----------
-    parts
-        Those parts.
-    total
-        Number of all parts.
-    """
-
-    def __init__(self, parts: list[Part], total: int) -> None:
-        numbers = ", ".join(str(part.number) for part in parts)
-        super().__init__(
-            f"{total - len(parts)} of {total} parts are done, and other processes have {numbers}. The last one to end puts "
-            "them together; the same command given again does so, too."
-        )
 
 
 def parts_of_chains(run: RunFile, chains: int) -> list[Part]:
@@ -103,4 +85,8 @@ def share(parts: list[Part], complete: Callable[[Part], bool], work: Callable[[P
         except HeldError:
             continue
     if unfinished := [part for part in parts if not complete(part)]:
-        raise UnfinishedError(unfinished, len(parts))
+        numbers = ", ".join(str(part.number) for part in unfinished)
+        raise UnfinishedError(
+            f"{len(parts) - len(unfinished)} of {len(parts)} parts are done, and other processes have {numbers}. The last one "
+            "to end puts them together; the same command given again does so, too."
+        )

@@ -39,7 +39,7 @@ def sample(runfile: Path, as_json: bool) -> None:
     folder refuse each other, or with [parallel] share the chains.
     """
     from gaugeflow.analysis import format_error
-    from gaugeflow.cli.parts import UnfinishedError, parts_of_chains, share
+    from gaugeflow.cli.parts import parts_of_chains, share
     from gaugeflow.runfile import SamplerSection, read_runfile
 
     run = read_runfile(runfile)
@@ -47,11 +47,7 @@ def sample(runfile: Path, as_json: bool) -> None:
     _require_form(run)
     results_in(run.folder)
     parts = parts_of_chains(run, settings.chains)
-    try:
-        share(parts, partial(_is_complete, run, settings), partial(_sample, run, settings))
-    except UnfinishedError as unfinished:
-        click.echo(unfinished, err=True)
-        return
+    share(parts, partial(_is_complete, run, settings), partial(_sample, run, settings))
     result = _report(run, settings, parts)
     if as_json:
         print_json(result)

@@ -21,6 +21,14 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasa
 """What batch systems send before they end a job."""
 
 
+UNFINISHED = 3
+"""Exit status of a command that has done its share while other processes still have theirs."""
+
+
+class UnfinishedError(Exception):
+    """Other processes are doing parts without which this one cannot go on."""
+
+
 class Stopped(KeyboardInterrupt):
     """An interrupt by a limit of time or by a signal, not by the user."""
 

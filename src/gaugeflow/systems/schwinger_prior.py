@@ -20,8 +20,8 @@ from gaugeflow.systems.schwinger_slices import Angles, angles_of, links_of
 
 
 def generator(rng: Rng) -> np.random.Generator:
-    """NumPy's generator at a place in the tree of random streams."""
-    return np.random.Generator(np.random.Philox(key=[(rng.key[0] << 32) | rng.key[1], rng.draw]))
+    """NumPy's generator at a place in the tree of random streams; batches that begin elsewhere have other numbers."""
+    return np.random.Generator(np.random.Philox(key=[(rng.key[0] << 32) | rng.key[1], (rng.first << 32) | rng.draw]))
 
 
 @dataclass(frozen=True)

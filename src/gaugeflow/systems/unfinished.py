@@ -35,7 +35,7 @@ def stored(file: Path, made_of: Mapping[str, object], find: Callable[[], dict[st
     """
     if file.exists():
         columns, attributes = io.read_table(file)
-        if all(attributes.get(name) == value for name, value in made_of.items()):
+        if all(attributes.get(name) == value for name, value in {"gaugeflow_version": __version__, **made_of}.items()):
             return columns
     columns = find()
     io.write_table(file, columns, attributes=io.provenance(**made_of))
