@@ -5,7 +5,7 @@ The generator is Philox4x32-10 (Salmon et al., SC'11), a bijection of a 128-bit 
 ==================  ====================================================================================================
 key                 64 bits hashed from the seed and the path of streams, see :attr:`Rng.key`
 counter, word 0     global lexicographic site, before any fold
-counter, word 1     number of the configuration: its index in the batch plus :attr:`Rng.first`
+counter, word 1     number of the configuration: its index in the batch plus ``Rng.first``
 counter, word 2     draw: the step of a Markov chain, the number of a batch
 counter, word 3     block of components; a block makes two numbers of 53 bits
 ==================  ====================================================================================================

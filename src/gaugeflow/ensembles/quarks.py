@@ -52,7 +52,7 @@ class QuarkSource:
     flavours
         Number of degenerate quarks.
     vectors
-        Noise vectors of each of :data:`GROUPS` groups; 0: exactly, by the LU decomposition.
+        Noise vectors of each of ``GROUPS`` groups; 0: exactly, by the LU decomposition.
     tolerance
         Of the solver.
     """

@@ -13,7 +13,7 @@ from gaugeflow.errors import BackendError
 from gaugeflow.progress import Progress, silent
 from gaugeflow.systems.report import Report, Table
 
-__all__ = ["Progress", "Report", "System", "Table", "silent", "systems"]
+__all__ = ["Report", "System", "Table", "systems"]
 
 
 @dataclass(frozen=True)
