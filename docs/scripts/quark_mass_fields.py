@@ -3,6 +3,7 @@
     gaugeflow sample docs/runs/model-c-8.toml
     python docs/scripts/quark_mass_fields.py docs/runs/model-c-8/ensemble.h5 --kappa 0.153 --gradients 2 4 8 12
     python docs/scripts/quark_mass_fields.py docs/runs/model-c-8/ensemble.h5 --kappa 0.153 --force 0.153 0.14
+    python docs/scripts/quark_mass_fields.py docs/runs/model-c-4/ensemble.h5 --kappa 0.153 --vectors 0
 
 Tangents h = div X - X.dS of every field and O = dS/dkappa are measured with two groups of noise vectors.  Linear fits then say
 what variance of O they leave, without the noise; in the last column coefficients are those of the other chains.  With --force
@@ -20,14 +21,14 @@ import numpy as np
 from gaugeflow import io
 from gaugeflow.actions import WilsonAction
 from gaugeflow.analysis import gamma_method, noisy_variance
-from gaugeflow.determinants import hopping_noise
+from gaugeflow.determinants import hopping_noise, log_det_laplacian
 from gaugeflow.ensembles import QuarkSource, quark_tangents
 from gaugeflow.flows import SmearedSweep, Smearing
 from gaugeflow.groups import SU
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.operators import Wilson
 from gaugeflow.random import Rng
-from gaugeflow.training import fit_linear_noisy
+from gaugeflow.training import fit_linear, fit_linear_noisy
 
 BATCH = 8
 
@@ -42,6 +43,10 @@ def force_tangents(
         row = []
         for kappa in kappas:
             bound = Wilson(lattice=source.operator.lattice, links=x, kappa=kappa)
+            if vectors == 0:
+                exact = log_det_laplacian(bound)
+                row.append(exact.laplacian - group.inner(exact.gradient, one.force))
+                continue
             noise = hopping_noise(rng.stream("field").stream(k).stream(f"{kappa:g}"), bound, vectors)
             row.append(noise.laplacian - group.inner(noise.gradient, one.force))
         h.append(row)
@@ -54,7 +59,9 @@ def left(h: Any, operator: Any, chain: Any) -> tuple[Any, Any]:
     parts = [chain == c for c in np.unique(chain)]
 
     def residual(rows: Any, fitted: Any) -> Any:
-        c = fit_linear_noisy(h[..., fitted], operator[:, fitted]).coefficients
+        fit = fit_linear if len(h) == 1 else fit_linear_noisy
+        given = (h[0], operator[0]) if len(h) == 1 else (h, operator)
+        c = fit(given[0][..., fitted], given[1][..., fitted]).coefficients
         return (operator - np.einsum("f,gfn->gn", c, h))[:, rows]
 
     everything = np.ones(len(chain), dtype=bool)
@@ -74,7 +81,7 @@ def main() -> None:
     options.add_argument(
         "--force", type=float, nargs="+", default=[], help="kappas of fermion forces, instead of smeared loops"
     )
-    options.add_argument("--vectors", type=int, default=4)
+    options.add_argument("--vectors", type=int, default=4, help="noise vectors of each of two groups; 0: exactly")
     options.add_argument("--every", type=int, default=1, help=f"take every n-th batch of {BATCH} configurations")
     given = options.parse_args()
     hs, operators, chains = [], [], []
