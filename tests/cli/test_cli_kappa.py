@@ -87,7 +87,7 @@ def test_measurements_are_written_piece_by_piece_and_shared(gaugeflow, runfile, 
             write_table(file, *arguments, **options)
             raise KeyboardInterrupt
 
-        patch.setattr("gaugeflow.io.hdf5.write_table", written)
+        patch.setattr("gaugeflow.cli.pieces.write_table", written)
         gaugeflow("derive", path, status=130)
     assert len(read_table(tmp_path / "out/measurements.h5")[0]["id"]) == 16
     whole = gaugeflow("derive", path, "--json")["derivatives"]

@@ -130,7 +130,8 @@ def measure(run: RunFile, target: Target, progress: Progress) -> Measurements:
     """Everything that the derivative needs on the source configurations."""
     from gaugeflow import io
     from gaugeflow.cli import assembly
-    from gaugeflow.cli.derive import MEASUREMENTS, read_flow, sections, shared
+    from gaugeflow.cli.derive import MEASUREMENTS, read_flow
+    from gaugeflow.cli.pieces import sections, shared
     from gaugeflow.cli.source import find_source
     from gaugeflow.ensembles import along_quarks
     from gaugeflow.io.params import fingerprint
@@ -167,7 +168,7 @@ def independent(run: RunFile, targets: list[Target], progress: Progress) -> dict
     from dataclasses import replace
 
     from gaugeflow import io
-    from gaugeflow.cli.derive import sections, shared
+    from gaugeflow.cli.pieces import sections, shared
     from gaugeflow.cli.source import find_files
     from gaugeflow.runfile import TargetSection
 
