@@ -83,6 +83,7 @@ def main() -> None:
     )
     options.add_argument("--vectors", type=int, default=4, help="noise vectors of each of two groups; 0: exactly")
     options.add_argument("--every", type=int, default=1, help=f"take every n-th batch of {BATCH} configurations")
+    options.add_argument("--first", type=int, default=0, help="leave out configurations with smaller numbers")
     given = options.parse_args()
     hs, operators, chains = [], [], []
     with io.EnsembleFile.open(given.ensemble) as file:
@@ -92,7 +93,7 @@ def main() -> None:
         )
         flow = SmearedSweep(lattice, 3, Smearing.with_gradients(tuple(given.gradients)))
         for k, part in enumerate(file.batches(BATCH)):
-            if k % given.every:
+            if k % given.every or min(part.id) < given.first:
                 continue
             x, rng = lattice.pack(part.links, components=1), Rng(7).at(k)
             if given.force:
