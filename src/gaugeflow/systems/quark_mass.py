@@ -67,7 +67,7 @@ class Settings:
     blocks: int = 16
     quenched: int = 20
     """Steps of the heat bath without quarks from which chains start."""
-    burn_in: int = 60
+    burn_in: int = 120
     thin: int = 4
     exact: bool = False
     """Whether determinants are computed: forces and traces without noise, and estimators with finite steps."""
