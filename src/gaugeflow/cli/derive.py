@@ -220,7 +220,7 @@ def _derivatives(run: RunFile, data: Measurements, independent: Mapping[Target, 
     """ESS of every map, and every derivative with its error."""
     from gaugeflow.analysis import ess
     from gaugeflow.cli import assembly, kappa
-    from gaugeflow.ensembles import EPSILON, LINEAR, estimators, maps_of
+    from gaugeflow.ensembles import estimators
     from gaugeflow.runfile import ObservablesSection
 
     chosen = assembly.targets(run)
@@ -231,18 +231,11 @@ def _derivatives(run: RunFile, data: Measurements, independent: Mapping[Target, 
         for kind in ("plain", "flow"):
             size = ess(data.series(f"{kind}{target.name}|log_weight"))
             weights.append({"target": target.name, "map": kind, "ess": size.value, "error": size.error})
-    nearest = _nearest(chosen)
     for name in (n for n in run.require(ObservablesSection).names if n != "pion"):
         for target in chosen:
             others = {target.step: independent[target]} if target in independent else {}
             found = estimators(data, name, target.step, independent=others, parameter=target.parameter)
-            for label, values in found.items():
-                if (label.endswith("central") and target.step < 0.0) or (
-                    label in (EPSILON, LINEAR) and target is not nearest
-                ):
-                    continue  # they stand in one row for all targets
-                used = [data.series(f"{c}|log_weight") for c in maps_of(label, target.step, target.parameter)]
-                derivatives.append(_row(name, target, label, values, *used))
+            derivatives += [_row(data, name, target, *one) for one in _own(found, target, chosen).items()]
     result: dict[str, Any] = {"n_configurations": len(data), "weights": weights, "derivatives": derivatives}
     if run.require(ObservablesSection).scales:
         rows, slopes = _of_scales(run, data, independent)
@@ -257,7 +250,7 @@ def _of_pion(run: RunFile, data: Measurements, independent: Mapping[Target, Meas
     """Derivatives of the pion's mass by the chain rule."""
     from gaugeflow.analysis import difference_independent
     from gaugeflow.cli import assembly
-    from gaugeflow.ensembles import EPSILON, INDEPENDENT, LINEAR, estimators, maps_of
+    from gaugeflow.ensembles import INDEPENDENT, estimators
     from gaugeflow.systems.masses import pion_mass
 
     chosen = assembly.targets(run)
@@ -268,13 +261,10 @@ def _of_pion(run: RunFile, data: Measurements, independent: Mapping[Target, Meas
         if target in independent:
             here, there = (mass.series(of) for of in (data, independent[target]))
             labelled[INDEPENDENT] = difference_independent(here, there) * (1.0 / target.step)
-        for label, derivative in estimators(data, mass.names, target.step, parameter=target.parameter).items():
-            repeated = label in (EPSILON, LINEAR) and target is not _nearest(chosen)
-            if not (repeated or (label.endswith("central") and target.step < 0.0)):
-                labelled[label] = mass.slope(data, derivative, target.step)
-        for label, values in labelled.items():
-            used = [data.series(f"{c}|log_weight") for c in maps_of(label, target.step, target.parameter)]
-            rows.append(_row(mass.name, target, label, values, *used))
+        found = estimators(data, mass.names, target.step, parameter=target.parameter)
+        for label, derivative in _own(found, target, chosen).items():
+            labelled[label] = mass.slope(data, derivative, target.step)
+        rows += [_row(data, mass.name, target, *one) for one in labelled.items()]
     return rows
 
 
@@ -284,7 +274,7 @@ def _of_scales(
     """Derivatives of flow scales and of their ratio by the chain rule; for targets in beta the slopes k_1 of the ratio."""
     from gaugeflow.analysis import difference_independent, stack
     from gaugeflow.cli import assembly
-    from gaugeflow.ensembles import EPSILON, INDEPENDENT, LINEAR, estimators, maps_of
+    from gaugeflow.ensembles import INDEPENDENT, estimators
     from gaugeflow.systems.scales import QUANTITIES, column, scales, slopes, times_and_ratio
 
     chosen, levels = assembly.targets(run), assembly.scale_levels(run)
@@ -301,30 +291,42 @@ def _of_scales(
         if target in independent:
             ends = zip(*(times_and_ratio(energies(of), levels) for of in (data, independent[target])), strict=True)
             labelled[INDEPENDENT] = tuple(difference_independent(a, b) * (1.0 / target.step) for a, b in ends)
-        for label, derivative in estimators(data, columns, target.step, parameter=target.parameter).items():
-            repeated = label in (EPSILON, LINEAR) and target is not _nearest(chosen)
-            if repeated or (label.endswith("central") and target.step < 0.0):
-                continue  # they stand in one row for all targets
-            used = [data.series(f"{c}|log_weight") for c in maps_of(label, target.step, target.parameter)]
+        found = estimators(data, columns, target.step, parameter=target.parameter)
+        for label, derivative in _own(found, target, chosen).items():
             if pair:
                 parts = slopes(energies(data), derivative, levels).split()
                 labelled[label] = parts[2:5]
                 if target.parameter == "beta":
-                    of_ratio.append(_row(QUANTITIES[5], target, label, parts[5], *used))
+                    of_ratio.append(_row(data, QUANTITIES[5], target, label, parts[5]))
             else:
                 labelled[label] = scales(energies(data), derivative, levels).split()[1:]
         for label, values in labelled.items():
-            used = [data.series(f"{c}|log_weight") for c in maps_of(label, target.step, target.parameter)]
             for name, series in zip([*names, "/".join(names)], values, strict=False):
-                rows.append(_row(name, target, label, series, *used))
+                rows.append(_row(data, name, target, label, series))
     return rows, of_ratio
 
 
-def _row(observable: str, target: Target, estimator: str, values: Series, *weights: Series) -> dict[str, Any]:
-    """One estimate of a derivative, and the log-weights that it used."""
+def _own(found: Mapping[str, Series], target: Target, chosen: Iterable[Target]) -> dict[str, Series]:
+    """Estimates that belong to one target: central differences and limits of small steps stand in one row for all."""
+    from gaugeflow.ensembles import EPSILON, LINEAR
+
+    nearest = _nearest(chosen)
+
+    def elsewhere(label: str) -> bool:
+        return (label.endswith("central") and target.step < 0.0) or (
+            label in (EPSILON, LINEAR) and target is not nearest
+        )
+
+    return {label: values for label, values in found.items() if not elsewhere(label)}
+
+
+def _row(data: Measurements, observable: str, target: Target, estimator: str, values: Series) -> dict[str, Any]:
+    """One estimate of a derivative, with the configurations that its weights leave."""
     from gaugeflow.analysis import effective_configurations, gamma_method
+    from gaugeflow.ensembles import maps_of
 
     estimate = gamma_method(values)
+    weights = [data.series(f"{c}|log_weight") for c in maps_of(estimator, target.step, target.parameter)]
     return {
         "observable": observable,
         "parameter": target.parameter,
