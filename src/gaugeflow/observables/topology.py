@@ -153,9 +153,7 @@ def angle_density(lattice: Lattice, links: Array) -> Array:
     ValueError
         If the links are not those of U(1) in two dimensions.
     """
-    n, _ = lattice.check_links(links)
-    if lattice.ndim != 2 or n != 1:
-        raise ValueError(f"the integer charge needs U(1) links in two dimensions, got N = {n} in {lattice.ndim}")
+    _require_u1(lattice, links, "integer")
     xp = array_namespace(links)
     here = all_slots(lattice, xp)
     (u0,), (u1,) = (link_at(lattice, links, mu, here) for mu in (0, 1))
@@ -197,9 +195,7 @@ def sine_charge(lattice: Lattice, links: Array) -> Array:
     ValueError
         If the links are not those of U(1) in two dimensions.
     """
-    n, _ = lattice.check_links(links)
-    if lattice.ndim != 2 or n != 1:
-        raise ValueError(f"the sine charge needs U(1) links in two dimensions, got N = {n} in {lattice.ndim}")
+    _require_u1(lattice, links, "sine")
     xp = array_namespace(links)
     traces = kernels.loop_traces(lattice, links, ((1, 2, -1, -2),))
     return _sum(lattice, xp.astype(xp.imag(traces[0, ...]), xp.float64)) / (2.0 * math.pi)
@@ -212,6 +208,12 @@ def has_integer_charge(lattice: Lattice, links: Array) -> bool:
 
 def _sum(lattice: Lattice, density: Array) -> Array:
     return lattice.sum_folds(array_namespace(density).sum(density, axis=0))
+
+
+def _require_u1(lattice: Lattice, links: Array, name: str) -> None:
+    n, _ = lattice.check_links(links)
+    if lattice.ndim != 2 or n != 1:
+        raise ValueError(f"the {name} charge needs U(1) links in two dimensions, got N = {n} in {lattice.ndim}")
 
 
 def _require_four(lattice: Lattice, name: str) -> None:
