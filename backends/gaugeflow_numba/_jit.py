@@ -17,8 +17,7 @@ import gaugeflow
 from gaugeflow.filesystem import FileLock
 from gaugeflow_numba.apart import compile_apart, compiles_apart
 
-OPTIONS = {"error_model": "numpy", "boundscheck": False, "fastmath": {"contract", "reassoc", "nsz"}}
-EXACT = {"error_model": "numpy", "boundscheck": False}
+OPTIONS = {"error_model": "numpy", "boundscheck": False}
 
 
 @cache
@@ -129,13 +128,8 @@ def _cached(dispatcher):
 
 
 def parallel(function):
-    """Compile a lattice loop: threads, disk cache, fused arithmetic."""
+    """Compile a lattice loop: threads, disk cache.  No fast-math: see :mod:`gaugeflow_numba.simd`."""
     return _cached(numba.njit(parallel=True, **OPTIONS)(function))
-
-
-def parallel_exact(function):
-    """Compile a lattice loop whose arithmetic must not be fused or reordered."""
-    return _cached(numba.njit(parallel=True, **EXACT)(function))
 
 
 def inline(function):

@@ -1,4 +1,4 @@
-"""CPU drivers of :mod:`gaugeflow.kernels.random`: plain scalars, whose arithmetic is neither fused nor reordered."""
+"""CPU drivers of :mod:`gaugeflow.kernels.random`: plain scalars."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numba.extending import overload, register_jitable
 from gaugeflow.kernels.random import check_key
 from gaugeflow.sites.random import haar_of_size, momentum_of_size, normal_pair, uniform_pair
 from gaugeflow_numba import integers as _known_integers  # noqa: F401
-from gaugeflow_numba._jit import parallel_exact
+from gaugeflow_numba._jit import parallel
 from gaugeflow_numba.geometry import first, pieces
 from gaugeflow_numba.lanes import PLAIN, Lanes, LanesType
 from gaugeflow_numba.memory import empty
@@ -22,7 +22,7 @@ def lane_numbers(lattice, batch, start=0):
     return base, offset, np.tile(np.arange(start, start + batch, dtype=np.int64), lattice.n_folds)
 
 
-@parallel_exact
+@parallel
 def _uniform(out, base, offset, number, k0, k1, draw):
     sites, lanes = out.shape[1], out.shape[2]
     n = pieces(sites)
@@ -36,7 +36,7 @@ def _uniform(out, base, offset, number, k0, k1, draw):
                     one[lane], two[lane] = uniform_pair(base[site] + offset[lane], number[lane], draw, j, k0, k1)
 
 
-@parallel_exact
+@parallel
 def _normal(out, base, offset, number, k0, k1, draw):
     sites, lanes = out.shape[1], out.shape[2]
     n = pieces(sites)
@@ -102,7 +102,7 @@ def _deposit(z, out):
             out[k, lane] = complex(z[2 * k, lane], z[2 * k + 1, lane])
 
 
-@parallel_exact
+@parallel
 def _haar_matrices(out, blocks, base, offset, number, k0, k1, draw, g):
     sites = out.shape[1]
     n = pieces(sites)
@@ -116,7 +116,7 @@ def _haar_matrices(out, blocks, base, offset, number, k0, k1, draw, g):
                 _deposit(z, out[mu, site])
 
 
-@parallel_exact
+@parallel
 def _momentum_matrices(out, blocks, base, offset, number, k0, k1, draw, g):
     sites = out.shape[1]
     n = pieces(sites)

@@ -1,7 +1,10 @@
 """Explicit vector registers as Numba numbers: ``Vec`` (w reals), ``CVec`` (w complex) and ``Mask`` (w booleans).
 
-LLVM never vectorises tuples of complex scalars, so the registers are spelled out.  Arithmetic carries the fast-math
-flags ``contract reassoc nsz``: products and sums fuse to FMA instructions.
+LLVM never vectorises tuples of complex scalars, so the registers are spelled out.
+
+The instructions carry no fast-math flags, so that LLVM must keep every rounding: the result of a formula does not depend
+on the width of registers, on the fold, or on what surrounds the formula.  The fused multiply-adds are chosen here instead.
+A product remembers its factors, and what is added to it in the same expression becomes a chain of them.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ from numba.extending import intrinsic, lower_builtin, models, overload, register
 
 from gaugeflow.sites import numbers
 
-FLAGS = ("contract", "reassoc", "nsz")
 I32 = ir.IntType(32)
 
 
@@ -85,8 +87,7 @@ def splat(b, x, vector):
 def parts(ctx, b, t, value, like):
     """(re, im) registers of a value of any numeric type; im is None for real ones."""
     if isinstance(t, CVecType):
-        z = cgutils.create_struct_proxy(t)(ctx, b, value=value)
-        return z.re, z.im
+        return _member(b, value, 0), _member(b, value, 1)
     if isinstance(t, VecType):
         return value, None
     scalar = types.float64 if like.bits == 64 else types.float32
@@ -102,10 +103,19 @@ def join(ctx, b, t, re, im):
     """Value of type t from registers."""
     if isinstance(t, VecType):
         return re
-    z = cgutils.create_struct_proxy(t)(ctx, b)
-    z.re = re
-    z.im = im if im is not None else ir.Constant(re.type, [ir.Constant(re.type.element, 0.0)] * t.w)
-    return z._getvalue()
+    im = im if im is not None else ir.Constant(re.type, [ir.Constant(re.type.element, 0.0)] * t.w)
+    z = ir.Constant(ir.LiteralStructType([re.type, im.type]), ir.Undefined)
+    return b.insert_value(b.insert_value(z, re, 0), im, 1)
+
+
+def _member(b, value, index):
+    """A register of a pair: the very one that was put there, where this is known."""
+    pair = value
+    while isinstance(pair, ir.instructions.InsertValue):
+        if list(pair.indices) == [index]:
+            return pair.operands[1]
+        pair = pair.operands[0]
+    return b.extract_value(value, index)
 
 
 def _common(a, c):
@@ -144,41 +154,74 @@ def _binary(op, combine):
                 lower_builtin(op, left, right)(lower)
 
 
+def fused(b, x, y, z):
+    """x y + z, rounded once where the processor has the instruction."""
+    t = x.type
+    count, bits = (f"v{t.count}", t.element) if isinstance(t, ir.VectorType) else ("", t)
+    name = f"llvm.fmuladd.{count}f{64 if bits == ir.DoubleType() else 32}"
+    return b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(t, [t, t, t]), name), [x, y, z])
+
+
+def _chain(b, total, terms):
+    """``total`` (None: nothing) plus products, one after the other."""
+    for p, q in terms:
+        total = b.fmul(p, q) if total is None else fused(b, p, q, total)
+    return total
+
+
+def _product(b, *terms):
+    """Sum of products, which remembers them."""
+    value = _chain(b, None, terms)
+    value.terms = terms
+    return value
+
+
+def _terms(x):
+    """Products whose sum a register is, if it is known as such."""
+    return getattr(x, "terms", None)
+
+
+def _plus(b, x, y):
+    if _terms(y):
+        return _chain(b, x, _terms(y))
+    return _chain(b, y, _terms(x)) if _terms(x) else b.fadd(x, y)
+
+
+def _minus(b, x, y):
+    if _terms(y):
+        return _chain(b, x, [(b.fneg(p), q) for p, q in _terms(y)])
+    return _chain(b, b.fneg(y), _terms(x)) if _terms(x) else b.fsub(x, y)
+
+
 def _add(b, x, y):
-    re = b.fadd(x[0], y[0], flags=FLAGS)
+    re = _plus(b, x[0], y[0])
     if x[1] is None or y[1] is None:
         return re, (x[1] if y[1] is None else y[1])
-    return re, b.fadd(x[1], y[1], flags=FLAGS)
+    return re, _plus(b, x[1], y[1])
 
 
 def _sub(b, x, y):
-    re = b.fsub(x[0], y[0], flags=FLAGS)
+    re = _minus(b, x[0], y[0])
     if y[1] is None:
         return re, x[1]
-    return re, b.fneg(y[1]) if x[1] is None else b.fsub(x[1], y[1], flags=FLAGS)
+    return re, b.fneg(y[1]) if x[1] is None else _minus(b, x[1], y[1])
 
 
 def _mul(b, x, y):
-    def m(p, q):
-        return b.fmul(p, q, flags=FLAGS)
-
     if x[1] is None:
-        return m(x[0], y[0]), None if y[1] is None else m(x[0], y[1])
+        return _product(b, (x[0], y[0])), None if y[1] is None else _product(b, (x[0], y[1]))
     if y[1] is None:
-        return m(x[0], y[0]), m(x[1], y[0])
-    re = b.fsub(m(x[0], y[0]), m(x[1], y[1]), flags=FLAGS)
-    return re, b.fadd(m(x[0], y[1]), m(x[1], y[0]), flags=FLAGS)
+        return _product(b, (x[0], y[0])), _product(b, (x[1], y[0]))
+    re = _product(b, (x[0], y[0]), (b.fneg(x[1]), y[1]))
+    return re, _product(b, (x[0], y[1]), (x[1], y[0]))
 
 
 def _div(b, x, y):
-    def d(p, q):
-        return b.fdiv(p, q, flags=FLAGS)
-
     if y[1] is None:
-        return d(x[0], y[0]), None if x[1] is None else d(x[1], y[0])
-    norm = b.fadd(b.fmul(y[0], y[0], flags=FLAGS), b.fmul(y[1], y[1], flags=FLAGS), flags=FLAGS)
+        return b.fdiv(x[0], y[0]), None if x[1] is None else b.fdiv(x[1], y[0])
+    norm = _product(b, (y[0], y[0]), (y[1], y[1]))
     re, im = _mul(b, x, (y[0], b.fneg(y[1])))
-    return d(re, norm), d(im, norm)
+    return b.fdiv(re, norm), b.fdiv(im, norm)
 
 
 _binary(operator.add, _add)

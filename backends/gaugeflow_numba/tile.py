@@ -11,7 +11,7 @@ from numba.core import cgutils, types
 from numba.extending import NativeValue, intrinsic, models, register_model, typeof_impl, unbox
 
 from gaugeflow_numba.lanes import register_bytes
-from gaugeflow_numba.simd import FLAGS, VecType, element, splat
+from gaugeflow_numba.simd import VecType, element, fused, splat
 
 ROWS = 8
 I64 = ir.IntType(64)
@@ -60,10 +60,6 @@ def _load(ctx, b, t, array, offset, vector):
     return x
 
 
-def _multiply_add(b, x, y, z):
-    return b.fadd(b.fmul(x, y, flags=FLAGS), z, flags=FLAGS)
-
-
 def _plus(b, offset, k):
     return b.add(offset, ir.Constant(I64, k))
 
@@ -104,7 +100,7 @@ def add_scaled(tx, tile, x, start, factors, offset, g):
             f = b.load(_place(ctx, b, factors, a[3], _plus(b, a[4], r), element(g.bits)))
             f = splat(b, f, g.vector.llvm)
             for k in range(g.columns):
-                result.append(_multiply_add(b, f, columns[k], b.extract_value(a[0], r * g.columns + k)))
+                result.append(fused(b, f, columns[k], b.extract_value(a[0], r * g.columns + k)))
         return ctx.make_tuple(b, g.tuple, result)
 
     return g.tuple(tile, x, types.int64, factors, types.int64, g), cg
@@ -124,7 +120,7 @@ def add_products(tx, tile, rows, row_start, row_stride, columns, starts, lane, g
         for r in range(g.rows):
             left = _load(ctx, b, rows, a[1], b.add(a[2], b.mul(a[3], ir.Constant(I64, r))), g.vector)
             for k in range(g.columns):
-                result.append(_multiply_add(b, left, right[k], b.extract_value(a[0], r * g.columns + k)))
+                result.append(fused(b, left, right[k], b.extract_value(a[0], r * g.columns + k)))
         return ctx.make_tuple(b, g.tuple, result)
 
     return g.tuple(tile, rows, types.int64, types.int64, columns, starts, types.int64, g), cg

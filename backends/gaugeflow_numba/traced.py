@@ -16,10 +16,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from gaugeflow_numba.simd import I32, element, lanes_constant, splat
+from gaugeflow_numba.simd import I32, element, fused, lanes_constant, splat
 
 I64 = ir.IntType(64)
-_FLAGS = ("contract", "nsz")
 
 
 class Registers:
@@ -215,8 +214,8 @@ class Number:
         other, b = other.value(), self.r.b
         im = self.im if other.im is None else other.im
         if self.im is not None and other.im is not None:
-            im = b.fadd(self.im, other.im, flags=_FLAGS)
-        return Number(self.r, b.fadd(self.re, other.re, flags=_FLAGS), im)
+            im = b.fadd(self.im, other.im)
+        return Number(self.r, b.fadd(self.re, other.re), im)
 
     def __sub__(self, other):
         return self + -other
@@ -252,7 +251,7 @@ class Product:
     def _chain(self, total, pairs):
         b = self.x.r.b
         for p, q in pairs:
-            total = b.fmul(p, q, flags=_FLAGS) if total is None else _fused(b, p, q, total)
+            total = b.fmul(p, q) if total is None else fused(b, p, q, total)
         return total
 
     def added_to(self, total):
@@ -292,12 +291,6 @@ class Product:
         return self.value() * other
 
     __rmul__ = __mul__
-
-
-def _fused(b, x, y, z):
-    t = x.type
-    name = f"llvm.fmuladd.v{t.count}f{64 if t.element == ir.DoubleType() else 32}"
-    return b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(t, [t, t, t]), name), [x, y, z])
 
 
 # ---- places --------------------------------------------------------------------------------------------------------
