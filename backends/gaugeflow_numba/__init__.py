@@ -17,6 +17,7 @@ class _Backend:
     name = "numba"
     _modules = (
         "gauge",
+        "sums",
         "improved",
         "scalar",
         "residual",

@@ -14,19 +14,36 @@ PRECISION = {np.dtype(np.complex128): np.float64, np.dtype(np.complex64): np.flo
 class Geometry:
     """Sizes of a link field on a lattice and the arguments that end every kernel's signature.
 
-    ``local_arguments`` are for kernels that never hop: they are compiled once for all folds.
+    ``local_arguments`` are for kernels that never hop: they are compiled once for all folds.  Kernels that do say what they
+    read (:class:`gaugeflow.lattice.reads.Reads`), and take a field as a pair, see :meth:`around`.
     """
 
-    def __init__(self, lattice, links):
+    def __init__(self, lattice, links, reads=None):
         if links.dtype not in PRECISION:
             raise TypeError(f"links: expected complex128 or complex64, got {links.dtype}")
         self.n, self.lanes = links.shape[2], links.shape[4]
         self.pieces = min(lattice.n_blocks, CHUNKS)
+        self.lattice, self.reads = lattice, reads
+        self._kept = []  # memory whose addresses a kernel was told
         bits = 8 * PRECISION[links.dtype](0).itemsize
-        table, mode, self.width = tables(lattice, self.lanes, bits)
+        table, mode, self.width = tables(lattice, self.lanes, bits, 0 if reads is None else reads.depth)
         sizes = (table, lattice.ndim, lattice.n_blocks, self.lanes)
         self.arguments = (*sizes, Lanes(self.width, self.n, bits, mode))
         self.local_arguments = (*sizes, Lanes(self.width, self.n, bits, PLAIN))
+
+    def around(self, field, sites=None):
+        """A field as kernels that hop take it: addresses of the own sites and of what they read of other processes.
+
+        ``sites`` are those that the kernel computes, by default all.
+        """
+        own = flat(field)
+        self._kept.append(own)
+        here = around = own.ctypes.data
+        if self.lattice.domain is not None:
+            halo = flat(self.lattice.domain.halo(self.lattice, field, self.reads, sites))
+            self._kept.append(halo)
+            around = halo.ctypes.data
+        return here, around
 
 
 def flat(array):

@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numba import prange
 
+from gaugeflow.kernels import reads
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.sites.clover import leaves, wide_charge, wide_energy
 from gaugeflow.sites.exponential import exp
 from gaugeflow.sites.gauge import (
@@ -28,18 +30,16 @@ from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import inline, parallel
 from gaugeflow_numba.fields import Geometry, flat, rows
 from gaugeflow_numba.geometry import blocks, first, first_lane, hop, link, pieces, put_link, put_result
-from gaugeflow_numba.lanes import fence, load_real, store_real, zero, zero_matrix
+from gaugeflow_numba.lanes import fence, load_real, store_real, zero_matrix
 from gaugeflow_numba.memory import empty, empty_like, streamed
 
 
 @parallel
 def _plaquette(links, out, table, d, sites, lanes, g):
     n = pieces(sites)
-    for item in prange(n):  # one thread per row of sums: overlapping registers must not meet there
+    for item in prange(n):
         for block in range(blocks(lanes, g)):
             lane = first_lane(block, lanes, g)
-            for plane in range(out.shape[1]):
-                store_real(out[item, plane], lane, zero(g))
             for site in range(first(item, sites), first(item + 1, sites)):
                 x = (site, 0)
                 plane = 0
@@ -53,26 +53,23 @@ def _plaquette(links, out, table, d, sites, lanes, g):
                             link(links, table, nu, x, sites, lanes, lane, g),
                             link(links, table, mu, hop(table, x, nu, 0, g), sites, lanes, lane, g),
                         )
-                        row = out[item, plane]
-                        store_real(row, lane, load_real(row, lane, g) + wide(trace))
+                        store_real(out[plane, site], lane, wide(trace))
                         plane += 1
 
 
 def plaquette(lattice, links):
-    geometry = Geometry(lattice, links)
-    out = np.empty((geometry.pieces, len(lattice.planes), geometry.lanes))
-    _plaquette(flat(links), out, *geometry.arguments)
-    return lattice.sum_folds(out.sum(axis=0)) / (geometry.n * lattice.volume)
+    geometry = Geometry(lattice, links, reads.plaquettes(lattice.ndim))
+    out = empty((len(lattice.planes), lattice.n_blocks, geometry.lanes), np.float64)
+    _plaquette(geometry.around(links), out, *geometry.arguments)
+    return sum_sites(lattice, out) / (geometry.n * lattice.volume)
 
 
 @parallel
 def _rectangle(links, out, table, d, sites, lanes, g):
     n = pieces(sites)
-    for item in prange(n):  # one thread per row of sums: overlapping registers must not meet there
+    for item in prange(n):
         for block in range(blocks(lanes, g)):
             lane = first_lane(block, lanes, g)
-            for pair in range(out.shape[1]):
-                store_real(out[item, pair], lane, zero(g))
             for site in range(first(item, sites), first(item + 1, sites)):
                 x = (site, 0)
                 pair = 0
@@ -92,16 +89,15 @@ def _rectangle(links, out, table, d, sites, lanes, g):
                             link(links, table, mu, up, sites, lanes, lane, g),
                             link(links, table, mu, hop(table, up, mu, 0, g), sites, lanes, lane, g),
                         )
-                        row = out[item, pair]
-                        store_real(row, lane, load_real(row, lane, g) + wide(trace))
+                        store_real(out[pair, site], lane, wide(trace))
                         pair += 1
 
 
 def rectangle(lattice, links):
-    geometry = Geometry(lattice, links)
-    out = np.empty((geometry.pieces, lattice.ndim * (lattice.ndim - 1), geometry.lanes))
-    _rectangle(flat(links), out, *geometry.arguments)
-    return lattice.sum_folds(out.sum(axis=0)) / (geometry.n * lattice.volume)
+    geometry = Geometry(lattice, links, reads.rectangles(lattice.ndim))
+    out = empty((lattice.ndim * (lattice.ndim - 1), lattice.n_blocks, geometry.lanes), np.float64)
+    _rectangle(geometry.around(links), out, *geometry.arguments)
+    return sum_sites(lattice, out) / (geometry.n * lattice.volume)
 
 
 @inline
@@ -138,13 +134,14 @@ def _wilson_force(links, weight, out, past_caches, table, d, sites, lanes, g):
 
 
 def wilson_force(lattice, links, coupling):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
     given = rows(lattice, coupling, len(lattice.planes), links, "coupling") / (2 * geometry.n)
     weight = np.zeros((lattice.ndim, lattice.ndim, geometry.lanes), dtype=given.dtype)
     for value, (mu, nu) in zip(given, lattice.planes, strict=True):
         weight[mu, nu] = weight[nu, mu] = value
     out = empty_like(links)
-    _wilson_force(flat(links), weight, flat(out), streamed(out, geometry.width), *geometry.arguments)
+    arguments = (streamed(out, geometry.width), *geometry.arguments)
+    _wilson_force(geometry.around(links), weight, flat(out), *arguments)
     return out
 
 
@@ -229,13 +226,13 @@ def _rectangle_force(links, weight, out, table, d, sites, lanes, g):
 
 
 def rectangle_force(lattice, links, coupling):
-    geometry = Geometry(lattice, links)
     d = lattice.ndim
+    geometry = Geometry(lattice, links, reads.rectangle_staples(d))
     given = rows(lattice, coupling, d * (d - 1), links, "coupling") / (2 * geometry.n)
     weight = np.zeros((d, d, geometry.lanes), dtype=given.dtype)
     weight[~np.eye(d, dtype=bool)] = given
     out = empty_like(links)
-    _rectangle_force(flat(links), weight, flat(out), *geometry.arguments)
+    _rectangle_force(geometry.around(links), weight, flat(out), *geometry.arguments)
     return out
 
 
@@ -324,20 +321,19 @@ def _inner(a, b, out, table, d, sites, lanes, g):
     n = pieces(sites)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
-        total = zero(g)
         for mu in range(d):
             for site in range(first(item % n, sites), first(item % n + 1, sites)):
                 p = link(a, table, mu, (site, 0), sites, lanes, lane, g)
                 q = link(b, table, mu, (site, 0), sites, lanes, lane, g)
-                total = total + wide(re_trace_mul(p, q))
-        store_real(out[item % n], lane, total)
+                product = wide(re_trace_mul(p, q))
+                store_real(out[site], lane, product if mu == 0 else load_real(out[site], lane, g) + product)
 
 
 def inner(lattice, a, b):
     geometry = Geometry(lattice, a)
-    out = np.empty((geometry.pieces, geometry.lanes))
+    out = empty((lattice.n_blocks, geometry.lanes), np.float64)
     _inner(flat(a), flat(b), out, *geometry.local_arguments)
-    return -2.0 * lattice.sum_folds(out.sum(axis=0))
+    return -2.0 * sum_sites(lattice, out)
 
 
 @parallel
@@ -360,7 +356,8 @@ def gauge_transform(lattice, links, rotation):
     if rotation.shape != links.shape[1:]:
         raise ValueError(f"rotation: expected shape {links.shape[1:]}, got {rotation.shape}")
     out = empty_like(links)
-    _gauge_transform(flat(links), flat(rotation), flat(out), *Geometry(lattice, links).arguments)
+    geometry = Geometry(lattice, links, reads.ahead_of_sites(lattice.ndim))
+    _gauge_transform(flat(links), geometry.around(rotation[None]), flat(out), *geometry.arguments)
     return out
 
 
@@ -426,12 +423,12 @@ def _clover_charge(strength, charge, table, d, sites, lanes, g):
 
 
 def clover(lattice, links):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.clover_leaves(lattice.ndim))
     planes = len(lattice.planes)
     strength = empty((planes, *links.shape[1:]), links.dtype)
     energy = empty((planes, lattice.n_blocks, geometry.lanes), np.float64)
     charge = np.zeros((lattice.n_blocks, geometry.lanes))
-    _clover_energy(flat(links), flat(strength), energy, *geometry.arguments)
+    _clover_energy(geometry.around(links), flat(strength), energy, *geometry.arguments)
     if lattice.ndim == 4:
         _clover_charge(flat(strength), charge, *geometry.local_arguments)
     return energy, charge / (4.0 * math.pi**2)

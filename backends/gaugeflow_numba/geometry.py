@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from numba.core import types
+from numba.extending import overload
 
 from gaugeflow_numba._jit import apart, inline
 from gaugeflow_numba.lanes import (
@@ -28,8 +30,10 @@ CHUNKS = 256
 
 
 @lru_cache(maxsize=64)
-def tables(lattice, lanes, bits):
+def tables(lattice, lanes, bits, depth=0):
     """Neighbour tables and mode of reading for fields with this many lanes.
+
+    Where the lattice is cut over processes, the tables know ``depth`` layers of sites around the own ones.
 
     Returns
     -------
@@ -56,7 +60,8 @@ def tables(lattice, lanes, bits):
         shuffle[..., 2 * w] = low
     else:
         mode = GATHER
-    return (lattice.neighbour, lattice.crossing, lattice.composition, source.astype(np.int32), shuffle), mode, w
+    hops = lattice.hops(depth)
+    return (hops.neighbour, hops.crossing, lattice.composition, source.astype(np.int32), shuffle), mode, w
 
 
 @inline
@@ -104,12 +109,33 @@ def _permuted(field, offset, stride, source, permutation, lane, g):
     return load_permuted(field, offset, stride, source, permutation * source.shape[1] + lane, g)
 
 
+def row_of(field, table, mu, site, sites):
+    """Memory and row in which the matrix of direction mu at a site lies.
+
+    A field that is read at hops is a pair of addresses: of the own sites, and of the sites around them.
+    """
+
+
+@overload(row_of, jit_options={"forceinline": True})
+def _(field, table, mu, site, sites):
+    if not isinstance(field, types.BaseTuple):
+        return lambda field, table, mu, site, sites: (field, mu * sites + site)
+
+    def chosen(field, table, mu, site, sites):
+        if site < sites:
+            return field[0], mu * sites + site
+        return field[1], mu * (table[0].shape[2] - sites) + (site - sites)
+
+    return chosen
+
+
 @inline
-def link(field, table, mu, place, sites, lanes, lane, g):
+def link(pair, table, mu, place, sites, lanes, lane, g):
     """Matrix of direction mu at a place."""
     n = colours(g)
     site, permutation = place
-    offset = (mu * sites + site) * (2 * n * n * lanes)
+    field, number = row_of(pair, table, mu, site, sites)
+    offset = number * (2 * n * n * lanes)
     if mode(g) == PLAIN:
         return load(field, offset + 2 * lane, 2 * lanes, g)
     if mode(g) == SHUFFLE:

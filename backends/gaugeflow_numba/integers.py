@@ -72,7 +72,7 @@ def load_integers(tx, array, offset, g):
     v = IntVecType(g.w)
 
     def cg(ctx, b, sig, a):
-        x = b.load(_address(ctx, b, array, a[0], a[1], v.llvm))
+        x = b.load(_address(ctx, b, array, a[0], a[1], v.llvm, 0))
         x.align = 8
         return x
 

@@ -122,7 +122,11 @@ def _(g):
     return lambda g: n
 
 
-def _address(ctx, b, t, array, offset, kind):
+def _address(ctx, b, t, array, offset, kind, bits):
+    """Pointer to a number of an array, or of the memory at an address, which no loop counts as in use."""
+    if isinstance(t, types.Integer):
+        place = b.add(array, b.mul(offset, ir.Constant(offset.type, bits // 8)))
+        return b.inttoptr(place, kind.as_pointer())
     return b.bitcast(b.gep(ctx.make_array(t)(ctx, b, array).data, [offset]), kind.as_pointer())
 
 
@@ -139,13 +143,13 @@ def _prefetch_next(ctx, b, t, array, place, stride, matrix, write):
     ahead = b.add(place, b.mul(stride, ir.Constant(stride.type, matrix.count)))
     for reals in range(0, 2 * c.w, LINE * 8 // c.bits):
         line = b.add(ahead, ir.Constant(stride.type, reals))
-        _prefetch(b, _address(ctx, b, t, array, line, ir.IntType(8)), write)
+        _prefetch(b, _address(ctx, b, t, array, line, ir.IntType(8), c.bits), write)
 
 
 def _load_complex(ctx, b, t, array, offset, c):
     """Interleaved re, im, re, im, ... to two registers."""
     both = ir.VectorType(element(c.bits), 2 * c.w)
-    x = b.load(_address(ctx, b, t, array, offset, both))
+    x = b.load(_address(ctx, b, t, array, offset, both, c.bits))
     x.align = c.bits // 8
     undefined = ir.Constant(both, ir.Undefined)
     re = b.shuffle_vector(x, undefined, lanes_constant(range(0, 2 * c.w, 2)))
@@ -204,8 +208,9 @@ def load_shuffled(tx, array, offset, stride, table, row, g):
         values = []
         for _, place in _elements(ctx, b, count, a[1], a[2]):
             _prefetch_next(ctx, b, array, a[0], place, a[2], matrix, write=False)
-            low = b.load(_address(ctx, b, array, a[0], place, vector))
-            high = b.load(_address(ctx, b, array, a[0], b.add(place, ir.Constant(ir.IntType(64), g.w)), vector))
+            low = b.load(_address(ctx, b, array, a[0], place, vector, c.bits))
+            half = b.add(place, ir.Constant(ir.IntType(64), g.w))
+            high = b.load(_address(ctx, b, array, a[0], half, vector, c.bits))
             low.align = high.align = g.bits // 8
             values.append(join(ctx, b, c, *(b.call(shuffle, [low, i, high]) for i in order)))
         return ctx.make_tuple(b, matrix, values)
@@ -232,7 +237,7 @@ def load_permuted(tx, array, offset, stride, table, row, g):
         for _, place in _elements(ctx, b, count, a[1], a[2]):
             re = im = ir.Constant(c.part.llvm, ir.Undefined)
             for i in range(g.w):
-                z = b.load(_address(ctx, b, array, a[0], b.add(place, source[i]), pair))
+                z = b.load(_address(ctx, b, array, a[0], b.add(place, source[i]), pair, c.bits))
                 z.align = c.bits // 8
                 re = b.insert_element(re, b.extract_element(z, ir.Constant(I32, 0)), ir.Constant(I32, i))
                 im = b.insert_element(im, b.extract_element(z, ir.Constant(I32, 1)), ir.Constant(I32, i))
@@ -253,7 +258,9 @@ def _store(past_caches):
                 if not past_caches:
                     _prefetch_next(ctx, b, array, a[0], place, a[2], matrix, write=True)
                 re, im = parts(ctx, b, c, b.extract_value(a[3], k), c)
-                instruction = b.store(b.shuffle_vector(re, im, order), _address(ctx, b, array, a[0], place, both))
+                instruction = b.store(
+                    b.shuffle_vector(re, im, order), _address(ctx, b, array, a[0], place, both, c.bits)
+                )
                 instruction.align = c.bits // 8
                 if past_caches:
                     instruction.align = c.w * c.bits // 4
@@ -293,7 +300,7 @@ def load_real(tx, array, offset, g):
     v = _vector_of(array, g)
 
     def cg(ctx, b, sig, a):
-        x = b.load(_address(ctx, b, array, a[0], a[1], v.llvm))
+        x = b.load(_address(ctx, b, array, a[0], a[1], v.llvm, v.bits))
         x.align = v.bits // 8
         return x
 
@@ -305,7 +312,7 @@ def store_real(tx, array, offset, x):
     """Write a register to w consecutive reals."""
 
     def cg(ctx, b, sig, a):
-        b.store(a[2], _address(ctx, b, array, a[0], a[1], x.llvm)).align = x.bits // 8
+        b.store(a[2], _address(ctx, b, array, a[0], a[1], x.llvm, x.bits)).align = x.bits // 8
         return ctx.get_dummy_value()
 
     return types.void(array, types.int64, x), cg

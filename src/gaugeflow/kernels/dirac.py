@@ -62,7 +62,7 @@ def blocks_at(lattice: Lattice, blocks: Array, slots: Array) -> tuple[tuple[Any,
     v, _, count, lanes = blocks.shape
     xp = array_namespace(blocks)
     x = xp.reshape(blocks, (v, 2 * count, lattice.n_folds, lattice.batch(lanes)))
-    x = xp.reshape(xp.permute_dims(x, (1, 0, 2, 3)), (2 * count, lattice.volume, -1))
+    x = xp.reshape(xp.permute_dims(x, (1, 0, 2, 3)), (2 * count, lattice.n_slots, -1))
     numbers = tuple(xp.take(x[k, ...], slots, axis=0) for k in range(2 * count))
     return numbers[:count], numbers[count:]
 

@@ -12,7 +12,8 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from gaugeflow.backend import kernel
-from gaugeflow.kernels.slots import slots_of
+from gaugeflow.kernels.slots import slots_of, take
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 
 BOTH = -1
@@ -91,11 +92,12 @@ def spinors(lattice: Lattice, psi: Array, parity: int, slots: Array) -> tuple[Ar
     rows, spin, n, lanes = psi.shape
     x = xp.reshape(psi, (rows, spin * n, lattice.n_folds, lattice.batch(lanes)))
     x = xp.reshape(xp.permute_dims(x, (1, 0, 2, 3)), (spin * n, rows * lattice.n_folds, -1))
+    place = None
     if parity != BOTH:
         own = slots_of(lattice, xp, xp.asarray(sites_of(lattice, parity), dtype=xp.int64))
         place = xp.argsort(xp.concat([own, slots_of(lattice, xp, xp.asarray(sites_of(lattice, 1 - parity)))]))
-        slots = xp.take(place, slots)
-    return tuple(xp.take(x[k, ...], slots, axis=0) for k in range(spin * n))
+    found = take(lattice, x, slots, place)
+    return tuple(found[k, ...] for k in range(spin * n))
 
 
 def to_fermions(lattice: Lattice, spinor: tuple[Array, ...], n: int) -> Array:
@@ -154,8 +156,8 @@ def fermion_dot(lattice: Lattice, x: Array, y: Array) -> Array:
     xp = array_namespace(x)
     lead = (x.shape[0],) if len(x.shape) == 5 else ()
     products = xp.astype(xp.conj(x), xp.complex128) * xp.astype(y, xp.complex128)
-    lanes = xp.sum(xp.reshape(products, (*lead, -1, x.shape[-1])), axis=-2)
-    return lattice.sum_folds(lanes)
+    lanes = xp.reshape(products, (*lead, -1, x.shape[-1]))
+    return sum_sites(lattice, xp.real(lanes)) + 1j * sum_sites(lattice, xp.imag(lanes))
 
 
 @kernel()

@@ -50,7 +50,7 @@ def plaquette(lattice: Lattice, links: Array) -> Array:
             link_at(lattice, links, nu, here),
             link_at(lattice, links, mu, here, [(nu, 0)]),
         )
-        sums.append(site_sum(trace))
+        sums.append(site_sum(lattice, trace))
     return xp.stack(sums) / (n * lattice.volume)
 
 
@@ -76,7 +76,7 @@ def rectangle(lattice: Lattice, links: Array) -> Array:
             link_at(lattice, links, mu, here, [(nu, 0)]),
             link_at(lattice, links, mu, here, [(nu, 0), (mu, 0)]),
         )
-        sums.append(site_sum(trace))
+        sums.append(site_sum(lattice, trace))
     return xp.stack(sums) / (n * lattice.volume)
 
 
@@ -220,7 +220,7 @@ def inner(lattice: Lattice, a: Array, b: Array) -> Array:
     xp = array_namespace(a)
     here = all_slots(lattice, xp)
     sums = [
-        site_sum(re_trace_mul(link_at(lattice, a, mu, here), link_at(lattice, b, mu, here)))
+        site_sum(lattice, re_trace_mul(link_at(lattice, a, mu, here), link_at(lattice, b, mu, here)))
         for mu in range(lattice.ndim)
     ]
     return -2.0 * xp.sum(xp.stack(sums), axis=0)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
-from gaugeflow.kernels.slots import Hops, all_slots, link_at, reach, rows, site_sum, to_field, to_lanes
+from gaugeflow.kernels.slots import Hops, all_slots, link_at, reach, rows, site_sum, take, to_field, to_lanes
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.loops import (
     backward_along,
@@ -172,8 +172,8 @@ def _products_along(
 def number_at(lattice: Lattice, numbers: Array, here: Array, offset: Offset = ()) -> Number:
     """Numbers of a field ``(n_blocks, lanes)`` at an offset, over slots."""
     xp = array_namespace(numbers)
-    flat = xp.reshape(numbers, (lattice.volume, -1))
-    return xp.take(flat, reach(lattice, xp, here, hops_to(offset)), axis=0)
+    flat = xp.reshape(numbers, (1, lattice.n_slots, -1))
+    return take(lattice, flat, reach(lattice, xp, here, hops_to(offset)))[0, ...]
 
 
 def _factor(lattice: Lattice, weights: Array, here: Array, factor: Factor) -> Number:
@@ -330,7 +330,7 @@ def trace_terms(lattice: Lattice, traces: Array, terms: Terms) -> Array:
     one = number_at(lattice, xp.ones_like(traces[0, ...]), here)
     values = []
     for term in terms:
-        sums = [site_sum(real(_product(lattice, traces, here, image, one))) for image in term]
+        sums = [site_sum(lattice, real(_product(lattice, traces, here, image, one))) for image in term]
         values.append(sum(sums[1:], start=sums[0]))
     return xp.stack(values)
 

@@ -49,10 +49,10 @@ def convolve_features(lattice: Lattice, x: Array, weight: Array, bias: Array, ta
     n_taps, outputs, channels = weight.shape
     check_features(lattice, x, channels)
     batch = lattice.batch(x.shape[-1])
-    slots = xp.reshape(x, (channels, lattice.volume, batch))
+    slots = xp.reshape(x, (channels, lattice.n_slots, batch))
     matrix = xp.reshape(xp.permute_dims(weight, (1, 2, 0)), (outputs, channels * n_taps))
     parts = []
-    for rows in _chunks(lattice.volume, channels * n_taps * batch):
+    for rows in _chunks(lattice.n_slots, channels * n_taps * batch):
         parts.append(matrix @ _gathered(xp, slots, taps[:, rows]))
     y = xp.reshape(xp.concat(parts, axis=1) if len(parts) > 1 else parts[0], (outputs, *x.shape[1:]))
     return y + bias[:, None, None]
@@ -68,10 +68,10 @@ def convolve_features_vjp(lattice: Lattice, x: Array, y_bar: Array, taps: Array)
     xp = array_namespace(x)
     n_taps, channels, outputs = taps.shape[0], x.shape[0], y_bar.shape[0]
     batch = lattice.batch(x.shape[-1])
-    slots = xp.reshape(x, (channels, lattice.volume, batch))
-    bars = xp.reshape(y_bar, (outputs, lattice.volume, batch))
+    slots = xp.reshape(x, (channels, lattice.n_slots, batch))
+    bars = xp.reshape(y_bar, (outputs, lattice.n_slots, batch))
     total = xp.zeros((outputs, channels * n_taps), dtype=xp.float64)
-    for rows in _chunks(lattice.volume, channels * n_taps * batch):
+    for rows in _chunks(lattice.n_slots, channels * n_taps * batch):
         bar = xp.reshape(bars[:, rows, :], (outputs, -1))
         total += xp.astype(bar @ xp.matrix_transpose(_gathered(xp, slots, taps[:, rows])), xp.float64)
     total = xp.permute_dims(xp.reshape(total, (outputs, channels, n_taps)), (2, 0, 1))

@@ -146,7 +146,7 @@ def path_sum_vjp(
             staple_up_bar_top(at(nu, nb), at(nu, nb, f), bar(nb)),
             staple_down_bar_bottom(at(nu), at(nu, f), bar(nf)),
         )
-        weight_bar.append(xp.sum(wide(re_trace_mul(near, at(nu))), axis=0))
+        weight_bar.append(site_sum(lattice, re_trace_mul(near, at(nu))))
         result[nu] = result[nu] + to_field(lattice, scale(delta[nu, ...], add(near, far)))
         along = add_scaled(along, delta[nu, ...], rungs)
     result[mu] = result[mu] + to_field(lattice, along)
@@ -157,7 +157,7 @@ def _log_det(lattice: Lattice, det: Array) -> Array:
     xp = array_namespace(det)
     positive = det > 0.0
     value = where(positive, log(where(positive, wide(det), 1.0 + 0.0 * wide(det))), 0.0 * wide(det) + xp.nan)
-    return xp.sum(value, axis=0)
+    return site_sum(lattice, value)
 
 
 @kernel("links")
@@ -198,7 +198,7 @@ def residual_tangent(lattice: Lattice, links: Array, mu: int, sites: Array, path
     xp = array_namespace(links)
     here = slots_of(lattice, xp, sites)
     w = mul_dag(link_at(lattice, links, mu, here), _rows_to_numbers(lattice, paths))
-    return site_sum(tangent(w, link_at(lattice, force, mu, here)))
+    return site_sum(lattice, tangent(w, link_at(lattice, force, mu, here)))
 
 
 @kernel("links")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
-from gaugeflow.kernels.slots import all_slots, reach
+from gaugeflow.kernels.slots import all_slots, reach, take
 from gaugeflow.lattice import Array, Lattice, check_array
 
 
@@ -22,11 +22,11 @@ def neighbour_sum(lattice: Lattice, field: Array) -> Array:
     """Sum of a real field over the 2 d neighbours of every site, ``(n_blocks, lanes)``."""
     check_scalar(lattice, field)
     xp = array_namespace(field)
-    flat = xp.reshape(field, (lattice.volume, -1))
+    flat = xp.reshape(field, (1, lattice.n_slots, -1))
     here = all_slots(lattice, xp)
     total = None
     for mu in range(lattice.ndim):
         for sign in (0, 1):
-            part = xp.take(flat, reach(lattice, xp, here, [(mu, sign)]), axis=0)
+            part = take(lattice, flat, reach(lattice, xp, here, [(mu, sign)]))[0, ...]
             total = part if total is None else total + part
     return xp.reshape(total, tuple(field.shape))

@@ -11,6 +11,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.numbers import Matrix
 
@@ -19,7 +20,7 @@ Hops = Sequence[tuple[int, int]]
 
 def all_slots(lattice: Lattice, xp: Any) -> Array:
     """Indices of every slot."""
-    return xp.arange(lattice.volume, dtype=xp.int64)
+    return xp.arange(lattice.n_slots, dtype=xp.int64)
 
 
 def slots_of(lattice: Lattice, xp: Any, sites: Array) -> Array:
@@ -29,10 +30,24 @@ def slots_of(lattice: Lattice, xp: Any, sites: Array) -> Array:
 
 
 def reach(lattice: Lattice, xp: Any, slots: Array, hops: Hops) -> Array:
-    """Slots reached by hops ``(mu, sign)``, sign 0 forward and 1 backward."""
+    """Slots reached by hops ``(mu, sign)``, sign 0 forward and 1 backward; see :func:`take`."""
+    if lattice.domain is not None:
+        return xp.asarray(lattice.domain.reach(lattice, slots, hops), dtype=xp.int64)
     for mu, sign in hops:
         slots = xp.take(xp.asarray(lattice.slot_neighbour[mu, sign], dtype=xp.int64), slots)
     return slots
+
+
+def take(lattice: Lattice, numbers: Array, slots: Array, rows: Array | None = None) -> Array:
+    """Numbers ``(k, n, batch)`` of the slots that :func:`reach` gave: ``(k, slots, batch)``.
+
+    ``rows[slot]`` is the place of a slot among the n, by default the slot itself.  Where the lattice is cut, slots of other
+    processes are fetched from there.
+    """
+    if lattice.domain is not None:
+        return lattice.domain.take(lattice, numbers, slots, rows)
+    xp = array_namespace(numbers)
+    return xp.take(numbers, slots if rows is None else xp.take(rows, slots), axis=1)
 
 
 def entries(lattice: Lattice, site_field: Array) -> Array:
@@ -40,15 +55,14 @@ def entries(lattice: Lattice, site_field: Array) -> Array:
     xp = array_namespace(site_field)
     v, n, _, lanes = site_field.shape
     x = xp.reshape(site_field, (v, n * n, lattice.n_folds, lattice.batch(lanes)))
-    return xp.reshape(xp.permute_dims(x, (1, 0, 2, 3)), (n * n, lattice.volume, -1))
+    return xp.reshape(xp.permute_dims(x, (1, 0, 2, 3)), (n * n, lattice.n_slots, -1))
 
 
 def matrix_at(lattice: Lattice, site_field: Array, slots: Array, hops: Hops = ()) -> Matrix:
     """Matrices of a site field ``(n_blocks, N, N, lanes)`` at the slots reached by hops."""
     xp = array_namespace(site_field)
-    flat = entries(lattice, site_field)
-    where = reach(lattice, xp, slots, hops)
-    return tuple(xp.take(flat[k, ...], where, axis=0) for k in range(flat.shape[0]))
+    found = take(lattice, entries(lattice, site_field), reach(lattice, xp, slots, hops))
+    return tuple(found[k, ...] for k in range(found.shape[0]))
 
 
 def link_at(lattice: Lattice, links: Array, mu: int, slots: Array, hops: Hops = ()) -> Matrix:
@@ -82,10 +96,9 @@ def replace_sites(lattice: Lattice, site_field: Array, sites: Array, values: Arr
     return xp.take(xp.concat([values, site_field]), xp.asarray(position, dtype=xp.int64), axis=0)
 
 
-def site_sum(number: Array) -> Array:
-    """Sum over slots in double precision: ``(slots, batch)`` to ``(batch,)``."""
-    xp = array_namespace(number)
-    return xp.sum(xp.astype(number, xp.float64), axis=0)
+def site_sum(lattice: Lattice, number: Array) -> Array:
+    """Sum over all sites in double precision: ``(slots, batch)`` of this process to ``(batch,)``."""
+    return sum_sites(lattice, to_lanes(lattice, number))
 
 
 def rows(lattice: Lattice, values: Any, count: int, like: Array, name: str) -> Array:

@@ -12,7 +12,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
-from gaugeflow.kernels.slots import all_slots, link_at, rows, to_field
+from gaugeflow.kernels.slots import all_slots, link_at, rows, site_sum, to_field
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.gauge import (
     convolve,
@@ -23,7 +23,7 @@ from gaugeflow.sites.gauge import (
     staple_up_along,
 )
 from gaugeflow.sites.matrix import add, add_scaled, dag, re_trace_mul_dag, zero_like
-from gaugeflow.sites.numbers import Matrix, wide
+from gaugeflow.sites.numbers import Matrix
 
 
 def _paths(nu: int, rho: int) -> tuple[list[Any], list[Any]]:
@@ -140,6 +140,6 @@ def _link_bar(
             moved = add(moved, variation(w_rho, w_nu, *fields))
         staples = _staples(lattice, links, nu, rho, here)
         s = add_scaled(s, w_nu, staples)
-        weight_bar.append(xp.sum(wide(re_trace_mul_dag(staples, along_here)), axis=0))
+        weight_bar.append(site_sum(lattice, re_trace_mul_dag(staples, along_here)))
     own = convolve_bar_link(kappa, u, s, link_at(lattice, bar, nu, here))
     return to_field(lattice, add(own, dag(moved))), weight_bar

@@ -99,7 +99,7 @@ def smeared_tangent(lattice: Lattice, links: Array, mu: int, sites: Array, paths
     here = slots_of(lattice, xp, sites)
     u = link_at(lattice, links, mu, here)
     a, c, d, r, t = assemble(*_numbers(lattice, paths))
-    return site_sum(loops_tangent(u, a, c, d, r, t, link_at(lattice, force, mu, here)))
+    return site_sum(lattice, loops_tangent(u, a, c, d, r, t, link_at(lattice, force, mu, here)))
 
 
 @kernel("links", "force")

@@ -229,7 +229,7 @@ def plaquette_along(lattice: Lattice, links: Array, along: Array) -> Array:
 
     return xp.stack(
         [
-            site_sum(re_trace_plaquette_along(*corners(links, mu, nu), *corners(along, mu, nu)))
+            site_sum(lattice, re_trace_plaquette_along(*corners(links, mu, nu), *corners(along, mu, nu)))
             for mu, nu in lattice.planes
         ]
     )

@@ -10,53 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-LANES = {"cpu": 8, "cuda": 32}
-"""Lanes that fill the widest vector registers (double precision), or a warp of threads."""
+from gaugeflow.lattice.tables import LANES, Box, Domain, HopFactors, HopTable, IntArray, hop_table, suggest_fold
 
 Array = Any
-IntArray = npt.NDArray[np.int32]
-"""Indices of sites, lanes and permutations."""
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangular region of a lattice, which may cross its boundaries.
-
-    Parameters
-    ----------
-    origin
-        First coordinates.
-    extents
-        Number of sites along each direction, at least 1; the extent of the lattice or more takes all.
-    """
-
-    origin: tuple[int, ...]
-    extents: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.origin) != len(self.extents) or any(n < 1 for n in self.extents):
-            raise ValueError(
-                f"Box: expected origin and positive extents of equal length, got {self.origin} and {self.extents}"
-            )
-
-
-@dataclass(frozen=True, eq=False)
-class HopFactors:
-    """Numbers by which hops of a lattice fermion are multiplied: boundary phases, weights of directions, staggered phases.
-
-    Most hops share few different factors, so that a kernel reads a code for each hop; code 0 says that the factor is 1.
-    """
-
-    code: IntArray
-    """``(ndim, 2, n_blocks)``: which row of ``values`` a hop from this block site is multiplied by; sign 0 is forward."""
-    values: npt.NDArray[np.complex128]
-    """``(codes, n_folds)``: the factors of the sub-lattices; row 0 is 1."""
 
 
 @dataclass(frozen=True)
@@ -69,25 +31,41 @@ class Lattice:
         Extents, slowest first: ``(t, z, y, x)`` in four dimensions.  Direction ``mu`` moves along axis ``mu``.
     fold
         Number of equal sub-lattices per direction (default: all 1).  Lanes are ordered fold major, batch minor.
+    domain
+        Where the lattice is cut over processes: the part of this one, see :func:`gaugeflow.domains.cut`.
 
     Notes
     -----
-    A field has its site axis of length ``n_blocks = volume / n_folds`` and its last axis of ``n_folds * batch`` lanes.
+    A field has its site axis of length ``n_blocks = n_slots / n_folds`` and its last axis of ``n_folds * batch`` lanes.
+    ``shape`` and ``volume``, coordinates and site numbers are those of the whole lattice; what counts the sites of arrays
+    (``local_shape``, ``n_slots``, ``n_blocks``, ``block_shape``) counts those of this process.
     """
 
     shape: tuple[int, ...]
     fold: tuple[int, ...] = field(default=())
+    domain: Domain | None = field(default=None, repr=False)
 
-    def __init__(self, shape: Sequence[int], fold: Sequence[int] | None = None) -> None:
+    def __init__(self, shape: Sequence[int], fold: Sequence[int] | None = None, domain: Domain | None = None) -> None:
         extents = tuple(int(n) for n in shape)
         folds = tuple(int(f) for f in fold) if fold else (1,) * len(extents)
         if not extents:
             raise ValueError("Lattice: shape needs at least one extent, got ()")
         if len(folds) != len(extents):
             raise ValueError(f"Lattice: fold needs {len(extents)} entries like shape {extents}, got {folds}")
-        for mu, (n, f) in enumerate(zip(extents, folds, strict=True)):
-            if n < 2:
-                raise ValueError(f"Lattice: extent of direction {mu} must be at least 2, got {n}")
+        grid = (1,) * len(extents) if domain is None else domain.grid
+        if len(grid) != len(extents):
+            raise ValueError(
+                f"Lattice: the grid of processes needs {len(extents)} entries like shape {extents}, got {grid}"
+            )
+        for mu, (whole, f, processes) in enumerate(zip(extents, folds, grid, strict=True)):
+            if whole < 2:
+                raise ValueError(f"Lattice: extent of direction {mu} must be at least 2, got {whole}")
+            if whole % processes or whole // processes < 2:
+                raise ValueError(
+                    f"Lattice: {processes} processes cannot share direction {mu} of extent {whole} in equal parts of 2 "
+                    f"sites or more; numbers that work: {[k for k in range(1, whole // 2 + 1) if whole % k == 0]}"
+                )
+            n = whole // processes
             if f < 1 or n % f or n // f < 2:
                 works = [k for k in range(1, n // 2 + 1) if n % k == 0]
                 raise ValueError(
@@ -96,6 +74,7 @@ class Lattice:
                 )
         object.__setattr__(self, "shape", extents)
         object.__setattr__(self, "fold", folds)
+        object.__setattr__(self, "domain", domain)
 
     # ---- sizes -------------------------------------------------------------------------------------------------
     @property
@@ -105,8 +84,39 @@ class Lattice:
 
     @cached_property
     def volume(self) -> int:
-        """Number of lattice sites."""
+        """Number of sites of the whole lattice."""
         return math.prod(self.shape)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of processes per direction."""
+        return (1,) * self.ndim if self.domain is None else self.domain.grid
+
+    @cached_property
+    def local_shape(self) -> tuple[int, ...]:
+        """Extents of the part that this process holds."""
+        return tuple(n // p for n, p in zip(self.shape, self.grid, strict=True))
+
+    @cached_property
+    def origin(self) -> tuple[int, ...]:
+        """Global coordinates of the first site of this process."""
+        place = (0,) * self.ndim if self.domain is None else self.domain.place
+        return tuple(n * k for n, k in zip(self.local_shape, place, strict=True))
+
+    @cached_property
+    def n_slots(self) -> int:
+        """Number of sites that this process holds."""
+        return math.prod(self.local_shape)
+
+    @cached_property
+    def local(self) -> Lattice:
+        """The part of this process as a lattice of its own: for arrays of its sites, not for hops."""
+        return self if self.domain is None else Lattice(self.local_shape, self.fold)
+
+    def check_whole(self, what: str) -> None:
+        """Raise ``ValueError`` where the lattice is cut over processes and ``what`` needs all of it in one."""
+        if self.domain is not None:
+            raise ValueError(f"{what}: needs a whole lattice in one process, got one cut over a grid {self.grid}")
 
     @cached_property
     def n_folds(self) -> int:
@@ -115,13 +125,13 @@ class Lattice:
 
     @cached_property
     def n_blocks(self) -> int:
-        """Length of the site axis of fields: ``volume / n_folds``."""
-        return self.volume // self.n_folds
+        """Length of the site axis of fields: ``n_slots / n_folds``."""
+        return self.n_slots // self.n_folds
 
     @property
     def block_shape(self) -> tuple[int, ...]:
         """Extents of one sub-lattice."""
-        return tuple(n // f for n, f in zip(self.shape, self.fold, strict=True))
+        return tuple(n // f for n, f in zip(self.local_shape, self.fold, strict=True))
 
     @cached_property
     def planes(self) -> tuple[tuple[int, int], ...]:
@@ -139,22 +149,21 @@ class Lattice:
     def _block_coordinates(self) -> IntArray:
         return np.indices(self.block_shape).reshape(self.ndim, self.n_blocks).astype(np.int32)
 
-    @cached_property
+    def hops(self, depth: int = 1) -> HopTable:
+        """Where hops lead, also on ``depth`` layers of sites that other processes hold, see :func:`hop_table`."""
+        return _hop_table(self.block_shape, self.fold, tuple(p > 1 for p in self.grid), depth)
+
+    @property
     def neighbour(self) -> IntArray:
         """Block site reached by one hop, ``(ndim, 2, n_blocks)``; index 0 of axis 1 is forward, 1 backward."""
-        index = np.arange(self.n_blocks, dtype=np.int32).reshape(self.block_shape)
-        table = [[np.roll(index, -s, axis=mu).ravel() for s in (1, -1)] for mu in range(self.ndim)]
-        return np.array(table, dtype=np.int32)
+        self.check_whole("table of neighbours")
+        return self.hops().neighbour
 
-    @cached_property
+    @property
     def crossing(self) -> IntArray:
         """Lane permutation picked up by one hop, ``(ndim, 2, n_blocks)``; 0 is the identity."""
-        table = np.zeros((self.ndim, 2, self.n_blocks), dtype=np.int32)
-        for mu, (n, f) in enumerate(zip(self.block_shape, self.fold, strict=True)):
-            stride = int(np.prod(self.fold[mu + 1 :]))
-            table[mu, 0, self._block_coordinates[mu] == n - 1] = (1 % f) * stride
-            table[mu, 1, self._block_coordinates[mu] == 0] = ((f - 1) % f) * stride
-        return table
+        self.check_whole("table of neighbours")
+        return self.hops().crossing
 
     @cached_property
     def permutation(self) -> IntArray:
@@ -173,19 +182,36 @@ class Lattice:
         """Hops between slots ``block site * n_folds + fold``, ``(ndim, 2, volume)``: the tables in one, for arrays."""
         site = self.neighbour[..., None] * self.n_folds
         lane = self.permutation[self.crossing]
-        return (site + lane).reshape(self.ndim, 2, self.volume).astype(np.int32)
+        return (site + lane).reshape(self.ndim, 2, self.n_slots).astype(np.int32)
 
     @cached_property
     def coordinates(self) -> IntArray:
         """Global coordinates of every slot, ``(ndim, n_blocks, n_folds)``."""
+        return self.coordinates_of(self._block_coordinates)
+
+    def coordinates_of(self, places: IntArray) -> IntArray:
+        """Global coordinates, ``(ndim, places, n_folds)``, of places counted from the corner of every sub-lattice."""
         offsets = np.indices(self.fold).reshape(self.ndim, 1, self.n_folds)
-        extent = np.array(self.block_shape).reshape(self.ndim, 1, 1)
-        return (self._block_coordinates[:, :, None] + offsets * extent).astype(np.int32)
+        extent, origin, shape = (np.array(n).reshape(-1, 1, 1) for n in (self.block_shape, self.origin, self.shape))
+        return ((places[:, :, None] + offsets * extent + origin) % shape).astype(np.int32)
 
     @cached_property
     def site(self) -> IntArray:
         """Global lexicographic index of every slot, ``(n_blocks, n_folds)``: what random numbers are keyed by."""
         return np.ravel_multi_index(tuple(self.coordinates), self.shape).astype(np.int32)
+
+    def site_of(self, coordinates: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Global lexicographic index of sites ``(ndim, ...)``."""
+        return np.asarray(np.ravel_multi_index(tuple(coordinates), self.shape), dtype=np.int64)
+
+    def slot_of(self, coordinates: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Slots ``block site * n_folds + fold`` of sites ``(ndim, ...)`` on the process that holds them."""
+        extents = np.array(self.local_shape).reshape(-1, *[1] * (np.ndim(coordinates) - 1))
+        blocks = np.array(self.block_shape).reshape(extents.shape)
+        own = np.asarray(coordinates) % extents
+        block = np.ravel_multi_index(tuple(own % blocks), self.block_shape)
+        fold = np.ravel_multi_index(tuple(own // blocks), self.fold)
+        return np.asarray(block * self.n_folds + fold, dtype=np.int64)
 
     # ---- masks -------------------------------------------------------------------------------------------------
     def sites_of_colour(self, weights: Sequence[int], modulus: int, colour: int) -> IntArray:
@@ -215,7 +241,7 @@ class Lattice:
                     f"{self.block_shape[mu]}, not a multiple of {step}, in direction {mu} of extent {self.shape[mu]}; "
                     f"folds that work: {works}"
                 )
-        total = np.tensordot(np.array(weights), self._block_coordinates, axes=1)
+        total = np.tensordot(np.array(weights), self._block_coordinates + np.array(self.origin)[:, None], axes=1)
         return np.nonzero(total % modulus == colour)[0].astype(np.int32)
 
     def sites_of_parity(self, parity: int, directions: Sequence[int] | None = None) -> IntArray:
@@ -290,7 +316,7 @@ class Lattice:
         if np.shape(forward) != expected:
             raise ValueError(f"hop factors: expected shape {expected}, got {np.shape(forward)}")
         ahead = np.asarray(forward, dtype=np.complex128)
-        back = [f.reshape(-1)[self.slot_neighbour[mu, 1]].conj() for mu, f in enumerate(ahead)]
+        back = [self.behind(mu, f).conj() for mu, f in enumerate(ahead)]
         both = np.stack([ahead, np.reshape(back, expected)], axis=1).reshape(-1, self.n_folds)
         rows = np.concatenate([np.ones((1, self.n_folds)), both])
         values, code = np.unique(rows, axis=0, return_inverse=True)
@@ -298,6 +324,13 @@ class Lattice:
         order = np.argsort(np.arange(len(values)) != code[0], kind="stable")  # the row of ones first
         place = np.argsort(order)
         return HopFactors(place[code[1:]].reshape(self.ndim, 2, self.n_blocks).astype(np.int32), values[order])
+
+    def behind(self, mu: int, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Numbers ``(n_blocks, n_folds)`` of the sites one hop behind."""
+        flat = np.ascontiguousarray(values).reshape(-1)
+        if self.domain is not None:
+            return self.domain.behind(self, mu, flat).reshape(values.shape)
+        return flat[self.slot_neighbour[mu, 1]].reshape(values.shape)
 
     # ---- fields ------------------------------------------------------------------------------------------------
     def check_links(self, links: Array, name: str = "links") -> tuple[int, int]:
@@ -329,6 +362,7 @@ class Lattice:
             ``(*lead, n_blocks, *trail, n_folds * batch)``, contiguous.
         """
         check_array(array, "array")
+        self.check_whole("pack; `local.pack` takes the sites of one process")
         xp = _namespace(array)
         first = 1 + components
         found = tuple(array.shape)
@@ -349,6 +383,7 @@ class Lattice:
     def unpack(self, field: Array, components: int = 0) -> Array:
         """Inverse of :meth:`pack`: ``(*lead, n_blocks, *trail, lanes)`` to ``(batch, *lead, *shape, *trail)``."""
         check_array(field)
+        self.check_whole("unpack; `local.unpack` gives the sites of one process")
         xp = _namespace(field)
         found = tuple(field.shape)
         if len(found) < components + 2 or found[components] != self.n_blocks:
@@ -385,7 +420,7 @@ class Lattice:
             raise ValueError(f"device: expected one of {sorted(LANES)}, got {device!r}")
         if batch < 1:
             raise ValueError(f"batch: expected a positive number, got {batch}")
-        return suggest_fold(self.shape, -(-LANES[device] // batch))
+        return suggest_fold(self.local_shape, -(-LANES[device] // batch))
 
     def sum_folds(self, values: Array) -> Array:
         """Sum per-lane values ``(..., n_folds * batch)`` over the sub-lattices: ``(..., batch)``."""
@@ -405,6 +440,11 @@ class Lattice:
         return xp.reshape(wide, (*lead, self.n_folds * values.shape[-1]))
 
 
+@lru_cache(maxsize=64)
+def _hop_table(extents: tuple[int, ...], fold: tuple[int, ...], cut: tuple[bool, ...], depth: int) -> HopTable:
+    return hop_table(extents, fold, cut, depth if any(cut) else 0)
+
+
 def check_array(value: object, name: str = "field") -> None:
     """Raise ``TypeError`` unless this is an array; a sampler's state is told where its field is."""
     if not (hasattr(value, "shape") and hasattr(value, "dtype")):
@@ -417,18 +457,3 @@ def _namespace(array: Array) -> Any:
     from array_api_compat import array_namespace
 
     return array_namespace(array)
-
-
-def suggest_fold(shape: Sequence[int], width: int) -> tuple[int, ...]:
-    """Fold that gives at least ``width`` lanes from factors of two while sub-lattice extents stay even, slowest first.
-
-    Fewer lanes come back when the extents do not allow as many.
-    """
-    fold = [1] * len(shape)
-    while int(np.prod(fold)) < width:
-        room = [mu for mu, n in enumerate(shape) if n % (4 * fold[mu]) == 0]
-        if not room:
-            break
-        best = max(room, key=lambda mu: (shape[mu] // fold[mu], -mu))
-        fold[best] *= 2
-    return tuple(fold)

@@ -1,0 +1,231 @@
+"""The part of a lattice that a process holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from array_api_compat import array_namespace
+
+from gaugeflow.devices import to_host
+from gaugeflow.domains.exchange import Items, Plan, Traffic
+from gaugeflow.kernels.sums import aligned
+from gaugeflow.lattice import Array, Lattice
+from gaugeflow.lattice.reads import Reads
+
+
+class Processes:
+    """A grid of processes that share a lattice, and the place of this one in it.
+
+    Parameters
+    ----------
+    comm
+        An mpi4py communicator, which belongs to the caller.  All of its processes must call the same functions of the
+        library with the same arguments, in the same order.
+    grid
+        Number of processes per direction; their product is the size of the communicator.  Ranks are counted like sites:
+        the last direction runs fastest.
+
+    Raises
+    ------
+    ValueError
+        If the grid has another number of processes than the communicator.
+    """
+
+    def __init__(self, comm: Any, grid: Sequence[int]) -> None:
+        self.comm = comm
+        self.grid = tuple(int(n) for n in grid)
+        if math.prod(self.grid) != comm.size or any(n < 1 for n in self.grid):
+            raise ValueError(
+                f"grid of processes: expected a product of {comm.size}, the communicator's, got {self.grid}"
+            )
+        self.place = tuple(int(k) for k in np.unravel_index(comm.rank, self.grid))
+        self.traffic = Traffic()
+        self._plans: dict[Any, Any] = {}
+
+    # ---- sums --------------------------------------------------------------------------------------------------
+    def total(self, parts: Array) -> Array:
+        """Digit sums of all processes added up, see :func:`gaugeflow.kernels.sums.digit_sums`."""
+        own = np.ascontiguousarray(to_host(parts))
+        power = np.empty_like(own[0])
+        self.comm.Allreduce(own[0], power, op=self._operation("MAX"))
+        digits = np.empty_like(own[1:])
+        self.comm.Allreduce(np.ascontiguousarray(aligned(np, own, power)), digits, op=self._operation("SUM"))
+        return _like(np.concatenate([power[None], digits]), parts)
+
+    def largest(self, values: Array) -> Array:
+        """Largest of the values of all processes, entry by entry."""
+        own = np.ascontiguousarray(to_host(values))
+        found = np.empty_like(own)
+        self.comm.Allreduce(own, found, op=self._operation("MAX"))
+        return _like(found, values)
+
+    @staticmethod
+    def _operation(name: str) -> Any:
+        from mpi4py import MPI
+
+        return getattr(MPI, name)
+
+    # ---- sites anywhere ----------------------------------------------------------------------------------------
+    def reach(self, lattice: Lattice, slots: npt.NDArray[Any], hops: Sequence[tuple[int, int]]) -> Items:
+        """Slots reached by hops ``(mu, sign)``; those of other processes are ``n_slots`` plus the global site."""
+        own = lattice.coordinates.reshape(lattice.ndim, -1)
+        there = slots >= lattice.n_slots
+        places = np.empty((lattice.ndim, len(slots)), dtype=np.int64)
+        places[:, ~there] = own[:, slots[~there]]
+        places[:, there] = np.unravel_index(slots[there] - lattice.n_slots, lattice.shape)
+        for mu, sign in hops:
+            places[mu] = (places[mu] + (1 if sign == 0 else -1)) % lattice.shape[mu]
+        inside = self._owner(lattice, places) == self.comm.rank
+        return np.where(inside, lattice.slot_of(places), lattice.n_slots + lattice.site_of(places))
+
+    def take(self, lattice: Lattice, values: Array, slots: Array, rows: Array | None = None) -> Array:
+        """Values ``(k, n, batch)`` at slots as :meth:`reach` gives them: ``(k, slots, batch)``.
+
+        ``rows[slot]`` is the row of ``values`` that holds a slot of this process, by default the slot itself.
+        """
+        xp = array_namespace(values)
+        host = np.asarray(to_host(values))
+        where = np.asarray(to_host(slots), dtype=np.int64)
+        row_of = np.arange(lattice.n_slots) if rows is None else np.asarray(to_host(rows), dtype=np.int64)
+        there = np.nonzero(where >= lattice.n_slots)[0]
+        plan = self._plan(("take", lattice, where.tobytes()), lambda: self._plan_of_sites(lattice, where[there]))
+        found = np.empty((host.shape[0], len(where), host.shape[2]), dtype=host.dtype)
+        here = where < lattice.n_slots
+        found[:, here] = host[:, row_of[where[here]]]
+
+        def unpack(positions: Items, buffer: Array) -> None:
+            found[:, there[positions]] = buffer
+
+        plan.run(
+            lambda items: np.ascontiguousarray(host[:, row_of[items]]),
+            lambda count: np.empty((host.shape[0], count, host.shape[2]), dtype=host.dtype),
+            unpack,
+            self.traffic,
+        )
+        return xp.asarray(found)
+
+    def behind(self, lattice: Lattice, mu: int, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Numbers of slots, ``(n_slots,)``, of the sites one hop behind."""
+        slots = self.reach(lattice, np.arange(lattice.n_slots), [(mu, 1)])
+        return np.asarray(self.take(lattice, values[None, :, None], slots)[0, :, 0])
+
+    def _owner(self, lattice: Lattice, places: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        extents = np.array(lattice.local_shape).reshape(-1, *[1] * (places.ndim - 1))
+        return np.asarray(np.ravel_multi_index(tuple(places // extents), self.grid), dtype=np.int64)
+
+    def _plan(self, key: Any, make: Any) -> Any:
+        if key not in self._plans:
+            self._plans[key] = make()
+        return self._plans[key]
+
+    def _plan_of_sites(self, lattice: Lattice, extended: Items) -> Plan:
+        places = np.array(np.unravel_index(extended - lattice.n_slots, lattice.shape))
+        return Plan(self.comm, self._owner(lattice, places), lattice.slot_of(places))
+
+    # ---- layers around the own sites ---------------------------------------------------------------------------
+    def halo(
+        self, lattice: Lattice, field: Array, reads: Reads, sites: npt.NDArray[Any] | None = None, rows: Any = None
+    ) -> Array:
+        """What a kernel reads of a field on the sites around those of this process.
+
+        Parameters
+        ----------
+        lattice
+            The lattice, cut over these processes.
+        field
+            Links ``(ndim, n_blocks, N, N, lanes)`` if the reads name directions; otherwise a field with axes
+            ``(lead, rows, ..., lanes)``.
+        reads
+            Around every site.
+        sites
+            Block sites for which the kernel reads; by default all.
+        rows
+            Row of the field that holds a block site, by default the block site itself.
+
+        Returns
+        -------
+        Array
+            As the field, with ``n_halo`` rows in the order of :meth:`gaugeflow.lattice.Lattice.hops`.  Only what is read
+            has been written.
+        """
+        xp = array_namespace(field)
+        links = all(direction >= 0 for direction, _ in reads.entries)
+        leads = lattice.ndim if links else field.shape[0]
+        key = ("halo", lattice, reads, None if sites is None else np.asarray(sites).tobytes(), rows is None)
+        layer = self._plan(key, lambda: Layer(self, lattice, reads, sites, rows))
+        inner = math.prod(field.shape[2:-1])
+        lanes = int(field.shape[-1])
+        batch = lattice.batch(lanes)
+        result = xp.empty((leads, layer.count, *field.shape[2:]), dtype=field.dtype)
+        groups = 1 if links else leads
+        folds, last = (1, lanes) if layer.whole else (lattice.n_folds, batch)
+        source = xp.reshape(field, (groups, -1, inner, folds, last))
+        target = result.reshape(groups, -1, inner, folds, last)
+
+        def unpack(positions: Items, buffer: Array) -> None:
+            row, fold = layer.targets[positions], layer.folds[positions]
+            if layer.whole:
+                target[:, row, :, 0, :] = buffer
+            else:
+                target[:, row, :, fold, :] = buffer.swapaxes(0, 1)
+
+        def pack(items: Items) -> Array:
+            if layer.whole:
+                return xp.ascontiguousarray(source[:, items, :, 0, :])
+            row, fold = items // lattice.n_folds, items % lattice.n_folds
+            return xp.ascontiguousarray(source[:, row, :, fold, :].swapaxes(0, 1))
+
+        layer.plan.run(
+            pack, lambda count: xp.empty((groups, count, inner, last), dtype=field.dtype), unpack, self.traffic
+        )
+        return result
+
+
+class Layer:
+    """Which places around the own sites are read of a field, and the plan that fetches them."""
+
+    def __init__(
+        self, domain: Processes, lattice: Lattice, reads: Reads, sites: npt.NDArray[Any] | None, rows: Any
+    ) -> None:
+        table = lattice.hops(reads.depth)
+        self.count = table.coordinates.shape[1]
+        active = np.arange(lattice.n_blocks) if sites is None else np.asarray(sites)
+        n = self.count
+        wanted: set[int] = set()
+        for direction, displacement in reads.entries:
+            place: npt.NDArray[Any] = active
+            for mu, hops in enumerate(displacement):
+                for _ in range(abs(hops)):
+                    place = table.neighbour[mu, 0 if hops > 0 else 1][place]
+            outside = np.unique(place[place >= lattice.n_blocks]) - lattice.n_blocks
+            wanted.update((max(direction, 0) * n + outside).tolist())
+        rows_wanted = np.array(sorted(wanted), dtype=np.int64)
+        places = lattice.coordinates_of(table.coordinates)[
+            :, rows_wanted % n if n else rows_wanted
+        ]  # (ndim, m, n_folds)
+        owners, slots = domain._owner(lattice, places), lattice.slot_of(places)
+        folds = np.broadcast_to(np.arange(lattice.n_folds), slots.shape)
+        cut_and_folded = any(f > 1 and p > 1 for f, p in zip(lattice.fold, lattice.grid, strict=True))
+        self.whole = not cut_and_folded
+        """Whether all lanes of a row come from one row of one process."""
+        lead = (rows_wanted // n if n else rows_wanted)[:, None]
+        if self.whole:
+            owners, slots, folds = owners[:, :1], slots[:, :1], folds[:, :1]
+        items = lead * lattice.n_slots + slots
+        self.plan = Plan(domain.comm, owners.reshape(-1), items.reshape(-1))
+        self.targets = np.repeat(rows_wanted, slots.shape[1])
+        self.folds = folds.reshape(-1)
+        length = lattice.n_blocks if rows is None else int(np.max(rows)) + 1
+        for rank, given in self.plan.gives.items():
+            direction, slot = given // lattice.n_slots, given % lattice.n_slots
+            block, fold = slot // lattice.n_folds, slot % lattice.n_folds
+            row = direction * length + (block if rows is None else np.asarray(rows)[block])
+            self.plan.gives[rank] = row if self.whole else row * lattice.n_folds + fold
+
+
+def _like(host: npt.NDArray[Any], array: Array) -> Array:
+    return array_namespace(array).asarray(host)

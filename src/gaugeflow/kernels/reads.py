@@ -1,0 +1,75 @@
+"""What sweeps read around a site: where a lattice is cut over processes, nothing else is fetched.
+
+A test runs every kernel on cut lattices with layers that hold nan wherever nothing was fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+from gaugeflow.lattice.reads import Reads, step
+
+
+def _pairs(ndim: int, active: Iterable[int] | None = None) -> Iterator[tuple[int, int]]:
+    return ((mu, nu) for mu in (range(ndim) if active is None else active) for nu in range(ndim) if nu != mu)
+
+
+@cache
+def ahead_of_sites(ndim: int) -> Reads:
+    """A field on sites one hop ahead."""
+    return Reads(frozenset((-1, step(ndim, mu)) for mu in range(ndim)))
+
+
+@cache
+def around_sites(ndim: int) -> Reads:
+    """A field on sites one hop ahead and behind."""
+    return Reads(frozenset((-1, step(ndim, hop)) for mu in range(ndim) for hop in (mu, ~mu)))
+
+
+@cache
+def plaquettes(ndim: int) -> Reads:
+    """Plaquettes whose first corner is the site."""
+    return Reads(frozenset((nu, step(ndim, mu)) for mu, nu in _pairs(ndim)))
+
+
+@cache
+def staples(ndim: int, active: tuple[int, ...] | None = None) -> Reads:
+    """Staples of links of all, or some, directions."""
+    found = set()
+    for mu, nu in _pairs(ndim, active):
+        found |= {(nu, step(ndim, mu)), (mu, step(ndim, nu)), (mu, step(ndim, ~nu))}
+        found |= {(nu, step(ndim, ~nu)), (nu, step(ndim, mu, ~nu))}
+    return Reads(frozenset(found))
+
+
+@cache
+def rectangles(ndim: int) -> Reads:
+    """Rectangles whose first corner is the site."""
+    found = set()
+    for mu, nu in _pairs(ndim):
+        found |= {(mu, step(ndim, mu)), (nu, step(ndim, mu, mu)), (mu, step(ndim, nu)), (mu, step(ndim, nu, mu))}
+    return Reads(frozenset(found))
+
+
+@cache
+def rectangle_staples(ndim: int) -> Reads:
+    """Staples of five links in rectangles of links of all directions."""
+    found = set()
+    for mu, nu in _pairs(ndim):
+        f, b, up, dn = mu, ~mu, nu, ~nu
+        found |= {(nu, step(ndim, *s)) for s in ((f,), (up,), (dn,), (f, up), (f, dn), (dn, dn), (f, dn, dn))}
+        found |= {(nu, step(ndim, *s)) for s in ((f, f), (f, f, dn), (b,), (b, dn))}
+        found |= {(mu, step(ndim, *s)) for s in ((f,), (b,), (up,), (dn,), (up, up), (dn, dn), (up, f), (dn, f))}
+        found |= {(mu, step(ndim, *s)) for s in ((up, b), (dn, b))}
+    return Reads(frozenset(found))
+
+
+@cache
+def clover_leaves(ndim: int) -> Reads:
+    """The four plaquettes around a site in every plane."""
+    found = set()
+    for mu, nu in _pairs(ndim):
+        found |= {(nu, step(ndim, mu)), (mu, step(ndim, ~mu)), (nu, step(ndim, ~mu)), (mu, step(ndim, ~mu, nu))}
+        found |= {(mu, step(ndim, ~mu, ~nu)), (nu, step(ndim, ~mu, ~nu))}
+    return Reads(frozenset(found))

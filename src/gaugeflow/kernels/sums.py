@@ -1,0 +1,94 @@
+"""Sums over sites that depend on no order: not on threads, folds, processes or the machine.
+
+Numbers are cut into digits of 26 bits, which are counted from a power of two that all processes agree on (J. Demmel and
+H. D. Nguyen, IEEE Trans. Comput. 64, 2060 (2015)).  Three digits are kept; their sums are exact for up to 2^27 numbers, and
+what is exact does not depend on the order.  What is dropped is smaller than 2^-51 of the largest number, for each number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from gaugeflow.backend import kernel
+from gaugeflow.lattice import Array, Lattice
+
+BITS = 26
+DIGITS = 3
+LOWEST, HIGHEST = -36, 38
+"""Powers of 2^26 between which the first digit may begin, so that no digit under- or overflows."""
+
+
+@kernel()
+def digit_sums(lattice: Lattice, values: Array) -> Array:
+    """Sums of the digits of numbers over the sites and sub-lattices of this process.
+
+    Parameters
+    ----------
+    lattice
+        The lattice.
+    values
+        ``(..., sites, lanes)`` float64, of any number of sites.
+
+    Returns
+    -------
+    Array
+        ``(4, ..., batch)`` float64: the power p of 2^26 that is larger than twice every number, and the sums of the
+        digits that are multiples of 2^(26 (p - 1)), 2^(26 (p - 2)) and 2^(26 (p - 3)).
+    """
+    xp = array_namespace(values)
+    lead, batch = tuple(values.shape[:-2]), lattice.batch(values.shape[-1])
+    x = xp.reshape(xp.astype(values, xp.float64), (*lead, -1, batch))
+    if x.shape[-2] == 0:
+        nothing = xp.zeros((DIGITS, *lead, batch), dtype=xp.float64)
+        return xp.concat([xp.full((1, *lead, batch), float(LOWEST), dtype=xp.float64), nothing])
+    power = first_power(xp, xp.max(xp.abs(x), axis=-2))
+    sums = []
+    for digit in range(1, DIGITS + 1):
+        anchor = 1.5 * 2.0**52 * xp.pow(2.0 + 0.0 * power, BITS * (power - digit))[..., None, :]
+        part = (x + anchor) - anchor
+        sums.append(xp.sum(part, axis=-2))
+        x = x - part
+    return xp.stack([power, *sums])
+
+
+def first_power(xp: Any, largest: Array) -> Array:
+    """Power of 2^26 that is larger than twice a number."""
+    finite = xp.where(xp.isfinite(largest), largest, xp.asarray(0.0, dtype=xp.float64))
+    size = xp.log2(xp.where(finite > 0.0, finite, xp.asarray(2.0**-1000, dtype=xp.float64)))
+    return xp.clip(xp.floor((size + 1.5) / BITS) + 1.0, float(LOWEST), float(HIGHEST))
+
+
+def aligned(xp: Any, parts: Array, power: Array) -> Array:
+    """The digit sums of one process, ``(3, ...)``, counted from a power that is not smaller than its own."""
+    shift = power - parts[0, ...]
+    digits = [parts[1 + k, ...] for k in range(DIGITS)]
+    result = []
+    for k in range(DIGITS):
+        total = 0.0 * power
+        for j in range(k + 1):
+            total = xp.where(shift == k - j, digits[j], total)
+        result.append(total)
+    return xp.stack(result)
+
+
+def sum_sites(lattice: Lattice, values: Array) -> Array:
+    """Sum over all sites of the lattice, whatever its fold and however it is cut over processes.
+
+    Parameters
+    ----------
+    lattice
+        The lattice.
+    values
+        ``(..., sites, lanes)``: numbers of sites of this process, of any number of sites.
+
+    Returns
+    -------
+    Array
+        ``(..., batch)`` float64; the same bits for every order of summation.  Numbers that are not finite give one.
+    """
+    parts = digit_sums(lattice, values)
+    if lattice.domain is not None:
+        parts = lattice.domain.total(parts)
+    return parts[3, ...] + parts[2, ...] + parts[1, ...]

@@ -1,0 +1,17 @@
+"""Lattices, regions of them, and tables of hops."""
+
+from gaugeflow.lattice.grid import Array, Lattice, check_array
+from gaugeflow.lattice.tables import LANES, Box, Domain, HopFactors, HopTable, IntArray, suggest_fold
+
+__all__ = [
+    "LANES",
+    "Array",
+    "Box",
+    "Domain",
+    "HopFactors",
+    "HopTable",
+    "IntArray",
+    "Lattice",
+    "check_array",
+    "suggest_fold",
+]

@@ -1,0 +1,151 @@
+"""Regions of a lattice, tables of hops, and the factors that hops are multiplied by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+LANES = {"cpu": 8, "cuda": 32}
+"""Lanes that fill the widest vector registers (double precision), or a warp of threads."""
+
+IntArray = npt.NDArray[np.int32]
+"""Indices of sites, lanes and permutations."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangular region of a lattice, which may cross its boundaries.
+
+    Parameters
+    ----------
+    origin
+        First coordinates.
+    extents
+        Number of sites along each direction, at least 1; the extent of the lattice or more takes all.
+    """
+
+    origin: tuple[int, ...]
+    extents: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.origin) != len(self.extents) or any(n < 1 for n in self.extents):
+            raise ValueError(
+                f"Box: expected origin and positive extents of equal length, got {self.origin} and {self.extents}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class HopFactors:
+    """Numbers by which hops of a lattice fermion are multiplied: boundary phases, weights of directions, staggered phases.
+
+    Most hops share few different factors, so that a kernel reads a code for each hop; code 0 says that the factor is 1.
+    """
+
+    code: IntArray
+    """``(ndim, 2, n_blocks)``: which row of ``values`` a hop from this block site is multiplied by; sign 0 is forward."""
+    values: npt.NDArray[np.complex128]
+    """``(codes, n_folds)``: the factors of the sub-lattices; row 0 is 1."""
+
+
+class HopTable(NamedTuple):
+    """Where hops lead on one sub-lattice and on the sites around it that other processes hold."""
+
+    neighbour: IntArray
+    """``(ndim, 2, n_blocks + n_halo)``: the place one hop ahead (0) or behind (1)."""
+    crossing: IntArray
+    """Lane permutation picked up by that hop, of the same shape; 0 is the identity."""
+    coordinates: IntArray
+    """``(ndim, n_halo)``: coordinates of the places behind the own ones, counted from the corner of the sub-lattice."""
+
+
+def hop_table(extents: Sequence[int], fold: Sequence[int], cut: Sequence[bool], depth: int) -> HopTable:
+    """Table of hops on a sub-lattice that is surrounded, where it is cut, by ``depth`` layers of places.
+
+    Parameters
+    ----------
+    extents
+        Of the sub-lattice.
+    fold
+        Number of sub-lattices per direction.
+    cut
+        In which directions the sites beyond the boundary are places of their own, instead of those of the next sub-lattice
+        of a fold or of the opposite boundary.
+    depth
+        Number of layers; corners belong to them.
+
+    Returns
+    -------
+    HopTable
+        Own sites first, in lexicographic order, and then those around them.  Places of the outermost layer lead to
+        themselves where a hop would leave it.
+    """
+    ndim = len(extents)
+    margin = np.array([depth if c else 0 for c in cut])
+    wide = np.array(extents) + 2 * margin
+    places = np.indices(tuple(wide)).reshape(ndim, -1)
+    here = places - margin[:, None]
+    bounds = np.array(extents)[:, None]
+    inside = ((here >= 0) & (here < bounds)).all(axis=0)
+    order = np.concatenate([np.nonzero(inside)[0], np.nonzero(~inside)[0]])
+    number = np.empty(len(order), dtype=np.int32)
+    number[order] = np.arange(len(order), dtype=np.int32)
+    neighbour = np.empty((ndim, 2, len(order)), dtype=np.int32)
+    crossing = np.zeros((ndim, 2, len(order)), dtype=np.int32)
+    for mu in range(ndim):
+        stride = int(np.prod(fold[mu + 1 :]))
+        for sign, step in enumerate((1, -1)):
+            moved = places[:, order].copy()
+            if cut[mu]:
+                moved[mu] = np.clip(moved[mu] + step, 0, wide[mu] - 1)
+            else:
+                edge = extents[mu] - 1 if sign == 0 else 0
+                crossing[mu, sign, moved[mu] == edge] = (step % fold[mu]) * stride
+                moved[mu] = (moved[mu] + step) % extents[mu]
+            neighbour[mu, sign] = number[np.ravel_multi_index(tuple(moved), tuple(wide))]
+    return HopTable(neighbour, crossing, here[:, order[inside.sum() :]].astype(np.int32))
+
+
+class Domain(Protocol):
+    """The part of a lattice that a process holds, see :mod:`gaugeflow.domains`."""
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of processes per direction."""
+
+    @property
+    def place(self) -> tuple[int, ...]:
+        """Coordinates of this process in the grid."""
+
+    def behind(self, lattice: Any, mu: int, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Numbers of slots at the sites one hop behind."""
+
+    def take(self, lattice: Any, values: Any, slots: Any, places: Any) -> Any:
+        """Values of slots ``(k, rows, batch)`` at slots anywhere on the lattice, see :meth:`Lattice.slots_at`."""
+
+    def halo(self, lattice: Any, field: Any, reads: Any, sites: Any) -> Any:
+        """What a kernel reads of a field on the sites around those of this process, ``(lead, n_halo, ..., lanes)``."""
+
+    def total(self, parts: Any) -> Any:
+        """Parts of exact sums of all processes, added up: see :func:`gaugeflow.kernels.sums.sum_sites`."""
+
+    def largest(self, values: Any) -> Any:
+        """Largest of the values of all processes, entry by entry."""
+
+
+def suggest_fold(shape: Sequence[int], width: int) -> tuple[int, ...]:
+    """Fold that gives at least ``width`` lanes from factors of two while sub-lattice extents stay even, slowest first.
+
+    Fewer lanes come back when the extents do not allow as many.
+    """
+    fold = [1] * len(shape)
+    while int(np.prod(fold)) < width:
+        room = [mu for mu, n in enumerate(shape) if n % (4 * fold[mu]) == 0]
+        if not room:
+            break
+        best = max(room, key=lambda mu: (shape[mu] // fold[mu], -mu))
+        fold[best] *= 2
+    return tuple(fold)
