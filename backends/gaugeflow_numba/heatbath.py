@@ -20,7 +20,7 @@ from gaugeflow_numba.integers import load_integers, same_integer
 from gaugeflow_numba.lanes import load_real, store_real, zero, zero_matrix
 from gaugeflow_numba.memory import empty_like
 from gaugeflow_numba.random import lane_numbers
-from gaugeflow_numba.simd import VecType
+from gaugeflow_numba.registers import VecType
 from gaugeflow_numba.simd import narrow as narrow_register
 
 _masks = lru_cache(maxsize=64)(lambda lattice: tuple(masks(lattice)))

@@ -15,7 +15,7 @@ from gaugeflow.sites import elementary, numbers, random
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import teach
 from gaugeflow_numba.lanes import _address
-from gaugeflow_numba.simd import VecType, splat
+from gaugeflow_numba.registers import VecType, splat
 
 I64 = ir.IntType(64)
 

@@ -18,7 +18,7 @@ from numba.core import cgutils, types
 from numba.extending import NativeValue, intrinsic, models, overload, register_model, typeof_impl, unbox
 
 from gaugeflow.sites import numbers
-from gaugeflow_numba.simd import I32, CVecType, VecType, element, join, lanes_constant, parts
+from gaugeflow_numba.registers import I32, CVecType, VecType, element, join, lanes_constant, parts
 
 PLAIN, SHUFFLE, GATHER = 0, 1, 2
 LINE = 64

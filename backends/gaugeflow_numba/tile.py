@@ -11,7 +11,8 @@ from numba.core import cgutils, types
 from numba.extending import NativeValue, intrinsic, models, register_model, typeof_impl, unbox
 
 from gaugeflow_numba.lanes import register_bytes
-from gaugeflow_numba.simd import VecType, element, fused, splat
+from gaugeflow_numba.registers import VecType, element, splat
+from gaugeflow_numba.simd import fused
 
 ROWS = 8
 I64 = ir.IntType(64)

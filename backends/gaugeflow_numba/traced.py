@@ -16,7 +16,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from gaugeflow_numba.simd import I32, element, fused, lanes_constant, splat
+from gaugeflow_numba.registers import I32, element, lanes_constant, splat
+from gaugeflow_numba.simd import fused
 
 I64 = ir.IntType(64)
 

@@ -197,22 +197,20 @@ class Layer:
         n = self.count
         wanted: set[int] = set()
         for direction, displacement in reads.entries:
-            place: npt.NDArray[Any] = active
+            there: npt.NDArray[Any] = active
             for mu, hops in enumerate(displacement):
                 for _ in range(abs(hops)):
-                    place = table.neighbour[mu, 0 if hops > 0 else 1][place]
-            outside = np.unique(place[place >= lattice.n_blocks]) - lattice.n_blocks
+                    there = table.neighbour[mu, 0 if hops > 0 else 1][there]
+            outside = np.unique(there[there >= lattice.n_blocks]) - lattice.n_blocks
             wanted.update((max(direction, 0) * n + outside).tolist())
         rows_wanted = np.array(sorted(wanted), dtype=np.int64)
-        places = lattice.coordinates_of(table.coordinates)[
-            :, rows_wanted % n if n else rows_wanted
-        ]  # (ndim, m, n_folds)
+        layer, lead = rows_wanted % max(n, 1), (rows_wanted // max(n, 1))[:, None]
+        places = lattice.coordinates_of(table.coordinates)[:, layer]  # (ndim, m, n_folds)
         owners, slots = domain._owner(lattice, places), lattice.slot_of(places)
         folds = np.broadcast_to(np.arange(lattice.n_folds), slots.shape)
         cut_and_folded = any(f > 1 and p > 1 for f, p in zip(lattice.fold, lattice.grid, strict=True))
         self.whole = not cut_and_folded
         """Whether all lanes of a row come from one row of one process."""
-        lead = (rows_wanted // n if n else rows_wanted)[:, None]
         if self.whole:
             owners, slots, folds = owners[:, :1], slots[:, :1], folds[:, :1]
         items = lead * lattice.n_slots + slots
@@ -221,10 +219,10 @@ class Layer:
         self.folds = folds.reshape(-1)
         length = lattice.n_blocks if rows is None else int(np.max(rows)) + 1
         for rank, given in self.plan.gives.items():
-            direction, slot = given // lattice.n_slots, given % lattice.n_slots
+            first, slot = given // lattice.n_slots, given % lattice.n_slots
             block, fold = slot // lattice.n_folds, slot % lattice.n_folds
-            row = direction * length + (block if rows is None else np.asarray(rows)[block])
-            self.plan.gives[rank] = row if self.whole else row * lattice.n_folds + fold
+            place = first * length + (block if rows is None else np.asarray(rows)[block])
+            self.plan.gives[rank] = place if self.whole else place * lattice.n_folds + fold
 
 
 def _like(host: npt.NDArray[Any], array: Array) -> Array:

@@ -1,6 +1,7 @@
 """Lattices, regions of them, and tables of hops."""
 
-from gaugeflow.lattice.grid import Array, Lattice, check_array
+from gaugeflow.lattice.grid import Array, Lattice
+from gaugeflow.lattice.packing import check_array
 from gaugeflow.lattice.tables import LANES, Box, Domain, HopFactors, HopTable, IntArray, suggest_fold
 
 __all__ = [

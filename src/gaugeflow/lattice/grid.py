@@ -16,7 +16,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gaugeflow.lattice.tables import LANES, Box, Domain, HopFactors, HopTable, IntArray, hop_table, suggest_fold
+from gaugeflow.lattice.packing import check_array, packed, unpacked
+from gaugeflow.lattice.tables import (
+    LANES,
+    Box,
+    Domain,
+    HopFactors,
+    HopTable,
+    IntArray,
+    coded_factors,
+    hop_table,
+    suggest_fold,
+)
 
 Array = Any
 
@@ -317,13 +328,7 @@ class Lattice:
             raise ValueError(f"hop factors: expected shape {expected}, got {np.shape(forward)}")
         ahead = np.asarray(forward, dtype=np.complex128)
         back = [self.behind(mu, f).conj() for mu, f in enumerate(ahead)]
-        both = np.stack([ahead, np.reshape(back, expected)], axis=1).reshape(-1, self.n_folds)
-        rows = np.concatenate([np.ones((1, self.n_folds)), both])
-        values, code = np.unique(rows, axis=0, return_inverse=True)
-        code = code.reshape(-1)
-        order = np.argsort(np.arange(len(values)) != code[0], kind="stable")  # the row of ones first
-        place = np.argsort(order)
-        return HopFactors(place[code[1:]].reshape(self.ndim, 2, self.n_blocks).astype(np.int32), values[order])
+        return coded_factors(ahead, np.reshape(back, expected))
 
     def behind(self, mu: int, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Numbers ``(n_blocks, n_folds)`` of the sites one hop behind."""
@@ -361,44 +366,13 @@ class Lattice:
         Array
             ``(*lead, n_blocks, *trail, n_folds * batch)``, contiguous.
         """
-        check_array(array, "array")
         self.check_whole("pack; `local.pack` takes the sites of one process")
-        xp = _namespace(array)
-        first = 1 + components
-        found = tuple(array.shape)
-        if found[first : first + self.ndim] != self.shape:
-            raise ValueError(
-                f"pack: expected site axes {self.shape} after {first} leading axes, got an array of shape {found}"
-            )
-        split = [n for f, b in zip(self.fold, self.block_shape, strict=True) for n in (f, b)]
-        trail = found[first + self.ndim :]
-        x = xp.reshape(array, (*found[:first], *split, *trail))
-        folds = [first + 2 * i for i in range(self.ndim)]
-        blocks = [first + 2 * i + 1 for i in range(self.ndim)]
-        tail = list(range(first + 2 * self.ndim, len(x.shape)))
-        x = xp.permute_dims(x, (*range(1, first), *blocks, *tail, *folds, 0))
-        flat = xp.asarray(xp.reshape(x, (-1,)), copy=True)
-        return xp.reshape(flat, (*found[1:first], self.n_blocks, *trail, self.n_folds * found[0]))
+        return packed(array, components, self.block_shape, self.fold)
 
     def unpack(self, field: Array, components: int = 0) -> Array:
         """Inverse of :meth:`pack`: ``(*lead, n_blocks, *trail, lanes)`` to ``(batch, *lead, *shape, *trail)``."""
-        check_array(field)
         self.check_whole("unpack; `local.unpack` gives the sites of one process")
-        xp = _namespace(field)
-        found = tuple(field.shape)
-        if len(found) < components + 2 or found[components] != self.n_blocks:
-            raise ValueError(
-                f"unpack: expected {components} leading axes, then {self.n_blocks} sites, got a field of shape {found}"
-            )
-        batch = self.batch(found[-1])
-        trail = found[components + 1 : -1]
-        x = xp.reshape(field, (*found[:components], *self.block_shape, *trail, *self.fold, batch))
-        blocks = [components + i for i in range(self.ndim)]
-        folds = [components + self.ndim + len(trail) + i for i in range(self.ndim)]
-        pairs = [axis for pair in zip(folds, blocks, strict=True) for axis in pair]
-        tail = range(components + self.ndim, components + self.ndim + len(trail))
-        x = xp.permute_dims(x, (len(x.shape) - 1, *range(components), *pairs, *tail))
-        return xp.reshape(x, (batch, *found[:components], *self.shape, *trail))
+        return unpacked(field, components, self.block_shape, self.fold)
 
     def suggest_fold(self, device: str = "cpu", batch: int = 1) -> tuple[int, ...]:
         """Fold of this shape that fills the device with ``batch`` configurations; sub-lattice extents stay even.
@@ -443,14 +417,6 @@ class Lattice:
 @lru_cache(maxsize=64)
 def _hop_table(extents: tuple[int, ...], fold: tuple[int, ...], cut: tuple[bool, ...], depth: int) -> HopTable:
     return hop_table(extents, fold, cut, depth if any(cut) else 0)
-
-
-def check_array(value: object, name: str = "field") -> None:
-    """Raise ``TypeError`` unless this is an array; a sampler's state is told where its field is."""
-    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
-        kind = type(value).__name__
-        hint = f"; the field of a {kind} is its x" if hasattr(value, "x") else ""
-        raise TypeError(f"{name}: expected an array, got a {kind}{hint}")
 
 
 def _namespace(array: Array) -> Any:

@@ -51,6 +51,17 @@ class HopFactors:
     """``(codes, n_folds)``: the factors of the sub-lattices; row 0 is 1."""
 
 
+def coded_factors(forward: npt.NDArray[Any], backward: npt.NDArray[Any]) -> HopFactors:
+    """Table of the factors of hops forward and backward from every slot, ``(ndim, n_blocks, n_folds)`` each."""
+    ndim, n_blocks, n_folds = forward.shape
+    rows = np.stack([forward, backward], axis=1).reshape(-1, n_folds)
+    values, code = np.unique(np.concatenate([np.ones((1, n_folds)), rows]), axis=0, return_inverse=True)
+    code = code.reshape(-1)
+    order = np.argsort(np.arange(len(values)) != code[0], kind="stable")  # the row of ones first
+    place = np.argsort(order)
+    return HopFactors(place[code[1:]].reshape(ndim, 2, n_blocks).astype(np.int32), values[order])
+
+
 class HopTable(NamedTuple):
     """Where hops lead on one sub-lattice and on the sites around it that other processes hold."""
 
@@ -123,8 +134,11 @@ class Domain(Protocol):
     def behind(self, lattice: Any, mu: int, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Numbers of slots at the sites one hop behind."""
 
+    def reach(self, lattice: Any, slots: Any, hops: Any) -> Any:
+        """Slots reached by hops; those of other processes are ``n_slots`` plus the global site."""
+
     def take(self, lattice: Any, values: Any, slots: Any, places: Any) -> Any:
-        """Values of slots ``(k, rows, batch)`` at slots anywhere on the lattice, see :meth:`Lattice.slots_at`."""
+        """Values of slots ``(k, rows, batch)`` at slots as :meth:`reach` gives them."""
 
     def halo(self, lattice: Any, field: Any, reads: Any, sites: Any) -> Any:
         """What a kernel reads of a field on the sites around those of this process, ``(lead, n_halo, ..., lanes)``."""

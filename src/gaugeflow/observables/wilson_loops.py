@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from array_api_compat import array_namespace
 
-from gaugeflow.kernels.slots import all_slots, link_at, reach, site_sum
+from gaugeflow.kernels.slots import all_slots, link_at, reach, site_sum, take
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.gauge import re_trace_plaquette
 from gaugeflow.sites.matrix import mul
@@ -101,8 +101,8 @@ def _sums(
             top = reach(lattice, xp, here, [(nu, 0)] * t)
             for r, line in zip(rs, across, strict=True):
                 side = reach(lattice, xp, here, [(mu, 0)] * r)
-                trace = re_trace_plaquette(line, _at(upward, side), upward, _at(line, top))
-                totals[r, t] = totals.get((r, t), 0.0) + site_sum(trace)
+                trace = re_trace_plaquette(line, _at(lattice, upward, side), upward, _at(lattice, line, top))
+                totals[r, t] = totals.get((r, t), 0.0) + site_sum(lattice, trace)
     norm = n * lattice.volume * len(pairs)
     return [[totals[r, t] / norm for t in ts] for r in rs]
 
@@ -121,9 +121,9 @@ def _check(lattice: Lattice, rs: Sequence[int], ts: Sequence[int], mu: int, nu: 
             )
 
 
-def _at(line: Matrix, slots: Array) -> Matrix:
-    xp = array_namespace(slots)
-    return tuple(xp.take(number, slots, axis=0) for number in line)
+def _at(lattice: Lattice, line: Matrix, slots: Array) -> Matrix:
+    found = take(lattice, array_namespace(slots).stack(line), slots)
+    return tuple(found[k, ...] for k in range(len(line)))
 
 
 def _lines(lattice: Lattice, links: Array, mu: int, lengths: Sequence[int]) -> list[Matrix]:
@@ -135,7 +135,7 @@ def _lines(lattice: Lattice, links: Array, mu: int, lengths: Sequence[int]) -> l
     line, found = first, []
     for length in range(1, lengths[-1] + 1):
         if length > 1:
-            line = mul(first, _at(line, ahead))
+            line = mul(first, _at(lattice, line, ahead))
         if length in lengths:
             found.append(line)
     return found
