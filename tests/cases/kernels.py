@@ -68,7 +68,9 @@ class Case:
     @property
     def loops(self):
         """Seven active matrices of different kinds, as a smeared update needs them."""
-        return self.asarray(np.stack([(0.5 + 0.1 * k) * np.roll(self._host.active, k, axis=0) for k in range(7)]))
+        x = [algebra(self.lattice, self.n, self.batch, 20 + k) for k in range(7)]
+        x = [0.3 * a + (0.5 + 0.1 * k) * self._host.matrices for k, a in enumerate(x)]
+        return self.asarray(np.stack([0.02 * a[MU, self.sites] for a in x]).astype(self.dtype))
 
     @property
     def scalars(self):
@@ -195,6 +197,7 @@ KERNELS = {
     ),
     "convolve_features": lambda c: (c.features(5), c.matrix(3, 7 * c.n - 5, 5), c.matrix(7 * c.n - 5), c.taps),
     "convolve_features_vjp": lambda c: (c.features(7), c.features(7 * c.n - 5, 4), c.taps),
+    "digit_sums": lambda c: (c.features(3),),
     "evolve": lambda c: (c.links, c.algebra, -0.3),
     "extend": lambda c: (c.links, c.matrices),
     "fermion_combine": lambda c: (
@@ -300,6 +303,7 @@ REFERENCE_ON_GPU = {
     "activate_vjp",
     "convolve_features",
     "convolve_features_vjp",
+    "digit_sums",
     "flow_stage_vjp",
     "loop_gradient",
     "loop_gradient_vjp",

@@ -17,6 +17,11 @@ from gaugeflow.lattice import Array, Lattice
 from gaugeflow.lattice.reads import Reads
 
 
+def empty(shape: tuple[int, ...], like: Array) -> Array:
+    """Memory for a layer; a test fills it with nan."""
+    return array_namespace(like).empty(shape, dtype=like.dtype)
+
+
 class Processes:
     """A grid of processes that share a lattice, and the place of this one in it.
 
@@ -68,6 +73,19 @@ class Processes:
         from mpi4py import MPI
 
         return getattr(MPI, name)
+
+    def whole(self, lattice: Lattice, array: Array, axis: int) -> Array:
+        """Array of the whole lattice, on every process, from those of all; site axes begin with ``axis``."""
+        own = np.ascontiguousarray(to_host(array))
+        parts = np.empty((self.comm.size, *own.shape), dtype=own.dtype)
+        self.comm.Allgather(own, parts)
+        lead, trail = own.shape[:axis], own.shape[axis + lattice.ndim :]
+        result = np.empty((*lead, *lattice.shape, *trail), dtype=own.dtype)
+        for rank, values in enumerate(parts):
+            place = np.unravel_index(rank, self.grid)
+            sites = [slice(int(k) * n, (int(k) + 1) * n) for k, n in zip(place, lattice.local_shape, strict=True)]
+            result[(*[slice(None)] * axis, *sites)] = values
+        return _like(result, array)
 
     # ---- sites anywhere ----------------------------------------------------------------------------------------
     def reach(self, lattice: Lattice, slots: npt.NDArray[Any], hops: Sequence[tuple[int, int]]) -> Items:
@@ -160,7 +178,7 @@ class Processes:
         inner = math.prod(field.shape[2:-1])
         lanes = int(field.shape[-1])
         batch = lattice.batch(lanes)
-        result = xp.empty((leads, layer.count, *field.shape[2:]), dtype=field.dtype)
+        result = empty((leads, layer.count, *field.shape[2:]), field)
         groups = 1 if links else leads
         folds, last = (1, lanes) if layer.whole else (lattice.n_folds, batch)
         source = xp.reshape(field, (groups, -1, inner, folds, last))
@@ -169,13 +187,13 @@ class Processes:
         def unpack(positions: Items, buffer: Array) -> None:
             row, fold = layer.targets[positions], layer.folds[positions]
             if layer.whole:
-                target[:, row, :, 0, :] = buffer
+                target[:, row, ...] = buffer[:, :, :, None, :]
             else:
                 target[:, row, :, fold, :] = buffer.swapaxes(0, 1)
 
         def pack(items: Items) -> Array:
             if layer.whole:
-                return xp.ascontiguousarray(source[:, items, :, 0, :])
+                return xp.take(source, items, axis=1)
             row, fold = items // lattice.n_folds, items % lattice.n_folds
             return xp.ascontiguousarray(source[:, row, :, fold, :].swapaxes(0, 1))
 

@@ -357,7 +357,8 @@ class Lattice:
         ----------
         array
             ``(batch, *lead, *shape, *trail)`` with ``components`` axes in ``lead``; NumPy-like.  Links are
-            ``(batch, d, *shape, N, N)`` with ``components=1``.
+            ``(batch, d, *shape, N, N)`` with ``components=1``.  Where the lattice is cut, every process takes its own
+            sites of the whole array; ``local.pack`` takes an array of these alone.
         components
             Number of axes before those of the sites.
 
@@ -366,13 +367,26 @@ class Lattice:
         Array
             ``(*lead, n_blocks, *trail, n_folds * batch)``, contiguous.
         """
-        self.check_whole("pack; `local.pack` takes the sites of one process")
-        return packed(array, components, self.block_shape, self.fold)
+        return packed(self.part(array, 1 + components), components, self.block_shape, self.fold)
+
+    def part(self, array: Array, axis: int) -> Array:
+        """The sites of this process of an array of the whole lattice, whose site axes begin with ``axis``; a view."""
+        if self.domain is None:
+            return array
+        check_array(array, "array")
+        found = tuple(array.shape)[axis : axis + self.ndim]
+        if found != self.shape:
+            raise ValueError(f"part: expected site axes {self.shape} from axis {axis} on, got {tuple(array.shape)}")
+        own = [slice(first, first + n) for first, n in zip(self.origin, self.local_shape, strict=True)]
+        return array[(*[slice(None)] * axis, *own, ...)]
 
     def unpack(self, field: Array, components: int = 0) -> Array:
-        """Inverse of :meth:`pack`: ``(*lead, n_blocks, *trail, lanes)`` to ``(batch, *lead, *shape, *trail)``."""
-        self.check_whole("unpack; `local.unpack` gives the sites of one process")
-        return unpacked(field, components, self.block_shape, self.fold)
+        """Inverse of :meth:`pack`: ``(*lead, n_blocks, *trail, lanes)`` to ``(batch, *lead, *shape, *trail)``.
+
+        Where the lattice is cut, every process gets the whole array; ``local.unpack`` gives its own sites alone.
+        """
+        own = unpacked(field, components, self.block_shape, self.fold)
+        return own if self.domain is None else self.domain.whole(self, own, 1 + components)
 
     def suggest_fold(self, device: str = "cpu", batch: int = 1) -> tuple[int, ...]:
         """Fold of this shape that fills the device with ``batch`` configurations; sub-lattice extents stay even.

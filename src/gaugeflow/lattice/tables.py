@@ -131,6 +131,9 @@ class Domain(Protocol):
     def place(self) -> tuple[int, ...]:
         """Coordinates of this process in the grid."""
 
+    def whole(self, lattice: Any, array: Any, axis: int) -> Any:
+        """Array of the whole lattice from those of all processes, whose site axes begin with ``axis``."""
+
     def behind(self, lattice: Any, mu: int, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Numbers of slots at the sites one hop behind."""
 
