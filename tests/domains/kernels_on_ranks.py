@@ -11,10 +11,10 @@ from mpi4py import MPI
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cases.kernels import KERNELS, Case  # noqa: E402
-from gaugeflow.backend import kernels, use_backend  # noqa: E402
-from gaugeflow.domains import cut, processes  # noqa: E402
-from gaugeflow.lattice import Lattice  # noqa: E402
+from cases.kernels import KERNELS, Case
+from gaugeflow.backend import kernels, use_backend
+from gaugeflow.domains import cut, processes
+from gaugeflow.lattice import Lattice
 
 SHAPE = (8, 4, 4, 4)
 LOCAL = {"digit_sums"}

@@ -58,6 +58,7 @@ class Field(ctypes.Structure):
         ("layout", ctypes.c_char_p),
         *((name, ctypes.c_int32) for name in ("precision", "colours", "spin", "configurations", "dimensions")),
         ("extents", ctypes.c_int32 * 8),
+        ("domain", ctypes.c_int64),
     )
 
 

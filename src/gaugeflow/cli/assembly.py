@@ -13,7 +13,7 @@ from gaugeflow.devices import device, to_host
 from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep, Smearing
 from gaugeflow.flows.gauge.smeared import Masks
 from gaugeflow.hadrons import Gaussian
-from gaugeflow.lattice import LANES, Array, Lattice, suggest_fold
+from gaugeflow.lattice import LANES, Array, Domain, Lattice, suggest_fold
 from gaugeflow.observables import flow_history, integer_charge, loops
 from gaugeflow.random import Rng
 from gaugeflow.runfile import (
@@ -41,15 +41,17 @@ def batch_size(run: RunFile) -> int:
     return max(lanes, min(LINKS // (len(run.lattice.shape) * math.prod(run.lattice.shape)), LARGEST_BATCH))
 
 
-def make_lattice(run: RunFile, batch: int, moved: bool = True) -> Lattice:
+def make_lattice(run: RunFile, batch: int, moved: bool = True, domain: Domain | None = None) -> Lattice:
     """The lattice, folded so that ``batch`` configurations fill the vector registers, or a warp of a GPU.
 
     Where fields are ``moved`` by a smeared flow with four colours of sites, sub-lattices keep extents that are multiples of 4.
+    Where the lattice is cut over processes, each folds its own part.
     """
-    shape = run.lattice.shape
+    shape = Lattice(run.lattice.shape, None, domain).local_shape
     halves = tuple(n // 2 for n in shape)  # a fold of these that leaves even extents leaves multiples of 4 of the whole
     lanes = -(-LANES[device()] // batch)
-    return Lattice(shape, run.lattice.fold or suggest_fold(halves if moved and _four_colours(run) else shape, lanes))
+    fold = run.lattice.fold or suggest_fold(halves if moved and _four_colours(run) else shape, lanes)
+    return Lattice(run.lattice.shape, fold, domain)
 
 
 def _four_colours(run: RunFile) -> bool:

@@ -17,10 +17,10 @@ import numpy as np
 
 from gaugeflow import kernels
 from gaugeflow.backend import offered
-from gaugeflow.embed.handles import HandleError, Handles, Recipe, fastest_lattice
+from gaugeflow.embed.handles import Choice, HandleError, Handles, Recipe, fastest_lattice, whole_extents
 from gaugeflow.embed.memory import HostField
 from gaugeflow.errors import ConvergenceError, FormatError
-from gaugeflow.lattice import Array, Lattice
+from gaugeflow.lattice import Array, Domain, Lattice
 
 STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (HandleError, 2),
@@ -98,6 +98,24 @@ class _Calls:
     def gf_close(self, handle: int) -> None:
         handles.close(handle)
 
+    def gf_domain(self, communicator: int, dimensions: int, grid: Any, domain: Any) -> None:
+        from gaugeflow.domains import Processes
+
+        self._needed(grid=grid)
+        if not 2 <= dimensions <= self._lib.GF_DIMENSIONS:
+            raise ValueError(f"dimensions: expected 2 to {self._lib.GF_DIMENSIONS}, got {dimensions}")
+        try:
+            from mpi4py import MPI
+        except ImportError:
+            raise ValueError("communicator: needs mpi4py, built for the MPI of this program") from None
+        if not MPI.Is_initialized() or MPI.Is_finalized():
+            raise ValueError("communicator: expected MPI to be initialised by the host")
+        comm = MPI.Comm.f2py(communicator)
+        if comm == MPI.COMM_NULL:
+            raise ValueError(f"communicator: expected the Fortran handle of one, got {communicator}")
+        processes = Processes(comm, self._ffi.unpack(grid, dimensions))
+        self._hand_out(domain, Recipe("domain", lambda lattice: processes, settings=processes))
+
     # ---- actions and flows -------------------------------------------------------------------------------------------
     def gf_source(self, run: int, action: Any) -> None:
         from gaugeflow.cli.assembly import source_action
@@ -150,13 +168,13 @@ class _Calls:
 
     def gf_value(self, action: int, links: Any, values: Any) -> None:
         recipe, field = handles.get(action, "action"), self._links(links)
-        lattice = recipe.choose(field.extents, field.configurations)
+        lattice = self._lattice(field, recipe.choose)
         self._numbers((values, "values", recipe.on(lattice).value(field.read(lattice))))
 
     def gf_force(self, action: int, links: Any, force: Any) -> None:
         recipe, field, out = handles.get(action, "action"), self._links(links), self._links(force, "force")
         field.like(out, "force")
-        lattice = recipe.choose(field.extents, field.configurations)
+        lattice = self._lattice(field, recipe.choose)
         found = recipe.on(lattice).grad(field.read(lattice))
         _require_finite(kernels.inner(lattice, found, found), "norm of the force")
         out.write(lattice, found)
@@ -170,7 +188,7 @@ class _Calls:
     def _map(self, flow: int, method: str, given: Any, wanted: Any, log_det: Any, name: str) -> None:
         recipe, field, out = handles.get(flow, "flow"), self._links(*given), self._links(*wanted)
         field.like(out, wanted[1])
-        lattice = recipe.choose(field.extents, field.configurations)
+        lattice = self._lattice(field, recipe.choose)
         map_, params = recipe.on(lattice)
         result, change = getattr(map_, method)(params, field.read(lattice))
         self._numbers((log_det, name, change), before=lambda: out.write(lattice, result))
@@ -179,7 +197,7 @@ class _Calls:
         first, second = handles.get(source, "action"), handles.get(target, "action")
         map_ = handles.get(flow, "flow") if flow else None
         field = self._links(links)
-        lattice = (map_ or second).choose(field.extents, field.configurations)
+        lattice = self._lattice(field, (map_ or second).choose)
         x = field.read(lattice)
         weight = first.on(lattice).value(x)
         if map_ is None:
@@ -198,7 +216,7 @@ class _Calls:
         self._needed(times=times)
         if count < 1:
             raise ValueError(f"count: expected at least one flow time, got {count}")
-        lattice = fastest_lattice(field.extents, field.configurations)
+        lattice = self._lattice(field)
         history = flow_history(lattice, field.read(lattice), self._ffi.unpack(times, count), step=step)
         self._numbers((t2_energy, "t2_energy", history.t2_e), (charge, "charge", history.q), optional=True)
 
@@ -207,7 +225,7 @@ class _Calls:
 
         field, out = self._links(links), self._links(flowed, "flowed")
         field.like(out, "flowed")
-        lattice = fastest_lattice(field.extents, field.configurations)
+        lattice = self._lattice(field)
         out.write(lattice, advance(lattice, field.read(lattice), time, step=step))
 
     # ---- quarks ------------------------------------------------------------------------------------------------------
@@ -252,7 +270,7 @@ class _Calls:
             field.like(other, name)
             if other.spin == 0:
                 raise ValueError(f"{name}: expected a fermion field, got spin 0, which is for links")
-        lattice = recipe.choose(field.extents, field.configurations)
+        lattice = self._lattice(field, recipe.choose)
         operator = recipe.on(lattice).with_links(field.read(lattice))
         solution = solve(operator, right.read(lattice), tolerance=tolerance)
         found = (residual, "residual", solution.residual)
@@ -266,12 +284,12 @@ class _Calls:
         from gaugeflow.io import read
 
         path, field = self._text(file, "file"), self._links(links)
-        config = read(path, shape=field.extents, n_colours=field.colours)
+        lattice = self._lattice(field)
+        config = read(path, shape=lattice.shape, n_colours=field.colours)
         if field.configurations != 1:
             raise ValueError(
                 f"links: expected configurations 1, which is what a file holds, got {field.configurations}"
             )
-        lattice = Lattice(field.extents)
         field.write(lattice, lattice.pack(config.links[None], components=1))
 
     # ---- what C hands over -------------------------------------------------------------------------------------------
@@ -289,6 +307,11 @@ class _Calls:
         if field.spin:
             raise ValueError(f"{name}: expected spin 0, which is for links, got {field.spin}")
         return field
+
+    def _lattice(self, field: HostField, choose: Choice = fastest_lattice) -> Lattice:
+        """The lattice of a field, of which it is the part of this process where it names a domain."""
+        processes = handles.get(field.domain, "domain").settings if field.domain else None
+        return choose(field.extents, field.configurations, processes)
 
     def _hand_out(self, pointer: Any, recipe: Recipe) -> None:
         self._needed(handle=pointer)
@@ -314,10 +337,11 @@ def _require_finite(values: Array, name: str) -> None:
         raise ArithmeticError(f"{name}: expected finite numbers, got {np.asarray(values).tolist()}")
 
 
-def _lattice_of_run(run: Any, extents: Any, configurations: int) -> Lattice:
+def _lattice_of_run(run: Any, extents: Any, configurations: int, domain: Domain | None) -> Lattice:
     """The lattice of a run file, folded for a number of configurations."""
     from gaugeflow.cli.assembly import make_lattice
 
-    if tuple(extents) != run.lattice.shape:
-        raise ValueError(f"field: expected extents {run.lattice.shape} as in {run.path}, got {tuple(extents)}")
-    return make_lattice(run, configurations)
+    found = whole_extents(extents, domain)
+    if found != run.lattice.shape:
+        raise ValueError(f"field: expected extents {run.lattice.shape} as in {run.path}, got {found}")
+    return make_lattice(run, configurations, domain=domain)

@@ -18,6 +18,7 @@ module gaugeflow
     integer(c_int32_t) :: configurations = 1
     integer(c_int32_t) :: dimensions = 4
     integer(c_int32_t) :: extents(gf_dimensions) = 0
+    integer(gf_handle) :: domain = 0          ! of gf_domain, where the field is the part of this process
   end type gf_field
 
   interface
@@ -41,6 +42,13 @@ module gaugeflow
       import :: c_int, gf_handle
       integer(gf_handle), value :: handle
     end function gf_close
+
+    integer(c_int) function gf_domain(communicator, dimensions, grid, domain) bind(c)
+      import :: c_int, gf_handle
+      integer(c_int), value :: communicator, dimensions
+      integer(c_int), intent(in) :: grid(*)
+      integer(gf_handle) :: domain
+    end function gf_domain
 
     integer(c_int) function gf_source(run, action) bind(c)
       import :: c_int, gf_handle

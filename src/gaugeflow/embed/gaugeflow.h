@@ -53,6 +53,7 @@ typedef struct {
   int32_t configurations;         /* how many one after the other; in layout "gaugeflow" the fastest index */
   int32_t dimensions;             /* 2 ... GF_DIMENSIONS */
   int32_t extents[GF_DIMENSIONS]; /* slowest first: t, z, y, x */
+  gf_handle domain;               /* 0: a whole lattice; else from gf_domain(): extents and data are those of this process */
 } gf_field;
 
 /* Version of the interface of the library that is running. */
@@ -66,6 +67,11 @@ GF_API int gf_open(const char *run_file, gf_handle *run);
 
 /* Give up any handle. */
 GF_API int gf_close(gf_handle handle);
+
+/* Processes that share lattices: the Fortran handle of a communicator of MPI, which stays the host's, and the number of processes
+   in each of the dimensions (t, z, y, x), their ranks counted like sites.  All of its processes make a call together, with fields
+   that name the domain; numbers of configurations come back equal on all of them. */
+GF_API int gf_domain(int communicator, int dimensions, const int *grid, gf_handle *domain);
 
 /* Gauge action of the source of a run file, and of a target: the parameter named in [target] at a value.  Quarks of the run
    file are no part of it: a host that has them adds their force itself. */
@@ -119,6 +125,13 @@ GF_API int gf_read(const char *file, gf_field *links);
 
 /* What went wrong in the last call of this thread; empty after GF_OK.  Valid until its next call. */
 GF_API const char *gf_message(void);
+
+#ifdef MPI_VERSION
+/* The same from an MPI_Comm, for programs that include mpi.h before this file. */
+static inline int gf_domain_of(MPI_Comm communicator, int dimensions, const int *grid, gf_handle *domain) {
+  return gf_domain((int)MPI_Comm_c2f(communicator), dimensions, grid, domain);
+}
+#endif
 
 #ifdef __cplusplus
 }

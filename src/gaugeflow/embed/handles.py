@@ -9,20 +9,37 @@ from threading import Lock
 from typing import Any
 
 from gaugeflow.errors import GaugeflowError
-from gaugeflow.lattice import LANES, Lattice, suggest_fold
+from gaugeflow.lattice import LANES, Domain, Lattice, suggest_fold
 
 
 class HandleError(GaugeflowError):
     """A number that is no handle, was closed, or stands for another kind of object."""
 
 
-Choice = Callable[[Sequence[int], int], Lattice]
-"""The lattice, with its fold, on which fields of some extents and number of configurations are computed."""
+Choice = Callable[[Sequence[int], int, Domain | None], Lattice]
+"""The lattice, with its fold, on which fields of some extents, those of one process, are computed."""
 
 
-def fastest_lattice(extents: Sequence[int], configurations: int) -> Lattice:
-    """A lattice folded so that the configurations fill the vector registers."""
-    return Lattice(extents, suggest_fold(extents, -(-LANES["cpu"] // configurations)))
+def fastest_lattice(extents: Sequence[int], configurations: int, domain: Domain | None = None) -> Lattice:
+    """A lattice folded so that the configurations fill the vector registers; ``extents`` are those of this process."""
+    fold = suggest_fold(extents, -(-LANES["cpu"] // configurations))
+    return Lattice(whole_extents(extents, domain), fold, domain)
+
+
+def whole_extents(extents: Sequence[int], domain: Domain | None) -> tuple[int, ...]:
+    """Extents of the lattice of which a process holds a part of these extents.
+
+    Raises
+    ------
+    ValueError
+        If the domain has another number of dimensions.
+    """
+    grid = (1,) * len(extents) if domain is None else domain.grid
+    if len(grid) != len(extents):
+        raise ValueError(
+            f"field: expected {len(grid)} extents, one for each dimension of its domain, got {len(extents)}"
+        )
+    return tuple(n * p for n, p in zip(extents, grid, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +47,11 @@ class Recipe:
     """An object that is made for every lattice on which a host needs it, and kept."""
 
     kind: str
-    """What it is: ``"action"``, ``"flow"``, ``"operator"`` or ``"run"``."""
+    """What it is: ``"action"``, ``"flow"``, ``"operator"``, ``"domain"`` or ``"run"``."""
     make: Callable[[Lattice], Any]
     choose: Choice = fastest_lattice
     settings: Any = None
-    """The run file of a run."""
+    """The run file of a run, the processes of a domain."""
     _made: dict[Lattice, Any] = field(default_factory=dict)
 
     def on(self, lattice: Lattice) -> Any:

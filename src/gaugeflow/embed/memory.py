@@ -45,6 +45,7 @@ class HostField:
     spin: int
     configurations: int
     extents: tuple[int, ...]
+    domain: int = 0
 
     @classmethod
     def of(cls, ffi: Any, lib: Any, field: Any, name: str) -> HostField:
@@ -78,6 +79,7 @@ class HostField:
             int(field.spin),
             int(field.configurations),
             tuple(int(field.extents[mu]) for mu in range(d)),
+            int(field.domain),
         )
 
     @property
@@ -86,6 +88,8 @@ class HostField:
 
     def _view(self, lattice: Lattice) -> Array:
         """The host's memory in the shape that its layout has, with the configurations in front (in ours, last)."""
+        if self.domain and self.layout == "openqcd":
+            raise ValueError("layout: expected one without links of other processes, got 'openqcd' with a domain")
         n, batch = self.colours, self.configurations
         trail = (n, n) if self.spin == 0 else (self.spin, n) if self.spin > 1 else (n,)
         if self._lanes_last:
@@ -99,7 +103,8 @@ class HostField:
         return np.frombuffer(memory, dtype).reshape(shape)
 
     def read(self, lattice: Lattice) -> Array:
-        """The field on a lattice of these extents."""
+        """The field on a lattice of which this process holds these extents."""
+        lattice = lattice.local
         memory, lead = self._view(lattice), int(self.spin == 0)
         if not self._lanes_last:
             return (links_from if lead else fermions_from)(lattice, memory, self.layout)
@@ -115,6 +120,7 @@ class HostField:
         ValueError
             If the field has another size than the host's.
         """
+        lattice = lattice.local
         memory, lead = self._view(lattice), int(self.spin == 0)
         if not self._lanes_last:
             (links_to if lead else fermions_to)(lattice, field, self.layout, out=memory)
@@ -125,7 +131,7 @@ class HostField:
 
     def like(self, other: HostField, name: str) -> None:
         """Raise ``ValueError`` unless another field has as many configurations on the same lattice."""
-        for what in ("extents", "colours", "configurations"):
+        for what in ("extents", "colours", "configurations", "domain"):
             expected, found = getattr(self, what), getattr(other, what)
             if expected != found:
                 raise ValueError(f"{name}: expected {what} {expected}, got {found}")
