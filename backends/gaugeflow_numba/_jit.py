@@ -15,7 +15,6 @@ from numba.extending import overload, register_jitable
 
 import gaugeflow
 from gaugeflow.filesystem import FileLock
-from gaugeflow_numba.apart import compile_apart, compiles_apart
 
 OPTIONS = {"error_model": "numpy", "boundscheck": False}
 
@@ -97,33 +96,40 @@ class _CacheImpl(CompileResultCacheImpl):
 
 
 class _Cache(FunctionCache):
+    """Compiled forms of one kernel.  Of many processes that need the same one, one compiles it and the others wait."""
+
     _impl_class = _CacheImpl
 
+    def __init__(self, py_func):
+        super().__init__(py_func)
+        self._held = contextlib.ExitStack()
+
     def load_overload(self, sig, target_context):
-        """What the cache holds; what it lacks is compiled into it by another process first, by one at a time."""
         found = super().load_overload(sig, target_context)
-        if found is not None or not compiles_apart():
-            return found
-        name = self._py_func.__name__
-        with _alone(Path(self.cache_path) / f"{name}-{hashlib.sha256(str(sig).encode()).hexdigest()[:16]}.lock"):
+        if found is None:
+            name = f"{self._py_func.__name__}-{hashlib.sha256(str(sig).encode()).hexdigest()[:16]}.lock"
+            with contextlib.suppress(OSError):  # no locks: all of them compile
+                self._held.enter_context(FileLock(Path(self.cache_path) / name, wait=True))
             found = super().load_overload(sig, target_context)
-            if found is None and compile_apart(self._py_func.__module__, name, sig):
-                found = super().load_overload(sig, target_context)
         return found
 
-
-@contextlib.contextmanager
-def _alone(path):
-    """Hold a file's lock: of many processes that need a kernel, one compiles it.  Where that fails, all of them do."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            stack.enter_context(FileLock(path, wait=True))
-        yield
+    def release(self):
+        """Let others compile."""
+        self._held.close()
 
 
 def _cached(dispatcher):
     with contextlib.suppress(RuntimeError):  # without a writable place, compile in every process
-        dispatcher._cache = _Cache(dispatcher.py_func)
+        cache = dispatcher._cache = _Cache(dispatcher.py_func)
+        compile_here = dispatcher.compile
+
+        def compile_and_release(signature):
+            try:
+                return compile_here(signature)
+            finally:
+                cache.release()
+
+        dispatcher.compile = compile_and_release
     return dispatcher
 
 

@@ -7,6 +7,7 @@ from numba.extending import overload
 from gaugeflow.sites import (
     adjoint,
     clover,
+    digits,
     exponential,
     gauge,
     jacobian,
@@ -61,6 +62,7 @@ for _module in (
     exponential,
     gauge,
     clover,
+    digits,
     unitary,
     adjoint,
     series,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import prange
 
-from gaugeflow.kernels.sums import BITS, DIGITS, HIGHEST, LOWEST
+from gaugeflow.sites.digits import BITS, DIGITS, HIGHEST, LOWEST, digits
 from gaugeflow.sites.numbers import absolute, where
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import inline, parallel
@@ -47,12 +47,8 @@ def _digit_sums(values, out, parts, batch, g):
             a, b, c = load_real(own[1], lane, g), load_real(own[2], lane, g), load_real(own[3], lane, g)
             first, second, third = zero(g), zero(g), zero(g)
             for site in range(begin, end):
-                x = load_real(values[k, site], lane, g)
-                digit = (x + a) - a
-                first, x = first + digit, x - digit
-                digit = (x + b) - b
-                second, x = second + digit, x - digit
-                third = third + ((x + c) - c)
+                x, y, z = digits(load_real(values[k, site], lane, g), a, b, c)
+                first, second, third = first + x, second + y, third + z
             store_real(own[1], lane, first)
             store_real(own[2], lane, second)
             store_real(own[3], lane, third)

@@ -13,11 +13,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
 from gaugeflow.lattice import Array, Lattice
-
-BITS = 26
-DIGITS = 3
-LOWEST, HIGHEST = -36, 38
-"""Powers of 2^26 between which the first digit may begin, so that no digit under- or overflows."""
+from gaugeflow.sites.digits import BITS, DIGITS, HIGHEST, LOWEST, digits
 
 
 @kernel()
@@ -44,13 +40,9 @@ def digit_sums(lattice: Lattice, values: Array) -> Array:
         nothing = xp.zeros((DIGITS, *lead, batch), dtype=xp.float64)
         return xp.concat([xp.full((1, *lead, batch), float(LOWEST), dtype=xp.float64), nothing])
     power = first_power(xp, xp.max(xp.abs(x), axis=-2))
-    sums = []
-    for digit in range(1, DIGITS + 1):
-        anchor = 1.5 * 2.0**52 * xp.pow(2.0 + 0.0 * power, BITS * (power - digit))[..., None, :]
-        part = (x + anchor) - anchor
-        sums.append(xp.sum(part, axis=-2))
-        x = x - part
-    return xp.stack([power, *sums])
+    two = 2.0 + 0.0 * power
+    anchors = [(1.5 * 2.0**52 * xp.pow(two, BITS * (power - k)))[..., None, :] for k in range(1, DIGITS + 1)]
+    return xp.stack([power, *(xp.sum(part, axis=-2) for part in digits(x, *anchors))])
 
 
 def first_power(xp: Any, largest: Array) -> Array:
@@ -63,12 +55,11 @@ def first_power(xp: Any, largest: Array) -> Array:
 def aligned(xp: Any, parts: Array, power: Array) -> Array:
     """The digit sums of one process, ``(3, ...)``, counted from a power that is not smaller than its own."""
     shift = power - parts[0, ...]
-    digits = [parts[1 + k, ...] for k in range(DIGITS)]
     result = []
     for k in range(DIGITS):
         total = 0.0 * power
         for j in range(k + 1):
-            total = xp.where(shift == k - j, digits[j], total)
+            total = xp.where(shift == k - j, parts[1 + j, ...], total)
         result.append(total)
     return xp.stack(result)
 

@@ -26,8 +26,7 @@ def run_together(programs: Iterable[str]) -> None:
 
     What they print is dropped, and failures are not reported: the caller does the work again and meets them itself.
     """
-    one = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "GAUGEFLOW_COMPILE_HERE": "1"}
-    environment = {**os.environ, **one}
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     waiting = list(programs)[::-1]
     running: list[subprocess.Popen[bytes]] = []
     try:

@@ -1,12 +1,8 @@
 """The process in which kernels are compiled gets the same bits as those that find them in the cache."""
 
 import os
-import pickle
-import struct
 import subprocess
 import sys
-
-import pytest
 
 from gaugeflow_numba import process
 from gaugeflow_numba._jit import cache_directory
@@ -31,32 +27,14 @@ def _run(cache, **environment):
         text=True,
         check=True,
     )
-    assert done.stderr == ""  # no helper left behind
+    assert done.stderr == ""
     return done.stdout
 
 
 def test_first_run_equals_later_ones(tmp_path):
-    first = _run(tmp_path / "apart")
-    assert first == _run(tmp_path / "apart")
-    assert list((tmp_path / "apart").rglob("*.nbc"))
-
-
-def test_compiled_here_where_no_helper_may_start(tmp_path):
-    assert _run(tmp_path / "here", GAUGEFLOW_COMPILE_HERE="1").startswith("[")
-    assert list((tmp_path / "here").rglob("*.nbc"))
-
-
-@pytest.mark.parametrize("question", [("gaugeflow_numba.absent", "kernel", ()), None])
-def test_helper_ends_quietly_when_nobody_waits_for_it(question):
-    """The one who asked is killed: while it waits for the reply, or while it asks."""
-    command = [sys.executable, "-c", "from gaugeflow_numba.apart import serve; serve()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as helper:
-        helper.stdout.close()
-        data = pickle.dumps(question or "cut off")
-        helper.stdin.write(struct.pack("<q", len(data)) + (data if question else data[:4]))
-        helper.stdin.close()
-        assert helper.stderr.read() == b""
-        assert helper.wait() == 0
+    first = _run(tmp_path)
+    assert first == _run(tmp_path)
+    assert list((tmp_path).rglob("*.nbc"))
 
 
 def test_every_compilation_is_announced_once():
