@@ -31,19 +31,30 @@ class Geometry:
         self.arguments = (*sizes, Lanes(self.width, self.n, bits, mode))
         self.local_arguments = (*sizes, Lanes(self.width, self.n, bits, PLAIN))
 
-    def around(self, field, sites=None):
+    def around(self, field, sites=None, rows=None, reads=None):
         """A field as kernels that hop take it: addresses of the own sites and of what they read of other processes.
 
-        ``sites`` are those that the kernel computes, by default all.
+        ``sites`` are those that the kernel computes, by default all; ``rows`` tell where the field holds sites, if not all
+        of them; ``reads`` are those of this field if others are read elsewhere.
         """
         own = flat(field)
         self._kept.append(own)
         here = around = own.ctypes.data
         if self.lattice.domain is not None:
-            halo = flat(self.lattice.domain.halo(self.lattice, field, self.reads, sites))
+            reads = self.reads if reads is None else reads
+            halo = flat(self.lattice.domain.halo(self.lattice, field, reads, sites, rows, self.reads.depth))
             self._kept.append(halo)
             around = halo.ctypes.data
         return here, around
+
+
+def rows_of(lattice, sites, depth):
+    """Row of every place in a field on some block sites, -1 where there is none; also on the layers around."""
+    if lattice.domain is not None:
+        return lattice.domain.rows(lattice, sites, depth)
+    found = np.full(lattice.n_blocks, -1, dtype=np.int32)
+    found[sites] = np.arange(len(sites), dtype=np.int32)
+    return found
 
 
 def flat(array):

@@ -8,7 +8,8 @@ import numpy as np
 from numba import prange
 from numba.extending import overload, register_jitable
 
-from gaugeflow.kernels.heatbath import failure, first_block, masks
+from gaugeflow.kernels import reads
+from gaugeflow.kernels.heatbath import check_accepted, first_block, masks
 from gaugeflow.kernels.random import check_key
 from gaugeflow.sites import heatbath as formulas
 from gaugeflow.sites.matrix import add_scaled
@@ -58,7 +59,7 @@ def _staple_sum(frozen, weight, mu, d, site, table, sites, lanes, lane, g):
 
 
 @parallel
-def _heatbath(links, out, weight, mu, active, numbers, block, key, failed, table, d, sites, lanes, g):
+def _heatbath(links, frozen, out, weight, mu, active, numbers, block, key, failed, table, d, sites, lanes, g):
     # the active link is read from the input and frozen links from the output: overlapping registers agree
     n = pieces(active.size)
     base, offset, batch = numbers
@@ -67,7 +68,7 @@ def _heatbath(links, out, weight, mu, active, numbers, block, key, failed, table
         count = zero(g)
         for position in range(first(item % n, active.size), first(item % n + 1, active.size)):
             site = active[position]
-            a = _staple_sum(out, weight, mu, d, site, table, sites, lanes, lane, g)
+            a = _staple_sum(frozen, weight, mu, d, site, table, sites, lanes, lane, g)
             u, bad = heat_bath(
                 load_integers(offset, lane, g) + base[site],
                 load_integers(batch, lane, g),
@@ -84,19 +85,19 @@ def _heatbath(links, out, weight, mu, active, numbers, block, key, failed, table
 
 
 @parallel
-def _overrelax(links, out, weight, mu, active, table, d, sites, lanes, g):
+def _overrelax(links, frozen, out, weight, mu, active, table, d, sites, lanes, g):
     n = pieces(active.size)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
         for position in range(first(item % n, active.size), first(item % n + 1, active.size)):
             site = active[position]
-            a = _staple_sum(out, weight, mu, d, site, table, sites, lanes, lane, g)
+            a = _staple_sum(frozen, weight, mu, d, site, table, sites, lanes, lane, g)
             u = overrelax_site(a, link(links, table, mu, (site, 0), sites, lanes, lane, g))
             put_link(out, mu, site, sites, lanes, lane, g, u)
 
 
 def _start(lattice, links, coupling):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
     given = rows(lattice, coupling, len(lattice.planes), links, "coupling") / geometry.n
     weight = np.zeros((lattice.ndim, lattice.ndim, geometry.lanes), dtype=given.dtype)
     for value, (mu, nu) in zip(given, lattice.planes, strict=True):
@@ -106,19 +107,24 @@ def _start(lattice, links, coupling):
     return geometry, weight, out
 
 
+def _frozen(geometry, out, mu, active):
+    """The field whose staples are summed: what the last masks changed around this process comes anew."""
+    return geometry.around(out, active, reads=reads.staples(geometry.lattice.ndim, (mu,)))
+
+
 def heatbath(lattice, links, coupling, key):
     geometry, weight, out = _start(lattice, links, coupling)
     batch = lattice.batch(geometry.lanes)
     check_key(key, batch)
     *words, start = (int(k) for k in key)
     numbers, words = lane_numbers(lattice, batch, start), tuple(words)
-    failed = np.zeros((geometry.pieces, geometry.lanes))
+    failed = np.zeros((2 * lattice.ndim, geometry.pieces, geometry.lanes))
     given = flat(links)
-    for mu, active in _masks(lattice):
+    for (mu, active), bad in zip(_masks(lattice), failed, strict=True):
+        fields = (given, _frozen(geometry, out, mu, active), flat(out))
         block = first_block(mu, geometry.n)
-        _heatbath(given, flat(out), weight, mu, active, numbers, block, words, failed, *geometry.arguments)
-        if failed.any():
-            raise failure(failed.sum())
+        _heatbath(*fields, weight, mu, active, numbers, block, words, bad, *geometry.arguments)
+    check_accepted(lattice, failed.reshape(-1, geometry.lanes))
     return out
 
 
@@ -126,5 +132,6 @@ def overrelax(lattice, links, coupling):
     geometry, weight, out = _start(lattice, links, coupling)
     given = flat(links)
     for mu, active in _masks(lattice):
-        _overrelax(given, flat(out), weight, mu, active, *geometry.arguments)
+        fields = (given, _frozen(geometry, out, mu, active), flat(out))
+        _overrelax(*fields, weight, mu, active, *geometry.arguments)
     return out

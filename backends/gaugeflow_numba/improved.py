@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numba import prange
 
+from gaugeflow.kernels import reads
 from gaugeflow.sites.clover import leaves, wide_energy
 from gaugeflow.sites.gauge import differ_along
 from gaugeflow.sites.matrix import add, mul, scale
@@ -35,7 +36,8 @@ def _extend(links, lines, out, table, d, sites, lanes, g):
 
 def extend(lattice, links, lines):
     out = empty_like(links)
-    _extend(flat(links), flat(lines), flat(out), *Geometry(lattice, links).arguments)
+    geometry = Geometry(lattice, links, reads.ahead(lattice.ndim))
+    _extend(flat(links), geometry.around(lines), flat(out), *geometry.arguments)
     return out
 
 
@@ -117,13 +119,15 @@ def _rectangle_energy(lines, others, m, n, strength, energy, table, d, sites, la
 
 
 def rectangle_clover(lattice, lines, others, m, n):
-    geometry = Geometry(lattice, lines)
+    across, along = (reads.large_leaves(lattice.ndim, int(a), int(b)) for a, b in ((m, n), (n, m)))
+    geometry = Geometry(lattice, lines, across | along)
     planes = len(lattice.planes)
     strength = empty((planes, *lines.shape[1:]), lines.dtype)
     energy = empty((planes, lattice.n_blocks, geometry.lanes), np.float64)
     charge = np.zeros((lattice.n_blocks, geometry.lanes))
     formula = _square_energy if m == n else _rectangle_energy
-    formula(flat(lines), flat(others), int(m), int(n), flat(strength), energy, *geometry.arguments)
+    fields = (geometry.around(lines, reads=across), geometry.around(others, reads=along))
+    formula(*fields, int(m), int(n), flat(strength), energy, *geometry.arguments)
     if lattice.ndim == 4:
         _clover_charge(flat(strength), charge, *geometry.local_arguments)
     return energy, charge / (4.0 * math.pi**2)
@@ -151,5 +155,7 @@ def _straighten(links, field, weight, out, table, d, sites, lanes, g):
 
 def straighten(lattice, links, field, weight):
     out = empty_like(links)
-    _straighten(flat(links), flat(field), float(weight), flat(out), *Geometry(lattice, links).arguments)
+    geometry = Geometry(lattice, links, reads.along(lattice.ndim))
+    fields = (geometry.around(links, reads=reads.behind(lattice.ndim)), geometry.around(field))
+    _straighten(*fields, float(weight), flat(out), *geometry.arguments)
     return out

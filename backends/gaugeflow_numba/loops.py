@@ -14,7 +14,8 @@ from gaugeflow.kernels.loops import (
     trace_nodes,
     weight_factors,
 )
-from gaugeflow.kernels.slots import reach
+from gaugeflow.kernels.sums import sum_sites
+from gaugeflow.lattice.reads import Reads
 from gaugeflow.sites.loops import (
     backward_along,
     exp_bar,
@@ -29,28 +30,51 @@ from gaugeflow.sites.numbers import wide
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import inline, parallel
 from gaugeflow_numba.fields import Geometry, flat, rows
-from gaugeflow_numba.geometry import CHUNKS, blocks, first, first_lane, link, pieces, put_link
-from gaugeflow_numba.lanes import Lanes, colours, load, load_real, store, store_real, width, zero, zero_matrix
+from gaugeflow_numba.geometry import blocks, first, first_lane, link, pieces, put_link
+from gaugeflow_numba.lanes import Lanes, colours, load, load_real, store, store_real, width, zero_matrix
 from gaugeflow_numba.memory import empty, empty_like
 
 PARENT, DIRECTION, PLACE, BACKWARD = range(4)
 
 
 class _Places:
-    """Where offsets lead from every block site; a fresh one for each table."""
+    """Where offsets lead from every block site, and what is read there; a fresh one for each table."""
 
     def __init__(self, lattice):
         self.lattice, self.known = lattice, {}
+        self._links, self._numbers = set(), set()
 
     def __call__(self, offset):
         return self.known.setdefault(offset, len(self.known))
 
+    def of_link(self, direction, offset):
+        """Place of an offset at which links of a direction are read."""
+        self._links.add((direction, offset))
+        return self(offset)
+
+    def of_number(self, word, offset):
+        """Place of an offset at which numbers of a word are read."""
+        self._numbers.add((word, offset))
+        return self(offset)
+
+    @property
+    def reads(self):
+        """What is read of links, and of numbers."""
+        return Reads(frozenset(self._links)), Reads(frozenset(self._numbers))
+
     def tables(self):
         """Sites and lane permutations ``(n_offsets, n_blocks)``."""
-        lattice = self.lattice
-        start = np.arange(lattice.n_blocks, dtype=np.int64) * lattice.n_folds
-        reached = np.array([reach(lattice, np, start, hops_to(offset)) for offset in self.known], dtype=np.int32)
-        return reached // lattice.n_folds, reached % lattice.n_folds
+        links, numbers = self.reads
+        hops, composition = self.lattice.hops((links | numbers).depth), self.lattice.composition
+        sites, turns = [], []
+        for offset in self.known:
+            site, turn = np.arange(self.lattice.n_blocks), np.zeros(self.lattice.n_blocks, dtype=np.int64)
+            for mu, sign in hops_to(offset):
+                turn = composition[turn, hops.crossing[mu, sign, site]]
+                site = hops.neighbour[mu, sign, site]
+            sites.append(site)
+            turns.append(turn)
+        return np.array(sites, dtype=np.int32), np.array(turns, dtype=np.int32)
 
 
 def _integers(rows, columns):
@@ -58,15 +82,16 @@ def _integers(rows, columns):
 
 
 def _nodes(nodes, place):
-    return _integers([(node.parent, node.direction, place(node.offset), int(node.backward)) for node in nodes], 4)
+    return _integers([(n.parent, n.direction, place.of_link(n.direction, n.offset), int(n.backward)) for n in nodes], 4)
 
 
 @lru_cache(maxsize=32)
 def _trace_tables(lattice, words):
-    """Nodes, the node of every word, places."""
+    """Nodes, the node of every word, places; what is read."""
     place = _Places(lattice)
     nodes, ends = trace_nodes(words, lattice.ndim)
-    return _nodes(nodes, place), np.array(ends), *place.tables()
+    table = _nodes(nodes, place)
+    return (table, np.array(ends), *place.tables()), place.reads
 
 
 @lru_cache(maxsize=32)
@@ -79,44 +104,39 @@ def _gradient_tables(lattice, words):
     for found in directions:
         for head in found:
             begin = len(tails)
-            tails += [(word, place(offset), int(conjugate), node) for node, (word, offset, conjugate) in head.tails]
+            for node, (word, offset, conjugate) in head.tails:
+                tails.append((word, place.of_number(word, offset), int(conjugate), node))
             heads.append((head.node, begin, len(tails)))
         ranges.append(len(heads))
-    return (
-        table,
-        np.array(ranges),
-        _integers(heads, 3),
-        _integers(tails, 4),
-        *place.tables(),
-    )
+    return (table, np.array(ranges), _integers(heads, 3), _integers(tails, 4), *place.tables()), place.reads
 
 
 @lru_cache(maxsize=32)
 def _term_tables(lattice, terms):
-    """Range of images of each term, range of factors of each image, factors."""
+    """Range of images of each term, range of factors of each image, factors, places; what is read."""
     place = _Places(lattice)
     images, factors, ranges = [0], [], [0]
     for term in terms:
         for image in term:
-            factors += [(word, place(offset), int(conjugate)) for word, offset, conjugate in image]
+            factors += [(word, place.of_number(word, offset), int(conjugate)) for word, offset, conjugate in image]
             images.append(len(factors))
         ranges.append(len(images) - 1)
-    return np.array(ranges), np.array(images), _integers(factors, 3), *place.tables()
+    return (np.array(ranges), np.array(images), _integers(factors, 3), *place.tables()), place.reads[1]
 
 
 @lru_cache(maxsize=32)
 def _weight_tables(lattice, terms, n_words):
-    """Range of products of each word, term and range of factors of each product, factors."""
+    """Range of products of each word, term and range of factors of each product, factors, places; what is read."""
     place = _Places(lattice)
     place((0,) * lattice.ndim)
     products, factors, ranges = [], [], [0]
     for entries in weight_factors(terms, n_words):
         for k, others in entries:
             begin = len(factors)
-            factors += [(word, place(offset), int(conjugate)) for word, offset, conjugate in others]
+            factors += [(word, place.of_number(word, offset), int(conjugate)) for word, offset, conjugate in others]
             products.append((k, begin, len(factors)))
         ranges.append(len(products))
-    return np.array(ranges), _integers(products, 3), _integers(factors, 3), *place.tables()
+    return (np.array(ranges), _integers(products, 3), _integers(factors, 3), *place.tables()), place.reads[1]
 
 
 @inline
@@ -174,7 +194,7 @@ def _loop_traces(links, nodes, ends, to, turn, size, out, e, h, table, d, sites,
     n = pieces(sites)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
-        paths = np.empty(size, links.dtype)
+        paths = np.empty(size, out.dtype)
         for site in range(first(item % n, sites), first(item % n + 1, sites)):
             _walk(links, nodes, to, turn, site, paths, h, table, sites, lanes, lane, g)
             for word in range(len(ends)):
@@ -186,8 +206,8 @@ def _loop_traces_along(links, direction, nodes, ends, to, turn, size, out, e, h,
     n = pieces(sites)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
-        paths = np.empty(size, links.dtype)
-        moved = np.empty(size, links.dtype)
+        paths = np.empty(size, out.dtype)
+        moved = np.empty(size, out.dtype)
         for site in range(first(item % n, sites), first(item % n + 1, sites)):
             _walk(links, nodes, to, turn, site, paths, h, table, sites, lanes, lane, g)
             _walk_along(links, direction, nodes, to, turn, site, paths, moved, h, table, sites, lanes, lane, g)
@@ -200,7 +220,7 @@ def _loop_gradient(links, weights, nodes, ranges, heads, tails, to, turn, size, 
     n = pieces(sites)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
-        paths = np.empty(size, links.dtype)
+        paths = np.empty(size, out.dtype)
         for site in range(first(item % n, sites), first(item % n + 1, sites)):
             _walk(links, nodes, to, turn, site, paths, h, table, sites, lanes, lane, g)
             for mu in range(d):
@@ -221,8 +241,8 @@ def _loop_gradient_vjp(
     n = pieces(sites)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
-        paths = np.empty(size, links.dtype)
-        moved = np.empty(size, links.dtype)
+        paths = np.empty(size, out.dtype)
+        moved = np.empty(size, out.dtype)
         for site in range(first(item % n, sites), first(item % n + 1, sites)):
             _walk(links, nodes, to, turn, site, paths, h, table, sites, lanes, lane, g)
             _walk_along(links, bar, nodes, to, turn, site, paths, moved, h, table, sites, lanes, lane, g)
@@ -243,14 +263,16 @@ def _loop_gradient_vjp(
                 put_link(out, mu, site, sites, lanes, lane, g, trace_gradient_bar(loops, along, y))
 
 
-def _run(lattice, kernel, out, fields, tables):
+def _run(lattice, kernel, out, fields, found, numbers=()):
     """Call a kernel that walks: the first table holds its nodes."""
-    links = fields[0]
-    geometry = Geometry(lattice, links)
+    tables, (of_links, of_numbers) = found
+    geometry = Geometry(lattice, fields[0], of_links | of_numbers)
+    around = [geometry.around(field, reads=of_links) for field in fields]
+    around += [geometry.around(field, reads=of_numbers) for field in numbers]
     g = geometry.arguments[-1]
     size = len(tables[0]) * 2 * geometry.n**2 * geometry.width
     own, scratch = Lanes(g.w, 1, g.bits, g.mode), geometry.local_arguments[-1]
-    kernel(*map(flat, fields), *tables, size, flat(out), own, scratch, *geometry.arguments)
+    kernel(*around, *tables, size, flat(out), own, scratch, *geometry.arguments)
     return out
 
 
@@ -266,13 +288,14 @@ def loop_traces_along(lattice, links, direction, words):
 
 def loop_gradient(lattice, links, words, weights):
     check_numbers(lattice, weights, len(words), "weights")
-    return _run(lattice, _loop_gradient, empty_like(links), (links, weights), _gradient_tables(lattice, words))
+    tables = _gradient_tables(lattice, words)
+    return _run(lattice, _loop_gradient, empty_like(links), (links,), tables, (weights,))
 
 
 def loop_gradient_vjp(lattice, links, words, weights, bar):
     check_numbers(lattice, weights, len(words), "weights")
-    fields = (links, bar, weights)
-    return _run(lattice, _loop_gradient_vjp, empty_like(links), fields, _gradient_tables(lattice, words))
+    tables = _gradient_tables(lattice, words)
+    return _run(lattice, _loop_gradient_vjp, empty_like(links), (links, bar), tables, (weights,))
 
 
 # ---- polynomials -------------------------------------------------------------------------------------------------
@@ -284,30 +307,28 @@ def _as_links(traces):
 @parallel
 def _trace_terms(traces, ranges, images, factors, to, turn, out, table, d, sites, lanes, g):
     n = pieces(sites)
-    for item in prange(n):  # one thread per row of sums: overlapping registers must not meet there
+    for item in prange(n):
         for block in range(blocks(lanes, g)):
             lane = first_lane(block, lanes, g)
-            for k in range(out.shape[1]):
-                store_real(out[item, k], lane, zero(g))
             for site in range(first(item, sites), first(item + 1, sites)):
-                for k in range(out.shape[1]):
+                for k in range(out.shape[0]):
                     total = zero_matrix(g)
                     for image in range(ranges[k], ranges[k + 1]):
                         z = add_identity(1.0, zero_matrix(g))
                         for q in range(images[image], images[image + 1]):
                             z = mul(z, _number(traces, table, factors[q], to, turn, site, sites, lanes, lane, g))
                         total = add_scaled(total, 1.0, z)
-                    row = out[item, k]
-                    store_real(row, lane, load_real(row, lane, g) + wide(re_trace(total)))
+                    store_real(out[k, site], lane, wide(re_trace(total)))
 
 
 def trace_terms(lattice, traces, terms):
     check_numbers(lattice, traces, len(traces), "traces")
     weight_factors(terms, len(traces))
-    geometry = Geometry(lattice, _as_links(traces))
-    out = np.empty((min(lattice.n_blocks, CHUNKS), len(terms), geometry.lanes))
-    _trace_terms(flat(traces), *_term_tables(lattice, terms), out, *geometry.arguments)
-    return lattice.sum_folds(out.sum(axis=0))
+    tables, of_numbers = _term_tables(lattice, terms)
+    geometry = Geometry(lattice, _as_links(traces), of_numbers)
+    out = empty((len(terms), lattice.n_blocks, geometry.lanes), np.float64)
+    _trace_terms(geometry.around(traces), *tables, out, *geometry.arguments)
+    return sum_sites(lattice, out)
 
 
 @parallel
@@ -328,11 +349,11 @@ def _trace_weights(traces, coefficients, ranges, products, factors, to, turn, ou
 
 def trace_weights(lattice, traces, terms, coefficients):
     check_numbers(lattice, traces, len(traces), "traces")
-    geometry = Geometry(lattice, _as_links(traces))
+    tables, of_numbers = _weight_tables(lattice, terms, len(traces))
+    geometry = Geometry(lattice, _as_links(traces), of_numbers)
     c = rows(lattice, coefficients, len(terms), _as_links(traces), "coefficients")
     out = empty_like(traces)
-    tables = _weight_tables(lattice, terms, len(traces))
-    _trace_weights(flat(traces), c, *tables, flat(out), *geometry.arguments)
+    _trace_weights(geometry.around(traces), c, *tables, flat(out), *geometry.arguments)
     return out
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numba import prange
 
 from gaugeflow.kernels.network import check_features, check_function
+from gaugeflow.kernels.sums import sum_processes
 from gaugeflow_numba._jit import parallel
 from gaugeflow_numba.geometry import first, pieces
 from gaugeflow_numba.memory import empty, empty_like
@@ -24,9 +25,20 @@ PANEL = 1 << 14
 """Bytes of cotangents that stay in the first-level cache while weights are summed."""
 
 
+def _surrounded(lattice, x, taps):
+    """Features at slots, those that taps read of other processes behind the own ones; and the taps into them."""
+    slots = x.reshape(len(x), lattice.n_slots, -1)
+    if lattice.domain is None:
+        return slots, np.ascontiguousarray(taps, np.int64)
+    there = np.unique(taps[taps >= lattice.n_slots])
+    found = lattice.domain.take(lattice, slots, there)
+    place = np.where(taps < lattice.n_slots, taps, lattice.n_slots + np.searchsorted(there, taps))
+    return np.concatenate([slots, found], axis=1), np.ascontiguousarray(place, np.int64)
+
+
 @parallel
 def _convolve(x, out, factors, bias, taps, sizes, g):
-    blocks, rows, channels, outputs, lanes, step, span = sizes
+    blocks, rows, channels, outputs, lanes, step, span, reached = sizes
     n_taps, slots = taps.shape
     depth = n_taps * channels
     chunks = (lanes + step - 1) // step
@@ -41,7 +53,7 @@ def _convolve(x, out, factors, bias, taps, sizes, g):
                     at = taps[t, slot] * lanes + lane
                     for _ in range(channels):
                         tile = add_scaled(tile, x, at, factors, k, g)
-                        at += slots * lanes
+                        at += reached * lanes
                         k += rows
                 to = (block * rows * slots + slot) * lanes + lane
                 write(out, to, slots * lanes, outputs - block * rows, tile, g)
@@ -51,6 +63,7 @@ def convolve_features(lattice, x, weight, bias, taps):
     n_taps, outputs, channels = weight.shape
     check_features(lattice, x, channels)
     x = np.ascontiguousarray(x)
+    around, places = _surrounded(lattice, x, taps)
     lanes = lattice.batch(x.shape[-1])
     rows = ROWS if outputs > 2 else 2
     g = tile(lanes, rows, 2, 8 * x.itemsize)
@@ -65,14 +78,14 @@ def convolve_features(lattice, x, weight, bias, taps):
     out = empty((outputs, *x.shape[1:]), x.dtype)
     step = g.columns * g.w
     span = max(1, NEAR // (channels * step * x.itemsize * ROWS_READ))
-    sizes = (blocks, rows, channels, outputs, lanes, step, span)
-    _convolve(x.reshape(-1), out.reshape(-1), factors, constants, np.ascontiguousarray(taps, np.int64), sizes, g)
+    sizes = (blocks, rows, channels, outputs, lanes, step, span, around.shape[1])
+    _convolve(around.reshape(-1), out.reshape(-1), factors, constants, places, sizes, g)
     return out
 
 
 @parallel
 def _convolve_vjp(x, y_bar, totals, sums, taps, sizes, g):
-    rows, columns, channels, outputs, lanes, width, span = sizes
+    rows, columns, channels, outputs, lanes, width, span, reached = sizes
     n_taps, slots = taps.shape
     items, wide = sums.shape
     whole = lanes // width * width
@@ -97,7 +110,7 @@ def _convolve_vjp(x, y_bar, totals, sums, taps, sizes, g):
                     for t in range(n_taps):
                         for c in range(0, channels, columns):
                             for k in range(columns):
-                                starts[k] = (min(c + k, channels - 1) * slots + taps[t, slot]) * lanes + begin
+                                starts[k] = (min(c + k, channels - 1) * reached + taps[t, slot]) * lanes + begin
                             tile = zeros(g)
                             for lane in range(0, count, width):
                                 tile = add_products(tile, panel, block * span + lane, span, x, starts, lane, g)
@@ -109,7 +122,7 @@ def _convolve_vjp(x, y_bar, totals, sums, taps, sizes, g):
                     sums[item, o] += value
                     for t in range(n_taps):
                         for c in range(channels):
-                            right = x[(c * slots + taps[t, slot]) * lanes + lane]
+                            right = x[(c * reached + taps[t, slot]) * lanes + lane]
                             total[(t * channels + c) * wide + o] += value * right
 
 
@@ -118,18 +131,21 @@ def convolve_features_vjp(lattice, x, y_bar, taps):
     check_features(lattice, x, channels)
     check_features(lattice, y_bar, outputs, "y_bar")
     x, y_bar = np.ascontiguousarray(x), np.ascontiguousarray(y_bar)
+    around, places = _surrounded(lattice, x, taps)
     lanes = lattice.batch(x.shape[-1])
     rows, columns = (ROWS, 2) if outputs > 2 else (2, 4)
     g = tile(lanes, rows, 1 if channels == 1 else columns, 8 * x.itemsize)
     wide = -(-outputs // rows) * rows
-    items = min(SUMS, lattice.volume)
+    items = min(SUMS, lattice.n_slots)
     totals = np.zeros((items, n_taps * channels * wide))
     sums = np.zeros((items, wide))
     span = max(g.w, PANEL // (rows * x.itemsize) // g.w * g.w)
-    sizes = (rows, g.columns, channels, outputs, lanes, g.w, span)
-    _convolve_vjp(x.reshape(-1), y_bar.reshape(-1), totals, sums, np.ascontiguousarray(taps, np.int64), sizes, g)
-    weight_bar = totals.sum(axis=0).reshape(n_taps, channels, wide)[:, :, :outputs].transpose(0, 2, 1)
-    return np.ascontiguousarray(weight_bar.astype(x.dtype)), sums.sum(axis=0)[:outputs].astype(x.dtype)
+    sizes = (rows, g.columns, channels, outputs, lanes, g.w, span, around.shape[1])
+    _convolve_vjp(around.reshape(-1), y_bar.reshape(-1), totals, sums, places, sizes, g)
+    total = sum_processes(lattice, totals.sum(axis=0))
+    weight_bar = total.reshape(n_taps, channels, wide)[:, :, :outputs].transpose(0, 2, 1)
+    bias_bar = sum_processes(lattice, sums.sum(axis=0))[:outputs]
+    return np.ascontiguousarray(weight_bar.astype(x.dtype)), bias_bar.astype(x.dtype)
 
 
 @parallel

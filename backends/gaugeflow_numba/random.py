@@ -18,7 +18,7 @@ from gaugeflow_numba.memory import empty
 def lane_numbers(lattice, batch, start=0):
     """What makes up a global site, ``base[block site] + offset[lane]``, and the configuration of every lane; int64."""
     base = lattice.site[:, 0].astype(np.int64)
-    offset = np.repeat(lattice.site[0].astype(np.int64), batch)
+    offset = np.repeat(lattice.site[0].astype(np.int64) - base[0], batch)
     return base, offset, np.tile(np.arange(start, start + batch, dtype=np.int64), lattice.n_folds)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import prange
 
+from gaugeflow.kernels import reads
+from gaugeflow.kernels.sums import largest_of_sites, sum_sites
 from gaugeflow.sites.gauge import (
     staple_down_bar_bottom,
     staple_down_bar_far,
@@ -18,7 +18,7 @@ from gaugeflow.sites.gauge import (
 from gaugeflow.sites.jacobian import memory_size
 from gaugeflow.sites.matrix import add, add_scaled, dag, dag_mul, mul, mul_dag, re_trace_mul, scale
 from gaugeflow.sites.matrix import project as project_site
-from gaugeflow.sites.numbers import log, where, wide
+from gaugeflow.sites.numbers import where, wide
 from gaugeflow.sites.residual import (
     jacobian_determinant,
     norm_bound,
@@ -30,14 +30,11 @@ from gaugeflow.sites.residual import (
 )
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import inline, parallel
-from gaugeflow_numba.fields import Geometry, flat, rows
+from gaugeflow_numba.fields import Geometry, flat, rows, rows_of
 from gaugeflow_numba.gauge import staples
 from gaugeflow_numba.geometry import CHUNKS, blocks, first, first_lane, hop, link, pieces, put_link
 from gaugeflow_numba.lanes import load_real, store_real, width, zero, zero_matrix
 from gaugeflow_numba.memory import empty, empty_like
-
-LOG_EVERY = 16
-"""Determinants are multiplied before their logarithm is taken: one scalar log for so many links."""
 
 
 def _check_active(links, active_sites, active, name):
@@ -63,16 +60,11 @@ def _path_sum(links, weight, mu, active_sites, out, table, d, sites, lanes, g):
             put_link(out, 0, row, count, lanes, lane, g, a)
 
 
-def _largest(lattice, values):
-    """Largest value of each configuration over chunks and sub-lattices."""
-    return values.max(axis=0).reshape(lattice.n_folds, -1).max(axis=0)
-
-
 def path_sum(lattice, links, mu, sites, weight):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim, (mu,)))
     delta = rows(lattice, weight, lattice.ndim, links, "weight")
     out = empty((len(sites), *links.shape[2:]), links.dtype)
-    _path_sum(flat(links), delta, mu, sites, flat(out), *geometry.arguments)
+    _path_sum(geometry.around(links, sites), delta, mu, sites, flat(out), *geometry.arguments)
     return out
 
 
@@ -91,15 +83,14 @@ def _path_sum_vjp(links, weight, mu, row_of, count, bars, total, out, weight_bar
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
         for nu in range(d):
-            trace = zero(g)
             if nu == mu:
-                store_real(weight_bar[item % n, nu], lane, trace)
                 continue
             for site in range(first(item % n, sites), first(item % n + 1, sites)):
                 x = (site, 0)
                 up, f, b = hop(table, x, nu, 0, g), hop(table, x, mu, 0, g), hop(table, x, mu, 1, g)
                 b_up = hop(table, up, mu, 1, g)
                 bar = zero_matrix(g)
+                trace = zero(g)
                 if row_of[site] >= 0 or row_of[up[0]] >= 0:
                     n_f = link(links, table, nu, f, sites, lanes, lane, g)
                     if row_of[site] >= 0:
@@ -110,7 +101,8 @@ def _path_sum_vjp(links, weight, mu, row_of, count, bars, total, out, weight_bar
                         m = link(links, table, mu, x, sites, lanes, lane, g)
                         s = _active(bars, table, row_of, up, count, lanes, lane, g)
                         bar = add(bar, staple_down_bar_near(m, n_f, s))
-                    trace = trace + wide(re_trace_mul(bar, link(links, table, nu, x, sites, lanes, lane, g)))
+                    trace = wide(re_trace_mul(bar, link(links, table, nu, x, sites, lanes, lane, g)))
+                store_real(weight_bar[nu, site], lane, trace)
                 if row_of[b[0]] >= 0 or row_of[b_up[0]] >= 0:
                     n_b = link(links, table, nu, b, sites, lanes, lane, g)
                     if row_of[b[0]] >= 0:
@@ -123,7 +115,6 @@ def _path_sum_vjp(links, weight, mu, row_of, count, bars, total, out, weight_bar
                         bar = add(bar, staple_down_bar_far(n_b, m_b, s))
                 old = link(total, table, nu, x, sites, lanes, lane, g)
                 put_link(out, nu, site, sites, lanes, lane, g, add_scaled(old, load_real(weight[nu], lane, g), bar))
-            store_real(weight_bar[item % n, nu], lane, trace)
         for site in range(first(item % n, sites), first(item % n + 1, sites)):
             x = (site, 0)
             bar = link(total, table, mu, x, sites, lanes, lane, g)
@@ -147,31 +138,25 @@ def _path_sum_vjp(links, weight, mu, row_of, count, bars, total, out, weight_bar
 
 def path_sum_vjp(lattice, links, mu, sites, weight, paths_bar, total):
     _check_active(links, sites, paths_bar, "paths_bar")
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staple_bars(lattice.ndim, mu))
     delta = rows(lattice, weight, lattice.ndim, links, "weight")
-    row_of = np.full(lattice.n_blocks, -1, dtype=np.int32)
-    row_of[sites] = np.arange(len(sites), dtype=np.int32)
+    row_of = rows_of(lattice, sites, geometry.reads.depth)
     out = empty_like(total)
-    weight_bar = np.empty((geometry.pieces, lattice.ndim, geometry.lanes))
+    weight_bar = empty((lattice.ndim, lattice.n_blocks, geometry.lanes), np.float64)
+    weight_bar[mu] = 0.0
     _path_sum_vjp(
-        flat(links),
+        geometry.around(links),
         delta,
         mu,
         row_of,
         len(sites),
-        flat(paths_bar),
+        geometry.around(paths_bar[None], rows=row_of, reads=reads.active_bars(lattice.ndim, mu)),
         flat(total),
         flat(out),
         weight_bar,
         *geometry.arguments,
     )
-    return out, lattice.sum_folds(weight_bar.sum(axis=0))
-
-
-@inline
-def lowest(a, b):
-    """Smaller number of each lane."""
-    return where(a < b, a, b)
+    return out, sum_sites(lattice, weight_bar)
 
 
 @inline
@@ -180,25 +165,20 @@ def highest(a, b):
     return where(a < b, b, a)
 
 
-@inline
-def log_or_nan(product, least):
-    """Logarithm of products of determinants; nan in lanes where one of them was not positive."""
-    positive = least > 0.0
-    return where(positive, log(where(positive, product, 1.0)), math.nan)
+def log_sum(lattice, determinants):
+    """Sum over rows of the logarithms of determinants ``(rows, lanes)``; nan where one of them is not positive."""
+    return sum_sites(lattice, np.log(np.where(determinants > 0.0, determinants, np.nan)))
 
 
 @parallel
-def _residual_update(links, paths, mu, active_sites, size, out, log_det, norm, table, d, sites, lanes, g):
+def _residual_update(links, paths, mu, active_sites, size, out, det, norm, table, d, sites, lanes, g):
     count = len(active_sites)
     n = pieces(count)
     w = width(g)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
         memory = (np.empty(size * w, links.dtype), g)
-        total = zero(g)
-        product = total + 1.0
-        least = product
-        worst = total
+        worst = zero(g)
         for row in range(first(item % n, count), first(item % n + 1, count)):
             u = link(links, table, mu, (active_sites[row], 0), sites, lanes, lane, g)
             s = link(paths, table, 0, (row, 0), count, lanes, lane, g)
@@ -206,13 +186,7 @@ def _residual_update(links, paths, mu, active_sites, size, out, log_det, norm, t
             m = mul_dag(u, s)
             f = project_site(m)
             put_link(out, 0, row, count, lanes, lane, g, update(u, f))
-            det = wide(jacobian_determinant(memory, f, m))
-            least = lowest(least, det)
-            product = product * det
-            if row % LOG_EVERY == 0:
-                total = total + log_or_nan(product, least)
-                product = zero(g) + 1.0
-        store_real(log_det[item % n], lane, total + log_or_nan(product, least))
+            store_real(det[row], lane, wide(jacobian_determinant(memory, f, m)))
         store_real(norm[item % n], lane, worst)
 
 
@@ -220,17 +194,16 @@ def residual_update(lattice, links, mu, sites, paths):
     _check_active(links, sites, paths, "paths")
     geometry = Geometry(lattice, links)
     out = empty_like(paths)
-    log_det = np.empty((min(len(sites), CHUNKS), geometry.lanes))
-    norm = np.empty_like(log_det)
-    _residual_update(
-        flat(links), flat(paths), mu, sites, memory_size(geometry.n), flat(out), log_det, norm, *geometry.arguments
-    )
-    return out, lattice.sum_folds(log_det.sum(axis=0)), _largest(lattice, norm) ** 0.25
+    det = empty((len(sites), geometry.lanes), np.float64)
+    norm = np.empty((min(len(sites), CHUNKS), geometry.lanes))
+    size = memory_size(geometry.n)
+    _residual_update(flat(links), flat(paths), mu, sites, size, flat(out), det, norm, *geometry.local_arguments)
+    return out, log_sum(lattice, det), largest_of_sites(lattice, norm) ** 0.25
 
 
 @parallel
 def _residual_solve(
-    links, paths, mu, active_sites, size, tolerance, limit, out, log_det, change, table, d, sites, lanes, g
+    links, paths, mu, active_sites, size, tolerance, limit, out, det, change, table, d, sites, lanes, g
 ):
     count = len(active_sites)
     n = pieces(count)
@@ -238,7 +211,6 @@ def _residual_solve(
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
         memory = (np.empty(size * w, links.dtype), g)
-        total = zero(g)
         worst = zero(g)
         for row in range(first(item % n, count), first(item % n + 1, count)):
             y = link(links, table, mu, (active_sites[row], 0), sites, lanes, lane, g)
@@ -247,9 +219,7 @@ def _residual_solve(
             put_link(out, 0, row, count, lanes, lane, g, u)
             worst = highest(worst, wide(moved))
             f = mul(u, a)
-            det = wide(jacobian_determinant(memory, project_site(f), f))
-            total = total + log_or_nan(det, det)
-        store_real(log_det[item % n], lane, total)
+            store_real(det[row], lane, wide(jacobian_determinant(memory, project_site(f), f)))
         store_real(change[item % n], lane, worst)
 
 
@@ -257,8 +227,8 @@ def residual_solve(lattice, links, mu, sites, paths, tolerance, limit):
     _check_active(links, sites, paths, "paths")
     geometry = Geometry(lattice, links)
     out = empty_like(paths)
-    log_det = np.empty((min(len(sites), CHUNKS), geometry.lanes))
-    change = np.empty_like(log_det)
+    det = empty((len(sites), geometry.lanes), np.float64)
+    change = np.empty((min(len(sites), CHUNKS), geometry.lanes))
     _residual_solve(
         flat(links),
         flat(paths),
@@ -268,11 +238,11 @@ def residual_solve(lattice, links, mu, sites, paths, tolerance, limit):
         float(tolerance),
         int(limit),
         flat(out),
-        log_det,
+        det,
         change,
-        *geometry.arguments,
+        *geometry.local_arguments,
     )
-    return out, lattice.sum_folds(log_det.sum(axis=0)), np.sqrt(_largest(lattice, change))
+    return out, log_sum(lattice, det), np.sqrt(largest_of_sites(lattice, change))
 
 
 @parallel
@@ -312,7 +282,7 @@ def residual_update_vjp(lattice, links, mu, sites, paths, log_det_bar, total):
         flat(total),
         flat(active_bar),
         flat(paths_bar),
-        *geometry.arguments,
+        *geometry.local_arguments,
     )
     return active_bar, paths_bar
 
@@ -342,7 +312,7 @@ def residual_score(lattice, links, mu, sites, paths, total):
     active, paths_bar = empty_like(paths), empty_like(paths)
     size = memory_size(geometry.n)
     _residual_score(
-        flat(links), flat(paths), mu, sites, size, flat(total), flat(active), flat(paths_bar), *geometry.arguments
+        flat(links), flat(paths), mu, sites, size, flat(total), flat(active), flat(paths_bar), *geometry.local_arguments
     )
     return active, paths_bar
 
@@ -367,7 +337,7 @@ def _to_ambient(links, force, out, table, d, sites, lanes, g):
 
 def to_ambient(lattice, links, force):
     out = empty_like(links)
-    _to_ambient(flat(links), flat(force), flat(out), *Geometry(lattice, links).arguments)
+    _to_ambient(flat(links), flat(force), flat(out), *Geometry(lattice, links).local_arguments)
     return out
 
 
@@ -385,7 +355,7 @@ def _from_ambient(links, bar, out, table, d, sites, lanes, g):
 
 def from_ambient(lattice, links, bar):
     out = empty_like(links)
-    _from_ambient(flat(links), flat(bar), flat(out), *Geometry(lattice, links).arguments)
+    _from_ambient(flat(links), flat(bar), flat(out), *Geometry(lattice, links).local_arguments)
     return out
 
 
@@ -395,18 +365,16 @@ def _residual_tangent(links, paths, force, mu, active_sites, out, table, d, site
     n = pieces(count)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
-        total = zero(g)
         for row in range(first(item % n, count), first(item % n + 1, count)):
             x = (active_sites[row], 0)
             u = link(links, table, mu, x, sites, lanes, lane, g)
             w = mul_dag(u, link(paths, table, 0, (row, 0), count, lanes, lane, g))
-            total = total + wide(tangent(w, link(force, table, mu, x, sites, lanes, lane, g)))
-        store_real(out[item % n], lane, total)
+            store_real(out[row], lane, wide(tangent(w, link(force, table, mu, x, sites, lanes, lane, g))))
 
 
 def residual_tangent(lattice, links, mu, sites, paths, force):
     _check_active(links, sites, paths, "paths")
     geometry = Geometry(lattice, links)
-    out = np.empty((min(len(sites), CHUNKS), geometry.lanes))
-    _residual_tangent(flat(links), flat(paths), flat(force), mu, sites, out, *geometry.arguments)
-    return lattice.sum_folds(out.sum(axis=0))
+    out = empty((len(sites), geometry.lanes), np.float64)
+    _residual_tangent(flat(links), flat(paths), flat(force), mu, sites, out, *geometry.local_arguments)
+    return sum_sites(lattice, out)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
+from gaugeflow.kernels import reads
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.sites.gauge import (
     convolve,
     convolve_bar_link,
@@ -19,8 +21,8 @@ from gaugeflow_numba._jit import inline, parallel
 from gaugeflow_numba.fields import Geometry, flat, rows
 from gaugeflow_numba.gauge import staples
 from gaugeflow_numba.geometry import blocks, first, first_lane, hop, link, pieces, put_link
-from gaugeflow_numba.lanes import load_real, store_real, zero, zero_matrix
-from gaugeflow_numba.memory import empty_like
+from gaugeflow_numba.lanes import load_real, store_real, zero_matrix
+from gaugeflow_numba.memory import empty, empty_like
 
 
 @inline
@@ -49,7 +51,8 @@ def _smear(links, weight, kappa, out, table, d, sites, lanes, g):
 def smear(lattice, links, eta, kappa):
     weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
     out = empty_like(links)
-    _smear(flat(links), weight, float(kappa), flat(out), *Geometry(lattice, links).arguments)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
+    _smear(geometry.around(links), weight, float(kappa), flat(out), *geometry.arguments)
     return out
 
 
@@ -100,11 +103,9 @@ def _lower(links, along, w_rho, w_nu, table, nu, rho, x, f, sites, lanes, lane, 
 @parallel
 def _links_bar(links, weight, kappa, bar, along, out, weight_bar, table, d, sites, lanes, g):
     n = pieces(sites)
-    for item in prange(n):  # one thread per row of sums: overlapping registers must not meet there
+    for item in prange(n):
         for block in range(blocks(lanes, g)):
             lane = first_lane(block, lanes, g)
-            for k in range(d * d):
-                store_real(weight_bar[item, k], lane, zero(g))
             for site in range(first(item, sites), first(item + 1, sites)):
                 x = (site, 0)
                 for nu in range(d):
@@ -115,8 +116,7 @@ def _links_bar(links, weight, kappa, bar, along, out, weight_bar, table, d, site
                             both = staples(links, table, nu, rho, x, f, sites, lanes, lane, g)
                             s = add_scaled(s, load_real(weight[nu * d + rho], lane, g), both)
                             trace = wide(re_trace_mul_dag(both, link(along, table, nu, x, sites, lanes, lane, g)))
-                            total = weight_bar[item, nu * d + rho]
-                            store_real(total, lane, load_real(total, lane, g) + trace)
+                            store_real(weight_bar[nu * d + rho, site], lane, trace)
                     # upper and lower staples in loops of their own: a body with both has twice the spills
                     moved = zero_matrix(g)
                     for rho in range(d):
@@ -138,11 +138,12 @@ def _links_bar(links, weight, kappa, bar, along, out, weight_bar, table, d, site
 
 
 def smear_vjp(lattice, links, eta, kappa, bar):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
     weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
     along, out = empty_like(links), empty_like(links)
-    _along(flat(links), float(kappa), flat(bar), flat(along), *geometry.arguments)
-    weight_bar = np.empty((geometry.pieces, lattice.ndim**2, geometry.lanes))
-    arguments = (flat(bar), flat(along), flat(out), weight_bar)
-    _links_bar(flat(links), weight, float(kappa), *arguments, *geometry.arguments)
-    return out, lattice.sum_folds(weight_bar.sum(axis=0))
+    _along(flat(links), float(kappa), flat(bar), flat(along), *geometry.local_arguments)
+    weight_bar = empty((lattice.ndim**2, lattice.n_blocks, geometry.lanes), np.float64)
+    weight_bar[:: lattice.ndim + 1] = 0.0
+    arguments = (flat(bar), geometry.around(along), flat(out), weight_bar)
+    _links_bar(geometry.around(links), weight, float(kappa), *arguments, *geometry.arguments)
+    return out, sum_sites(lattice, weight_bar)

@@ -7,6 +7,7 @@ from numba import prange
 
 from gaugeflow.kernels.residual import _check_active
 from gaugeflow.kernels.smeared import _check_paths
+from gaugeflow.kernels.sums import largest_of_sites, sum_sites
 from gaugeflow.sites.jacobian import memory_size
 from gaugeflow.sites.matrix import dag_mul, mul, scale
 from gaugeflow.sites.matrix import project as project_site
@@ -30,8 +31,8 @@ from gaugeflow_numba._jit import inline, parallel
 from gaugeflow_numba.fields import Geometry, flat, rows
 from gaugeflow_numba.geometry import CHUNKS, blocks, first, first_lane, link, pieces, put_link
 from gaugeflow_numba.lanes import load_real, store_real, width, zero
-from gaugeflow_numba.memory import empty_like
-from gaugeflow_numba.residual import LOG_EVERY, highest, log_or_nan, lowest
+from gaugeflow_numba.memory import empty, empty_like
+from gaugeflow_numba.residual import highest, log_sum
 
 
 @parallel
@@ -86,17 +87,14 @@ def _paths(paths, table, row, count, lanes, lane, g):
 
 
 @parallel
-def _smeared_update(links, paths, mu, active_sites, size, out, log_det, norm, table, d, sites, lanes, g):
+def _smeared_update(links, paths, mu, active_sites, size, out, det, norm, table, d, sites, lanes, g):
     count = len(active_sites)
     n = pieces(count)
     w = width(g)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
         memory = (np.empty(size * w, links.dtype), g)
-        total = zero(g)
-        product = total + 1.0
-        least = product
-        worst = total
+        worst = zero(g)
         for row in range(first(item % n, count), first(item % n + 1, count)):
             u = link(links, table, mu, (active_sites[row], 0), sites, lanes, lane, g)
             s_a, s_c, s_z, s_0, h, b_0, b_n = _paths(paths, table, row, count, lanes, lane, g)
@@ -104,30 +102,19 @@ def _smeared_update(links, paths, mu, active_sites, size, out, log_det, norm, ta
             worst = highest(worst, wide(step_bound(a, c, e, t)))
             f = generator(u, a, c, e, r, t)
             put_link(out, 0, row, count, lanes, lane, g, update(u, f))
-            det = wide(loops_determinant(memory, f, u, a, c, e, r, t))
-            least = lowest(least, det)
-            product = product * det
-            if row % LOG_EVERY == 0:
-                total = total + log_or_nan(product, least)
-                product = zero(g) + 1.0
-        store_real(log_det[item % n], lane, total + log_or_nan(product, least))
+            store_real(det[row], lane, wide(loops_determinant(memory, f, u, a, c, e, r, t)))
         store_real(norm[item % n], lane, worst)
-
-
-def _largest(lattice, values):
-    """Largest value of each configuration over chunks and sub-lattices."""
-    return values.max(axis=0).reshape(lattice.n_folds, -1).max(axis=0)
 
 
 def smeared_update(lattice, links, mu, sites, paths):
     _check_paths(lattice, links, sites, paths)
     geometry = Geometry(lattice, links)
     out = empty_like(paths[0])
-    log_det = np.empty((min(len(sites), CHUNKS), geometry.lanes))
-    norm = np.empty_like(log_det)
+    det = empty((len(sites), geometry.lanes), np.float64)
+    norm = np.empty((min(len(sites), CHUNKS), geometry.lanes))
     size = memory_size(geometry.n)
-    _smeared_update(flat(links), flat(paths), mu, sites, size, flat(out), log_det, norm, *geometry.local_arguments)
-    return out, lattice.sum_folds(log_det.sum(axis=0)), _largest(lattice, norm)
+    _smeared_update(flat(links), flat(paths), mu, sites, size, flat(out), det, norm, *geometry.local_arguments)
+    return out, log_sum(lattice, det), largest_of_sites(lattice, norm)
 
 
 @parallel
@@ -136,22 +123,21 @@ def _smeared_tangent(links, paths, force, mu, active_sites, out, table, d, sites
     n = pieces(count)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
-        total = zero(g)
         for row in range(first(item % n, count), first(item % n + 1, count)):
             x = (active_sites[row], 0)
             u = link(links, table, mu, x, sites, lanes, lane, g)
             s_a, s_c, s_z, s_0, h, b_0, b_n = _paths(paths, table, row, count, lanes, lane, g)
             a, c, e, r, t = assemble(s_a, s_c, s_z, s_0, h, b_0, b_n)
-            total = total + wide(loops_tangent(u, a, c, e, r, t, link(force, table, mu, x, sites, lanes, lane, g)))
-        store_real(out[item % n], lane, total)
+            change = wide(loops_tangent(u, a, c, e, r, t, link(force, table, mu, x, sites, lanes, lane, g)))
+            store_real(out[row], lane, change)
 
 
 def smeared_tangent(lattice, links, mu, sites, paths, force):
     _check_paths(lattice, links, sites, paths)
     geometry = Geometry(lattice, links)
-    out = np.empty((min(len(sites), CHUNKS), geometry.lanes))
+    out = empty((len(sites), geometry.lanes), np.float64)
     _smeared_tangent(flat(links), flat(paths), flat(force), mu, sites, out, *geometry.local_arguments)
-    return lattice.sum_folds(out.sum(axis=0))
+    return sum_sites(lattice, out)
 
 
 @parallel
@@ -177,16 +163,13 @@ def smeared_direction(lattice, links, mu, sites, filled, force):
 
 
 @parallel
-def _smeared_solve(
-    links, paths, mu, active_sites, size, tolerance, limit, out, log_det, change, table, d, sites, lanes, g
-):
+def _smeared_solve(links, paths, mu, active_sites, size, tolerance, limit, out, det, change, table, d, sites, lanes, g):
     count = len(active_sites)
     n = pieces(count)
     w = width(g)
     for item in prange(n * blocks(lanes, g)):
         lane = first_lane(item // n, lanes, g)
         memory = (np.empty(size * w, links.dtype), g)
-        total = zero(g)
         worst = zero(g)
         for row in range(first(item % n, count), first(item % n + 1, count)):
             y = link(links, table, mu, (active_sites[row], 0), sites, lanes, lane, g)
@@ -196,9 +179,7 @@ def _smeared_solve(
             put_link(out, 0, row, count, lanes, lane, g, u)
             worst = highest(worst, wide(moved))
             f = generator(u, a, c, e, r, t)
-            det = wide(loops_determinant(memory, f, u, a, c, e, r, t))
-            total = total + log_or_nan(det, det)
-        store_real(log_det[item % n], lane, total)
+            store_real(det[row], lane, wide(loops_determinant(memory, f, u, a, c, e, r, t)))
         store_real(change[item % n], lane, worst)
 
 
@@ -206,8 +187,8 @@ def smeared_solve(lattice, links, mu, sites, paths, tolerance, limit):
     _check_paths(lattice, links, sites, paths)
     geometry = Geometry(lattice, links)
     out = empty_like(paths[0])
-    log_det = np.empty((min(len(sites), CHUNKS), geometry.lanes))
-    change = np.empty_like(log_det)
+    det = empty((len(sites), geometry.lanes), np.float64)
+    change = np.empty((min(len(sites), CHUNKS), geometry.lanes))
     _smeared_solve(
         flat(links),
         flat(paths),
@@ -217,11 +198,11 @@ def smeared_solve(lattice, links, mu, sites, paths, tolerance, limit):
         float(tolerance),
         int(limit),
         flat(out),
-        log_det,
+        det,
         change,
         *geometry.local_arguments,
     )
-    return out, lattice.sum_folds(log_det.sum(axis=0)), np.sqrt(_largest(lattice, change))
+    return out, log_sum(lattice, det), np.sqrt(largest_of_sites(lattice, change))
 
 
 @inline

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
+from gaugeflow.kernels import reads
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.sites.matrix import add, add_scaled, dag
 from gaugeflow.sites.numbers import wide
 from gaugeflow.sites.smearing import (
@@ -22,7 +24,7 @@ from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import inline, parallel
 from gaugeflow_numba.fields import Geometry, flat, rows
 from gaugeflow_numba.geometry import blocks, first, first_lane, hop, link, pieces, put_result
-from gaugeflow_numba.lanes import fence, load_real, store_real, zero, zero_matrix
+from gaugeflow_numba.lanes import fence, load_real, store_real, zero_matrix
 from gaugeflow_numba.memory import empty, empty_like, streamed
 from gaugeflow_numba.smear import weighted_sum
 
@@ -42,11 +44,11 @@ def _smear_step(links, weight, kappa, out, staples, past_caches, table, d, sites
 
 
 def smear_step(lattice, links, eta, kappa):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
     weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
     out, staples = empty_like(links), empty_like(links)
     results = (flat(out), flat(staples), _past_caches(geometry, out, staples))
-    _smear_step(flat(links), weight, float(kappa), *results, *geometry.arguments)
+    _smear_step(geometry.around(links), weight, float(kappa), *results, *geometry.arguments)
     return out, staples
 
 
@@ -117,11 +119,11 @@ def _smear_step_along(links, staples, weight, kappa, along, out, staples_out, pa
 
 
 def smear_step_along(lattice, links, staples, eta, kappa, along):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
     weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
     out, staples_out = empty_like(links), empty_like(links)
     results = (flat(out), flat(staples_out), _past_caches(geometry, out, staples_out))
-    fields = (flat(links), flat(staples), weight, float(kappa), flat(along))
+    fields = (geometry.around(links), flat(staples), weight, float(kappa), geometry.around(along))
     _smear_step_along(*fields, *results, *geometry.arguments)
     return out, staples_out
 
@@ -213,11 +215,11 @@ def _plaquette_gradient(links, weight, total, out, past_caches, table, d, sites,
 
 
 def plaquette_gradient(lattice, links, weight, total):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
     w = rows(lattice, weight, lattice.ndim**2, links, "weight")
     out = empty_like(links)
     arguments = (flat(out), _past_caches(geometry, out), *geometry.arguments)
-    _plaquette_gradient(flat(links), w, flat(total), *arguments)
+    _plaquette_gradient(geometry.around(links), w, flat(total), *arguments)
     return out
 
 
@@ -237,11 +239,12 @@ def _plaquette_hessian(links, weight, along, total, begin, end, rows_of, out, pa
 
 
 def _hessian(lattice, links, weight, along, total, begin, end, sites):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim, tuple(range(begin, end))))
     w = rows(lattice, weight, lattice.ndim**2, links, "weight")
     out = empty((end - begin, len(sites), *links.shape[2:]), links.dtype)
     arguments = (begin, end, sites, flat(out), _past_caches(geometry, out))
-    _plaquette_hessian(flat(links), w, flat(along), flat(total), *arguments, *geometry.arguments)
+    around = (geometry.around(links, sites), w, geometry.around(along, sites))
+    _plaquette_hessian(*around, flat(total), *arguments, *geometry.arguments)
     return out
 
 
@@ -314,22 +317,20 @@ def _plaquette_hessian_along(
 
 
 def plaquette_hessian_along(lattice, links, weight, move, along, along_move, total):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
     w = rows(lattice, weight, lattice.ndim**2, links, "weight")
     out = empty_like(links)
-    fields = (flat(links), w, flat(move), flat(along), flat(along_move), flat(total))
-    _plaquette_hessian_along(*fields, flat(out), _past_caches(geometry, out), *geometry.arguments)
+    fields = (geometry.around(links), w, *(geometry.around(field) for field in (move, along, along_move)))
+    _plaquette_hessian_along(*fields, flat(total), flat(out), _past_caches(geometry, out), *geometry.arguments)
     return out
 
 
 @parallel
 def _plaquette_along(links, along, out, table, d, sites, lanes, g):
     n = pieces(sites)
-    for item in prange(n):  # one thread per row of sums: overlapping registers must not meet there
+    for item in prange(n):
         for block in range(blocks(lanes, g)):
             lane = first_lane(block, lanes, g)
-            for plane in range(out.shape[1]):
-                store_real(out[item, plane], lane, zero(g))
             for site in range(first(item, sites), first(item + 1, sites)):
                 x = (site, 0)
                 plane = 0
@@ -347,13 +348,12 @@ def _plaquette_along(links, along, out, table, d, sites, lanes, g):
                             link(along, table, nu, x, sites, lanes, lane, g),
                             link(along, table, mu, up, sites, lanes, lane, g),
                         )
-                        row = out[item, plane]
-                        store_real(row, lane, load_real(row, lane, g) + wide(trace))
+                        store_real(out[plane, site], lane, wide(trace))
                         plane += 1
 
 
 def plaquette_along(lattice, links, along):
-    geometry = Geometry(lattice, links)
-    out = np.empty((geometry.pieces, len(lattice.planes), geometry.lanes))
-    _plaquette_along(flat(links), flat(along), out, *geometry.arguments)
-    return lattice.sum_folds(out.sum(axis=0))
+    geometry = Geometry(lattice, links, reads.plaquettes(lattice.ndim))
+    out = empty((len(lattice.planes), lattice.n_blocks, geometry.lanes), np.float64)
+    _plaquette_along(geometry.around(links), geometry.around(along), out, *geometry.arguments)
+    return sum_sites(lattice, out)

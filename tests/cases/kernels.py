@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cases.fields import algebra, links, ordered, scalars
+from gaugeflow.kernels.slots import all_slots, reach
 from gaugeflow.lattice import Lattice
 from gaugeflow.random import Rng
 
@@ -94,9 +95,9 @@ class Case:
     @property
     def taps(self):
         """Three translations: none, one forward, two backward and one along the last direction."""
-        forward, backward = self.lattice.slot_neighbour[0].astype(np.int64)
-        last = self.lattice.slot_neighbour[-1, 0]
-        return self.asarray(np.stack([np.arange(self.lattice.volume), forward, last[backward[backward]]]))
+        here, last = all_slots(self.lattice, np), (self.lattice.ndim - 1, 0)
+        walks = ((), [(0, 0)], [(0, 1), (0, 1), last])
+        return self.asarray(np.stack([reach(self.lattice, np, here, walk) for walk in walks]))
 
     @property
     def traces(self):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -62,11 +63,11 @@ class Processes:
         return _like(np.concatenate([power[None], digits]), parts)
 
     def largest(self, values: Array) -> Array:
-        """Largest of the values of all processes, entry by entry."""
+        """Largest of the values of all processes, entry by entry; nan where one is."""
         own = np.ascontiguousarray(to_host(values))
-        found = np.empty_like(own)
-        self.comm.Allreduce(own, found, op=self._operation("MAX"))
-        return _like(found, values)
+        found = np.empty((self.comm.size, *own.shape), dtype=own.dtype)
+        self.comm.Allgather(own, found)
+        return _like(found.max(axis=0), values)
 
     @staticmethod
     def _operation(name: str) -> Any:
@@ -145,8 +146,42 @@ class Processes:
         return Plan(self.comm, self._owner(lattice, places), lattice.slot_of(places))
 
     # ---- layers around the own sites ---------------------------------------------------------------------------
+    def rows(self, lattice: Lattice, sites: npt.NDArray[Any], depth: int) -> npt.NDArray[np.int32]:
+        """Row of every place in a field on some block sites, -1 where there is none: ``(n_blocks + n_halo,)``.
+
+        Rows of other processes are counted from ``len(sites)`` on, in the order of :meth:`gaugeflow.lattice.Lattice.hops`:
+        those of the layer that :meth:`halo` gives.
+
+        Raises
+        ------
+        ValueError
+            If the sites differ between the sub-lattices of a fold.
+        """
+        chosen = np.asarray(sites)
+        return np.asarray(
+            self._plan(("rows", lattice, chosen.tobytes(), depth), lambda: self._rows(lattice, chosen, depth))
+        )
+
+    def _rows(self, lattice: Lattice, sites: npt.NDArray[Any], depth: int) -> npt.NDArray[np.int32]:
+        own = np.full(lattice.n_blocks, -1, dtype=np.int32)
+        own[sites] = np.arange(len(sites), dtype=np.int32)
+        present = np.zeros((1, lattice.n_blocks, lattice.n_folds))
+        present[0, sites] = 1.0
+        steps = product(range(-depth, depth + 1), repeat=lattice.ndim)
+        around = self.halo(lattice, present, Reads(frozenset((-1, step) for step in steps)))[0]
+        if not (around == around[:, :1]).all():
+            raise ValueError(f"a region needs the same sites in all sub-lattices on {lattice}; do not fold")
+        behind = len(sites) + np.arange(len(around), dtype=np.int32)
+        return np.concatenate([own, np.where(around[:, 0] > 0.0, behind, -1).astype(np.int32)])
+
     def halo(
-        self, lattice: Lattice, field: Array, reads: Reads, sites: npt.NDArray[Any] | None = None, rows: Any = None
+        self,
+        lattice: Lattice,
+        field: Array,
+        reads: Reads,
+        sites: npt.NDArray[Any] | None = None,
+        rows: Any = None,
+        depth: int | None = None,
     ) -> Array:
         """What a kernel reads of a field on the sites around those of this process.
 
@@ -155,14 +190,17 @@ class Processes:
         lattice
             The lattice, cut over these processes.
         field
-            Links ``(ndim, n_blocks, N, N, lanes)`` if the reads name directions; otherwise a field with axes
-            ``(lead, rows, ..., lanes)``.
+            Axes ``(lead, rows, ..., lanes)``.  If the reads name directions, these are numbers of the first axis, as for
+            links ``(ndim, n_blocks, N, N, lanes)``; otherwise the whole of that axis is read.
         reads
             Around every site.
         sites
             Block sites for which the kernel reads; by default all.
         rows
-            Row of the field that holds a block site, by default the block site itself.
+            Row of the field that holds a block site, by default the block site itself.  With entries for the sites around,
+            as :meth:`rows` gives them, nothing is fetched where those are negative.
+        depth
+            Number of layers, by default as many as the reads reach.
 
         Returns
         -------
@@ -172,9 +210,12 @@ class Processes:
         """
         xp = array_namespace(field)
         links = all(direction >= 0 for direction, _ in reads.entries)
-        leads = lattice.ndim if links else field.shape[0]
-        key = ("halo", lattice, reads, None if sites is None else np.asarray(sites).tobytes(), rows is None)
-        layer = self._plan(key, lambda: Layer(self, lattice, reads, sites, rows))
+        leads = field.shape[0]
+        depth = reads.depth if depth is None else depth
+        chosen = [None if x is None else np.asarray(x).tobytes() for x in (sites, rows)]
+        layer = self._plan(
+            ("halo", lattice, reads, *chosen, depth), lambda: Layer(self, lattice, reads, sites, rows, depth)
+        )
         inner = math.prod(field.shape[2:-1])
         lanes = int(field.shape[-1])
         batch = lattice.batch(lanes)
@@ -207,9 +248,9 @@ class Layer:
     """Which places around the own sites are read of a field, and the plan that fetches them."""
 
     def __init__(
-        self, domain: Processes, lattice: Lattice, reads: Reads, sites: npt.NDArray[Any] | None, rows: Any
+        self, domain: Processes, lattice: Lattice, reads: Reads, sites: npt.NDArray[Any] | None, rows: Any, depth: int
     ) -> None:
-        table = lattice.hops(reads.depth)
+        table = lattice.hops(depth)
         self.count = table.coordinates.shape[1]
         active = np.arange(lattice.n_blocks) if sites is None else np.asarray(sites)
         n = self.count
@@ -220,6 +261,8 @@ class Layer:
                 for _ in range(abs(hops)):
                     there = table.neighbour[mu, 0 if hops > 0 else 1][there]
             outside = np.unique(there[there >= lattice.n_blocks]) - lattice.n_blocks
+            if rows is not None and len(rows) > lattice.n_blocks:
+                outside = outside[np.asarray(rows)[lattice.n_blocks + outside] >= 0]
             wanted.update((max(direction, 0) * n + outside).tolist())
         rows_wanted = np.array(sorted(wanted), dtype=np.int64)
         layer, lead = rows_wanted % max(n, 1), (rows_wanted // max(n, 1))[:, None]
@@ -235,7 +278,7 @@ class Layer:
         self.plan = Plan(domain.comm, owners.reshape(-1), items.reshape(-1))
         self.targets = np.repeat(rows_wanted, slots.shape[1])
         self.folds = folds.reshape(-1)
-        length = lattice.n_blocks if rows is None else int(np.max(rows)) + 1
+        length = lattice.n_blocks if rows is None else int(np.max(rows[: lattice.n_blocks])) + 1
         for rank, given in self.plan.gives.items():
             first, slot = given // lattice.n_slots, given % lattice.n_slots
             block, fold = slot // lattice.n_folds, slot % lattice.n_folds

@@ -10,13 +10,14 @@ from array_api_compat import array_namespace
 from gaugeflow.backend import kernel
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.kernels.random import check_key
-from gaugeflow.kernels.slots import matrix_at, replace_sites, rows, slots_of, to_field
+from gaugeflow.kernels.slots import matrix_at, replace_sites, rows, slots_of, to_field, to_lanes
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, IntArray, Lattice
 from gaugeflow.sites.gauge import staple_pair
 from gaugeflow.sites.heatbath import ATTEMPTS, BLOCKS, heat_bath
 from gaugeflow.sites.heatbath import overrelax as overrelax_site
 from gaugeflow.sites.matrix import add_scaled, scale
-from gaugeflow.sites.numbers import Matrix, largest
+from gaugeflow.sites.numbers import Matrix
 
 
 def masks(lattice: Lattice) -> Iterator[tuple[int, IntArray]]:
@@ -36,6 +37,14 @@ def failure(count: float) -> ConvergenceError:
     return ConvergenceError(
         f"heatbath: {count:g} rejection loops did not accept in {ATTEMPTS} attempts; are links and coupling finite?"
     )
+
+
+def check_accepted(lattice: Lattice, failed: Array) -> None:
+    """Raise ``ConvergenceError`` if rejection loops of a sweep failed, whose numbers are ``(rows, lanes)``."""
+    xp = array_namespace(failed)
+    count = float(xp.sum(sum_sites(lattice, failed)))
+    if count > 0:
+        raise failure(count)
 
 
 Update = Callable[[int, Array, Matrix, Matrix], Matrix]
@@ -95,12 +104,14 @@ def heatbath(lattice: Lattice, links: Array, coupling: Any, key: Any) -> Array:
 
     def update(mu: int, here: Array, a: Matrix, u: Matrix) -> Matrix:
         place = xp.take(site, here)[:, None]
-        new, failed = heat_bath(place, number, draw, first_block(mu, links.shape[2]), k0, k1, a, u)
-        if largest(failed) > 0:
-            raise failure(float(xp.sum(failed)))
+        new, bad = heat_bath(place, number, draw, first_block(mu, links.shape[2]), k0, k1, a, u)
+        failed.append(to_lanes(lattice, xp.astype(bad, xp.float64)))
         return new
 
-    return _sweep(lattice, links, coupling, update)
+    failed: list[Array] = []
+    result = _sweep(lattice, links, coupling, update)
+    check_accepted(lattice, xp.concat(failed))
+    return result
 
 
 @kernel("links")

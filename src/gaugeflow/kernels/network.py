@@ -5,11 +5,11 @@ A convolution is a weighted sum over taps, and a tap is a table of sites to read
 
 from __future__ import annotations
 
-from typing import Any
-
 from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
+from gaugeflow.kernels.slots import take
+from gaugeflow.kernels.sums import sum_processes
 from gaugeflow.lattice import Array, Lattice
 
 _BUFFER = 1 << 18
@@ -38,7 +38,7 @@ def convolve_features(lattice: Lattice, x: Array, weight: Array, bias: Array, ta
     bias
         ``(O,)`` of the type of x.
     taps
-        ``(T, volume)``: the slot that each tap reads at each slot.
+        ``(T, n_slots)``: the slot that each tap reads at each slot, as :func:`gaugeflow.kernels.slots.reach` gives it.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def convolve_features(lattice: Lattice, x: Array, weight: Array, bias: Array, ta
     matrix = xp.reshape(xp.permute_dims(weight, (1, 2, 0)), (outputs, channels * n_taps))
     parts = []
     for rows in _chunks(lattice.n_slots, channels * n_taps * batch):
-        parts.append(matrix @ _gathered(xp, slots, taps[:, rows]))
+        parts.append(matrix @ _gathered(lattice, slots, taps[:, rows]))
     y = xp.reshape(xp.concat(parts, axis=1) if len(parts) > 1 else parts[0], (outputs, *x.shape[1:]))
     return y + bias[:, None, None]
 
@@ -73,9 +73,10 @@ def convolve_features_vjp(lattice: Lattice, x: Array, y_bar: Array, taps: Array)
     total = xp.zeros((outputs, channels * n_taps), dtype=xp.float64)
     for rows in _chunks(lattice.n_slots, channels * n_taps * batch):
         bar = xp.reshape(bars[:, rows, :], (outputs, -1))
-        total += xp.astype(bar @ xp.matrix_transpose(_gathered(xp, slots, taps[:, rows])), xp.float64)
+        total += xp.astype(bar @ xp.matrix_transpose(_gathered(lattice, slots, taps[:, rows])), xp.float64)
     total = xp.permute_dims(xp.reshape(total, (outputs, channels, n_taps)), (2, 0, 1))
     bias_bar = xp.sum(xp.astype(y_bar, xp.float64), axis=(1, 2))
+    total, bias_bar = sum_processes(lattice, total), sum_processes(lattice, bias_bar)
     return xp.astype(total, x.dtype), xp.astype(bias_bar, x.dtype)
 
 
@@ -128,7 +129,8 @@ def _chunks(volume: int, numbers_per_slot: int) -> list[slice]:
     return [slice(first, min(first + size, volume)) for first in range(0, volume, size)]
 
 
-def _gathered(xp: Any, slots: Array, taps: Array) -> Array:
+def _gathered(lattice: Lattice, slots: Array, taps: Array) -> Array:
     """``(C * T, slots * batch)``: what each tap reads, channel by channel."""
+    xp = array_namespace(slots)
     flat = xp.reshape(xp.asarray(taps, dtype=xp.int64), (-1,))
-    return xp.reshape(xp.take(slots, flat, axis=1), (slots.shape[0] * taps.shape[0], -1))
+    return xp.reshape(take(lattice, slots, flat), (slots.shape[0] * taps.shape[0], -1))

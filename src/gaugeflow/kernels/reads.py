@@ -28,6 +28,24 @@ def around_sites(ndim: int) -> Reads:
 
 
 @cache
+def ahead(ndim: int) -> Reads:
+    """Links one hop ahead along their direction."""
+    return Reads(frozenset((mu, step(ndim, mu)) for mu in range(ndim)))
+
+
+@cache
+def behind(ndim: int) -> Reads:
+    """Links one hop behind along their direction."""
+    return Reads(frozenset((mu, step(ndim, ~mu)) for mu in range(ndim)))
+
+
+@cache
+def along(ndim: int) -> Reads:
+    """Links one hop ahead and behind along their direction."""
+    return ahead(ndim) | behind(ndim)
+
+
+@cache
 def plaquettes(ndim: int) -> Reads:
     """Plaquettes whose first corner is the site."""
     return Reads(frozenset((nu, step(ndim, mu)) for mu, nu in _pairs(ndim)))
@@ -40,6 +58,27 @@ def staples(ndim: int, active: tuple[int, ...] | None = None) -> Reads:
     for mu, nu in _pairs(ndim, active):
         found |= {(nu, step(ndim, mu)), (mu, step(ndim, nu)), (mu, step(ndim, ~nu))}
         found |= {(nu, step(ndim, ~nu)), (nu, step(ndim, mu, ~nu))}
+    return Reads(frozenset(found))
+
+
+@cache
+def staple_bars(ndim: int, mu: int) -> Reads:
+    """Links that the cotangents of all links are made of, where staples of direction mu have cotangents."""
+    found = set()
+    for nu in range(ndim):
+        if nu != mu:
+            found |= {(mu, step(ndim, nu)), (nu, step(ndim, mu)), (nu, step(ndim, ~mu)), (mu, step(ndim, ~mu, nu))}
+            found |= {(mu, step(ndim, ~mu)), (nu, step(ndim, ~nu)), (nu, step(ndim, mu, ~nu))}
+    return Reads(frozenset(found))
+
+
+@cache
+def active_bars(ndim: int, mu: int) -> Reads:
+    """Cotangents of staples of direction mu that those of links are made of."""
+    found = {(-1, step(ndim, ~mu))}
+    for nu in range(ndim):
+        if nu != mu:
+            found |= {(-1, step(ndim, nu)), (-1, step(ndim, ~nu)), (-1, step(ndim, ~mu, nu))}
     return Reads(frozenset(found))
 
 
@@ -72,4 +111,14 @@ def clover_leaves(ndim: int) -> Reads:
     for mu, nu in _pairs(ndim):
         found |= {(nu, step(ndim, mu)), (mu, step(ndim, ~mu)), (nu, step(ndim, ~mu)), (mu, step(ndim, ~mu, nu))}
         found |= {(mu, step(ndim, ~mu, ~nu)), (nu, step(ndim, ~mu, ~nu))}
+    return Reads(frozenset(found))
+
+
+@cache
+def large_leaves(ndim: int, length: int, width: int) -> Reads:
+    """Sides of some length of the loops around a site in every plane whose other sides have some width."""
+    found = set()
+    for mu, nu in _pairs(ndim):
+        b, up, dn = [~mu] * length, [nu] * width, [~nu] * width
+        found |= {(mu, step(ndim, *hops)) for hops in (b, up, dn, b + up, b + dn)}
     return Reads(frozenset(found))

@@ -12,7 +12,8 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
-from gaugeflow.kernels.slots import all_slots, link_at, replace_sites, rows, site_sum, slots_of, to_field
+from gaugeflow.kernels.slots import all_slots, link_at, replace_sites, rows, site_sum, slots_of, to_field, to_lanes
+from gaugeflow.kernels.sums import largest_of_sites
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.gauge import (
     staple_down_bar_bottom,
@@ -177,7 +178,7 @@ def residual_update(lattice: Lattice, links: Array, mu: int, sites: Array, paths
     w = mul_dag(u, s)
     f = project(w)
     det = jacobian_determinant([None] * memory_size(links.shape[2]), f, w)
-    norm = xp.max(wide(norm_bound(s)), axis=0) ** 0.25
+    norm = largest_of_sites(lattice, to_lanes(lattice, wide(norm_bound(s)))) ** 0.25
     return to_field(lattice, update(u, f)), _log_det(lattice, det), norm
 
 
@@ -229,7 +230,8 @@ def residual_solve(
     u, change = solve(memory, y, a, tolerance, limit)
     w = mul(u, a)
     det = jacobian_determinant(memory, project(w), w)
-    return to_field(lattice, u), _log_det(lattice, det), xp.sqrt(xp.max(wide(change), axis=0))
+    worst = largest_of_sites(lattice, to_lanes(lattice, wide(change)))
+    return to_field(lattice, u), _log_det(lattice, det), xp.sqrt(worst)
 
 
 @kernel("links", "total")

@@ -15,7 +15,8 @@ from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.residual import _check_active, _log_det, _rows_to_numbers
-from gaugeflow.kernels.slots import link_at, rows, site_sum, slots_of, to_field
+from gaugeflow.kernels.slots import link_at, rows, site_sum, slots_of, to_field, to_lanes
+from gaugeflow.kernels.sums import largest_of_sites
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.jacobian import memory_size
 from gaugeflow.sites.matrix import dag_mul, mul, project, scale
@@ -79,7 +80,7 @@ def smeared_update(lattice: Lattice, links: Array, mu: int, sites: Array, paths:
     a, c, d, r, t = assemble(*_numbers(lattice, paths))
     f = generator(u, a, c, d, r, t)
     det = loops_determinant([None] * memory_size(links.shape[2]), f, u, a, c, d, r, t)
-    norm = xp.max(wide(step_bound(a, c, d, t)), axis=0)
+    norm = largest_of_sites(lattice, to_lanes(lattice, wide(step_bound(a, c, d, t))))
     return to_field(lattice, update(u, f)), _log_det(lattice, det), norm
 
 
@@ -151,7 +152,8 @@ def smeared_solve(
     memory = [None] * memory_size(links.shape[2])
     u, change = solve_loops(memory, y, a, c, d, r, t, tolerance, limit)
     det = loops_determinant(memory, generator(u, a, c, d, r, t), u, a, c, d, r, t)
-    return to_field(lattice, u), _log_det(lattice, det), xp.sqrt(xp.max(wide(change), axis=0))
+    worst = largest_of_sites(lattice, to_lanes(lattice, wide(change)))
+    return to_field(lattice, u), _log_det(lattice, det), xp.sqrt(worst)
 
 
 @kernel("links", "total")

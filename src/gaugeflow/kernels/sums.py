@@ -64,6 +64,25 @@ def aligned(xp: Any, parts: Array, power: Array) -> Array:
     return xp.stack(result)
 
 
+def sum_processes(lattice: Lattice, values: Array) -> Array:
+    """Numbers of all processes added up, entry by entry; the numbers themselves where the lattice is whole."""
+    if lattice.domain is None:
+        return values
+    xp = array_namespace(values)
+    x = xp.astype(values, xp.float64)[..., None, None]
+    nothing = xp.zeros((*values.shape, 1, lattice.n_folds - 1), dtype=xp.float64)
+    return xp.astype(sum_sites(lattice, xp.concat([x, nothing], axis=-1))[..., 0], values.dtype)
+
+
+def largest_of_sites(lattice: Lattice, values: Array) -> Array:
+    """Largest of numbers of sites that are not negative, ``(sites, lanes)``: ``(batch,)``; nan where one is."""
+    xp = array_namespace(values)
+    batch = lattice.batch(values.shape[-1])
+    x = xp.reshape(values, (-1, batch))
+    found = xp.max(x, axis=0) if x.shape[0] else xp.zeros((batch,), dtype=values.dtype)
+    return found if lattice.domain is None else lattice.domain.largest(found)
+
+
 def sum_sites(lattice: Lattice, values: Array) -> Array:
     """Sum over all sites of the lattice, whatever its fold and however it is cut over processes.
 

@@ -143,7 +143,12 @@ class Domain(Protocol):
     def take(self, lattice: Any, values: Any, slots: Any, places: Any) -> Any:
         """Values of slots ``(k, rows, batch)`` at slots as :meth:`reach` gives them."""
 
-    def halo(self, lattice: Any, field: Any, reads: Any, sites: Any) -> Any:
+    def rows(self, lattice: Any, sites: Any, depth: int) -> npt.NDArray[np.int32]:
+        """Row of every place, also around the own ones, in a field on some block sites; -1 where there is none."""
+
+    def halo(
+        self, lattice: Any, field: Any, reads: Any, sites: Any = None, rows: Any = None, depth: int | None = None
+    ) -> Any:
         """What a kernel reads of a field on the sites around those of this process, ``(lead, n_halo, ..., lanes)``."""
 
     def total(self, parts: Any) -> Any:

@@ -16,6 +16,7 @@ from gaugeflow import kernels
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels.network import check_features
 from gaugeflow.kernels.slots import all_slots, reach
+from gaugeflow.kernels.sums import sum_processes
 from gaugeflow.lattice import Array, IntArray, Lattice
 from gaugeflow.random import Rng, normal
 from gaugeflow.typing import Params
@@ -99,7 +100,7 @@ class Convolution:
 
     @cached_property
     def taps(self) -> IntArray:
-        """Slot that each tap reads, ``(T, volume)`` int64; reversed, the table of the opposite taps."""
+        """Slot that each tap reads, ``(T, n_slots)`` int64; reversed, the table of the opposite taps."""
         xp: Any = import_module("array_api_compat.numpy")
         rows = []
         for tap in itertools.product(*(range(-(k // 2), k // 2 + 1) for k in self.extents)):
@@ -139,9 +140,15 @@ class Convolution:
         return {"weight": weight_bar} | ({"bias": bias_bar} if self.bias else {}), x_bar
 
 
-def _bias_bar(y_bar: Array) -> dict[str, Array]:
+def _summed(lattice: Lattice | None, values: Array) -> Array:
+    """Sums over the sites of this process, over those of all."""
+    return values if lattice is None else sum_processes(lattice, values)
+
+
+def _bias_bar(lattice: Lattice | None, y_bar: Array) -> dict[str, Array]:
     xp = array_namespace(y_bar)
-    return {"bias": xp.astype(xp.sum(xp.astype(y_bar, xp.float64), axis=(1, 2)), y_bar.dtype)}
+    total = _summed(lattice, xp.sum(xp.astype(y_bar, xp.float64), axis=(1, 2)))
+    return {"bias": xp.astype(total, y_bar.dtype)}
 
 
 @dataclass(frozen=True)
@@ -187,15 +194,16 @@ class ChannelMixing:
         x_bar = xp.reshape(xp.matrix_transpose(params["weight"]) @ bar, x.shape)
         if self.by_site:
             return {"weight": y_bar[:, None, ...] * x[None, ...]} | ({"bias": y_bar} if self.bias else {}), x_bar
-        return {"weight": bar @ xp.matrix_transpose(flat)} | (_bias_bar(y_bar) if self.bias else {}), x_bar
+        weight_bar = _summed(self.lattice, bar @ xp.matrix_transpose(flat))
+        return {"weight": weight_bar} | (_bias_bar(self.lattice, y_bar) if self.bias else {}), x_bar
 
     def vjp_by_configuration(self, params: Params, x: Array, y: Array, y_bar: Array) -> tuple[Params, Array]:
         """Cotangents, those of parameters ``(*shape, lanes)``: one for each configuration."""
         xp = array_namespace(x)
         _, x_bar = self.vjp(params, x, y, y_bar)
         bars = xp.permute_dims(y_bar, (2, 0, 1)) @ xp.permute_dims(x, (2, 1, 0))
-        bias = {"bias": xp.sum(y_bar, axis=1)} if self.bias else {}
-        return {"weight": xp.permute_dims(bars, (1, 2, 0))} | bias, x_bar
+        bias = {"bias": _summed(self.lattice, xp.sum(y_bar, axis=1))} if self.bias else {}
+        return {"weight": _summed(self.lattice, xp.permute_dims(bars, (1, 2, 0)))} | bias, x_bar
 
 
 @dataclass(frozen=True)
@@ -215,6 +223,7 @@ class Dense:
     def __post_init__(self) -> None:
         require_finite(self, "gain")
         _check_sizes("Dense", self.inputs, self.outputs)
+        self.lattice.check_whole("Dense")
 
     @property
     def _shape(self) -> tuple[int, int]:
