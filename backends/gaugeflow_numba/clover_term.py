@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
+from gaugeflow.kernels import reads
 from gaugeflow.kernels.clover_term import check_planes
 from gaugeflow.kernels.fermions import BOTH, check_fermions, check_pair
 from gaugeflow.sites import dirac
@@ -79,7 +80,8 @@ def clover_blocks(lattice, links, diagonal, weights):
     spin = dirac.spin_components(lattice.ndim)
     n, lanes = links.shape[2], links.shape[4]
     strength = empty((len(lattice.planes), *links.shape[1:]), links.dtype)
-    _strength(flat(links), flat(strength), *Geometry(lattice, links).arguments)
+    geometry = Geometry(lattice, links, reads.clover_leaves(lattice.ndim))
+    _strength(geometry.around(links), flat(strength), *geometry.arguments)
     out = empty((lattice.n_blocks, 2, dirac.packed(spin // 2 * n), lanes), links.dtype)
     g = lanes_of(n, spin, lanes, 8 * PRECISION[links.dtype](0).itemsize)
     _blocks(flat(strength), weights, float(diagonal), flat(out), lattice.n_blocks, lanes, g)
@@ -174,6 +176,7 @@ def clover_gradient(lattice, links, tensor):
     if tensor.shape != expected:
         raise ValueError(f"tensor: expected shape {expected}, got {tensor.shape}")
     out = empty_like(links)
-    arguments = Geometry(lattice, links).arguments
-    _gradient(flat(links), flat(tensor), flat(out), *arguments)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
+    corners = Geometry(lattice, links, reads.corners(lattice.ndim))
+    _gradient(geometry.around(links), corners.around(tensor), flat(out), *geometry.arguments)
     return out

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from numba import prange
 
+from gaugeflow.kernels import reads
 from gaugeflow.kernels.dirac import check_blocks, check_hop
-from gaugeflow.kernels.fermions import BOTH, check_base, check_fermions, check_pair, other
+from gaugeflow.kernels.fermions import BOTH, check_base, check_fermions, check_pair, other, stack
 from gaugeflow.sites.dirac import spin_components
 from gaugeflow_numba._jit import parallel
+from gaugeflow_numba.faces import from_others
 from gaugeflow_numba.fields import flat
 from gaugeflow_numba.geometry import blocks, first_lane
 from gaugeflow_numba.hops import (
@@ -39,15 +41,15 @@ from gaugeflow_numba.traced import address, integer_at
 
 
 @parallel
-def _wilson_hop(links, psi, base, out, numbers, stack, places, sizes, g):
+def _wilson_hop(links, psi, base, out, received, numbers, stack, places, sizes, g):
     own, there, d, lanes, inside = sizes
     fields, group, ahead = stack
     c, br, bi, ar, ai, way = numbers
     _, hops, values, start, source, shuffle = places
     cross = (start, source, shuffle, inside)
-    u, x, b, y = address(links), address(psi), address(base), address(out)
+    u, x, b, y, layer = address(links), address(psi), address(base), address(out), address(received)
     n, stride = parts(own), lanes * number_bytes(g)
-    m = n * blocks(lanes, g)
+    m, half = n * blocks(lanes, g), entries(g) // 2
     for item in prange(m * ((fields + group - 1) // group)):
         note = notes(g)
         lane = first_lane(item % m // n, lanes, g)
@@ -55,7 +57,8 @@ def _wilson_hop(links, psi, base, out, numbers, stack, places, sizes, g):
         end = min(begin + group, fields)
         for k in range(item % n * own // n, (item % n + 1) * own // n):
             for r in range(begin, end):
-                note_hops(note, hops + k * (32 * d), d, u, x, r * there, values, cross, lanes, lane, g)
+                far = (layer + r * half * stride, fields * half * stride)
+                note_hops(note, hops + k * (32 * d), d, u, x, r * there, far, values, cross, lanes, lane, g)
                 if ahead:
                     fetch_next(hops, d, k, r, own, begin, end, there, u, x, lanes, lane, g)
                 place = (r * own + k) * (entries(g) * stride) + lane * number_bytes(g)
@@ -75,18 +78,20 @@ def wilson_hop(lattice, links, psi, factors, sign, parity, beta, base, alpha):
     numbers = (float(sign), beta.real, beta.imag, alpha.real, alpha.imag, way)
     result = flat(out)
     given = result if base is None else flat(base)
-    _wilson_hop(flat(links), flat(psi), given, result, numbers, stack_of(links, psi), *hops.arguments)
+    received = from_others(lattice, hops, links, psi, parity, factors, sign)
+    _wilson_hop(flat(links), flat(psi), given, result, received, numbers, stack_of(links, psi), *hops.arguments)
     return out
 
 
 @parallel
-def _clover_hop(links, psi, base, out, t, numbers, stack, places, sizes, g):
+def _clover_hop(links, psi, base, out, received, t, numbers, stack, places, sizes, g):
     own, there, d, lanes, inside = sizes
     fields, group, ahead = stack
     c, beta, alpha, with_base = numbers
     targets, hops, values, start, source, shuffle = places
     cross = (start, source, shuffle, inside)
     u, x, b, y, blocks_at = address(links), address(psi), address(base), address(out), address(t)
+    layer = address(received)
     n, stride = parts(own), lanes * number_bytes(g)
     m = n * blocks(lanes, g)
     half = entries(g) // 2
@@ -98,7 +103,8 @@ def _clover_hop(links, psi, base, out, t, numbers, stack, places, sizes, g):
         for k in range(item % n * own // n, (item % n + 1) * own // n):
             block = blocks_at + integer_at(targets, k) * (half * (half + 1) * stride) + lane * number_bytes(g)
             for r in range(begin, end):
-                note_hops(note, hops + k * (32 * d), d, u, x, r * there, values, cross, lanes, lane, g)
+                far = (layer + r * half * stride, fields * half * stride)
+                note_hops(note, hops + k * (32 * d), d, u, x, r * there, far, values, cross, lanes, lane, g)
                 if ahead:
                     fetch_next(hops, d, k, r, own, begin, end, there, u, x, lanes, lane, g)
                 if r == begin:
@@ -115,8 +121,9 @@ def clover_hop(lattice, links, psi, factors, sign, parity, beta, base, alpha, bl
     numbers = (float(sign), float(beta), float(alpha), int(base is not None))
     result = flat(out)
     given = result if base is None else flat(base)
-    arguments = (numbers, stack_of(links, psi), *hops.arguments)
-    _clover_hop(flat(links), flat(psi), given, result, flat(blocks), *arguments)
+    received = from_others(lattice, hops, links, psi, parity, factors, sign)
+    arguments = (received, flat(blocks), numbers, stack_of(links, psi), *hops.arguments)
+    _clover_hop(flat(links), flat(psi), given, result, *arguments)
     return out
 
 
@@ -144,23 +151,24 @@ def blocks_times(lattice, psi, blocks, parity, twist):
 
 
 @parallel
-def _staggered_hop(links, psi, base, out, numbers, fields, places, sizes, g):
+def _staggered_hop(links, psi, base, out, received, numbers, fields, places, sizes, g):
     own, there, d, lanes, inside = sizes
     beta, alpha, with_base = numbers
     _, hops, values, start, source, shuffle = places
     cross = (start, source, shuffle, inside)
-    u, x, b, y = address(links), address(psi), address(base), address(out)
+    u, x, b, y, layer = address(links), address(psi), address(base), address(out), address(received)
     n, stride = parts(own), lanes * number_bytes(g)
     for item in prange(n * blocks(lanes, g)):
         note = notes(g)
         lane = first_lane(item // n, lanes, g)
         for k in range(item % n * own // n, (item % n + 1) * own // n):
             for r in range(fields):
+                far = (layer + r * entries(g) * stride, fields * entries(g) * stride)
                 clear(note, g)
                 for mu in range(d):
                     at = hops + 32 * (k * d + mu)
-                    note_hop(note, 0, 0, at, u, x, r * there, values, cross, lanes, lane, g)
-                    note_hop(note, 1, 1, at + 16, u, x, r * there, values, cross, lanes, lane, g)
+                    note_hop(note, 0, 0, at, u, x, r * there, far, values, cross, lanes, lane, g)
+                    note_hop(note, 1, 1, at + 16, u, x, r * there, far, values, cross, lanes, lane, g)
                     add_colour_hops(note, g)
                 place = (r * own + k) * (entries(g) * stride) + lane * number_bytes(g)
                 put_colours(note, b + place, y + place, stride, beta, alpha, with_base, g)
@@ -176,16 +184,18 @@ def staggered_hop(lattice, links, psi, factors, parity, beta, base, alpha):
     result = flat(out)
     given = result if base is None else flat(base)
     fields = psi.shape[0] if psi.ndim == 5 else 1
-    _staggered_hop(flat(links), flat(psi), given, result, numbers, fields, *hops.arguments)
+    received = from_others(lattice, hops, links, psi, parity, factors, 1)
+    _staggered_hop(flat(links), flat(psi), given, result, received, numbers, fields, *hops.arguments)
     return out
 
 
 @parallel
-def _force(links, left, right, out, weight, fields, places, sizes, g):
+def _force(links, left, right, layers, out, weight, fields, places, sizes, g):
     own, _, d, lanes, inside = sizes
     _, hops, values, start, source, shuffle = places
     cross = (start, source, shuffle, inside)
     u, one, two, y = address(links), address(left), address(right), address(out)
+    far_one, far_two, around = layers
     n, stride = parts(own), lanes * number_bytes(g)
     matrix = colours(g) * colours(g) * stride
     for item in prange(n * blocks(lanes, g)):
@@ -196,9 +206,12 @@ def _force(links, left, right, out, weight, fields, places, sizes, g):
             for mu in range(d):
                 at = hops + 32 * (site * d + mu)
                 clear(note, g)
+                outside = integer_at(at, 0) >= own
+                a, b = (far_one, far_two) if outside else (one, two)
                 for r in range(fields):
-                    note_hop(note, 0, 0, at, u, two, r * own, values, cross, lanes, lane, g)
-                    note_spinor(note, 1, at, one, r * own, cross, lanes, lane, g)
+                    row = r * around - own if outside else r * own
+                    note_hop(note, 0, 0, at, u, b, row, (b, 0), values, cross, lanes, lane, g)
+                    note_spinor(note, 1, at, a, row, cross, lanes, lane, g)
                     place = (r * own + site) * (entries(g) * stride) + offset
                     add_force(note, one + place, two + place, stride, mu, g)
                 put_algebra(note, y + (mu * own + site) * matrix + offset, stride, weight, g)
@@ -217,9 +230,14 @@ def _put_force(lattice, links, left, right, factors, weight, spin):
     check_fermions(lattice, left, BOTH, links, "left", spin)
     check_fermions(lattice, right, BOTH, links, "right", spin)
     check_pair(left, right, "left and right")
-    hops = hops_of(lattice, links, left, BOTH, factors)
+    hops = hops_of(lattice, links, left, BOTH, factors, prepared=False)
     out = empty_like(links)
     fields = left.shape[0] if left.ndim == 5 else 1
+    around = reads.ahead_of_sites(lattice.ndim)
+    kept = [
+        flat(x if lattice.domain is None else lattice.domain.halo(lattice, stack(x), around)) for x in (left, right)
+    ]
+    layers = (*(x.ctypes.data for x in kept), lattice.hops().coordinates.shape[1])
     arguments = (-0.5 * float(weight), fields, *hops.arguments)
-    _force(flat(links), flat(left), flat(right), flat(out), *arguments)
+    _force(flat(links), flat(left), flat(right), layers, flat(out), *arguments)
     return out

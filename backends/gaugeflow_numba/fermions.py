@@ -6,11 +6,12 @@ import numpy as np
 from numba import prange
 
 from gaugeflow.kernels.fermions import check_pair, per_field
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.sites.numbers import imag, real, wide
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import parallel
 from gaugeflow_numba.fields import PRECISION, flat
-from gaugeflow_numba.geometry import CHUNKS, blocks, first, first_lane, pieces
+from gaugeflow_numba.geometry import blocks, first, first_lane, pieces
 from gaugeflow_numba.lanes import PLAIN, Lanes, load, store, store_real, widest, zero
 from gaugeflow_numba.memory import empty
 
@@ -24,29 +25,36 @@ def _sizes(x):
 
 
 @parallel
-def _dot(x, y, out, fields, numbers, lanes, g):
-    n = pieces(numbers)
-    for item in prange(n * fields):  # one thread per row of sums: overlapping registers must not meet there
+def _dot(x, y, out, fields, rows, inner, lanes, g):
+    n = pieces(rows)
+    parts = out.shape[0]
+    for item in prange(n * fields):
         piece, r = item % n, item // n
         for block in range(blocks(lanes, g)):
             lane = first_lane(block, lanes, g)
-            re, im = zero(g), zero(g)
-            for k in range(first(piece, numbers), first(piece + 1, numbers)):
-                place = 2 * ((r * numbers + k) * lanes + lane)
-                a, b = load(x, place, 2 * lanes, g)[0], load(y, place, 2 * lanes, g)[0]
-                re = re + wide(real(a)) * wide(real(b)) + wide(imag(a)) * wide(imag(b))
-                im = im + wide(real(a)) * wide(imag(b)) - wide(imag(a)) * wide(real(b))
-            store_real(out[piece, r, 0], lane, re)
-            store_real(out[piece, r, 1], lane, im)
+            for row in range(first(piece, rows), first(piece + 1, rows)):
+                re, im = zero(g), zero(g)
+                for k in range(inner):
+                    place = 2 * (((r * rows + row) * inner + k) * lanes + lane)
+                    a, b = load(x, place, 2 * lanes, g)[0], load(y, place, 2 * lanes, g)[0]
+                    re = re + wide(real(a)) * wide(real(b)) + wide(imag(a)) * wide(imag(b))
+                    if parts == 2:
+                        im = im + wide(real(a)) * wide(imag(b)) - wide(imag(a)) * wide(real(b))
+                store_real(out[0, r, row], lane, re)
+                if parts == 2:
+                    store_real(out[1, r, row], lane, im)
 
 
 def fermion_dot(lattice, x, y):
     check_pair(x, y, "fermion_dot")
     fields, numbers, lanes, g = _sizes(x)
-    out = np.empty((min(numbers, CHUNKS), fields, 2, lanes))
-    _dot(flat(x), flat(y), out, fields, numbers, lanes, g)
-    total = lattice.sum_folds(out.sum(axis=0))
-    result = total[:, 0] + 1j * total[:, 1]
+    rows = x.shape[-4]
+    out = empty((1 if x is y else 2, fields, rows, lanes), np.float64)
+    _dot(flat(x), flat(y), out, fields, rows, numbers // max(rows, 1), lanes, g)
+    total = sum_sites(lattice, out)
+    result = total[0].astype(np.complex128)
+    if x is not y:
+        result.imag = total[1]
     return result if x.ndim == 5 else result[0]
 
 

@@ -22,13 +22,19 @@ from gaugeflow_numba.lanes import PLAIN, SHUFFLE, Lanes, can_shuffle, colours, e
 from gaugeflow_numba.traced import I64, Registers, fetch, integer_at, put_word
 
 WORDS = 5
-"""Integers noted of a hop: place and stride of the spinor, place and stride of the link, place of the factor (0: it is 1)."""
+"""Integers noted of a hop: place and stride of the spinor, place and stride of the link, and place of the factor (0: it is 1).
+
+Where another process has prepared the result of a hop, the last one is the place of that plus 1, which no number begins at.
+"""
 LINE = 64
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
-def hop_table(lattice, parity, factors):
+def hop_table(lattice, parity, factors, received=None):
     """Sites of a parity, and for each of their hops the row of the spinor, that of the link, the permutation and the code.
+
+    A hop to a site of another process has the row of the spinor in the layer behind the own rows.  Where ``received`` says
+    (position, hop) of hops of which other processes have prepared the result, row k of it has the code -1 - k instead.
 
     Returns
     -------
@@ -36,20 +42,30 @@ def hop_table(lattice, parity, factors):
         ``(rows,)`` and ``(rows, ndim, 2, 4)``, int32; sign 0 is forward.
     """
     targets = targets_of(lattice, parity)
-    row = np.arange(lattice.n_blocks, dtype=np.int32)
-    if parity != BOTH:
-        for p in (0, 1):
-            own = lattice.sites_of_parity(p)
-            row[own] = np.arange(len(own))
+    table = lattice.hops()
+    row = row_of_sites(lattice, other(parity))
     hops = np.empty((len(targets), lattice.ndim, 2, 4), dtype=np.int32)
     for mu in range(lattice.ndim):
         for side in (0, 1):
-            far = lattice.neighbour[mu, side, targets]
+            far = table.neighbour[mu, side, targets]
             hops[:, mu, side, 0] = row[far]
             hops[:, mu, side, 1] = mu * lattice.n_blocks + (targets if side == 0 else far)
-            hops[:, mu, side, 2] = lattice.crossing[mu, side, targets]
+            hops[:, mu, side, 2] = table.crossing[mu, side, targets]
             hops[:, mu, side, 3] = factors.code[mu, side, targets]
+    if received is not None:
+        position, hop = received.T
+        hops.reshape(len(targets), -1, 4)[position, hop] = 0  # what is computed of the first rows is not used
+        hops.reshape(len(targets), -1, 4)[position, hop, 3] = -1 - np.arange(len(received))
     return targets, hops.reshape(-1)
+
+
+def row_of_sites(lattice, parity):
+    """Row of every block site of a parity; where all sites have one, also those of the layer."""
+    row = np.arange(lattice.hops().neighbour.shape[2], dtype=np.int32)
+    if parity != BOTH:
+        own = lattice.sites_of_parity(parity)
+        row[own] = np.arange(len(own))
+    return row
 
 
 def factor_table(factors, batch, dtype):
@@ -229,20 +245,26 @@ def note_spinor(note, slot, hop, psi, start, cross, lanes, lane, g):
 
 
 @inline
-def note_hop(note, slot, side, hop, links, psi, start, values, cross, lanes, lane, g):
-    """Write down a hop, of which the table ``hop`` tells; the link of a forward hop (side 0) is the site's own."""
+def note_hop(note, slot, side, hop, links, psi, start, far, values, cross, lanes, lane, g):
+    """Write down a hop, of which the table ``hop`` tells; the link of a forward hop (side 0) is the site's own.
+
+    ``far`` tells where the results of other processes begin, and how many bytes a row of them has.
+    """
     n, word, code = colours(g), WORDS * slot + 2, integer_at(hop, 3)
     note_spinor(note, slot, hop, psi, start, cross, lanes, lane, g)
     permutation = integer_at(hop, 2) if side else 0
     _note(note, word, copies(g, slot, 1), links, integer_at(hop, 1), n * n, permutation, cross, lanes, lane, g)
-    put_word(note, word + 2, values + (code * lanes + lane) * number_bytes(g) if code != 0 else 0)
+    if code < 0:
+        put_word(note, word + 2, far[0] + (-1 - code) * far[1] + lane * number_bytes(g) + 1)
+    else:
+        put_word(note, word + 2, values + (code * lanes + lane) * number_bytes(g) if code != 0 else 0)
 
 
 @inline
-def note_hops(note, hops, d, links, psi, start, values, cross, lanes, lane, g):
+def note_hops(note, hops, d, links, psi, start, far, values, cross, lanes, lane, g):
     """Write down all hops to a site; ``hops`` is the place of its part of the table."""
     for j in range(2 * d):
-        note_hop(note, j, j % 2, hops + 16 * j, links, psi, start, values, cross, lanes, lane, g)
+        note_hop(note, j, j % 2, hops + 16 * j, links, psi, start, far, values, cross, lanes, lane, g)
 
 
 @inline
@@ -278,9 +300,12 @@ class Hops:
     ``places`` holds the addresses of the tables of :func:`hop_table`, :func:`factor_table` and :func:`crossings`.
     """
 
-    def __init__(self, lattice, parity, factors, dtype, n, spin, lanes):
+    def __init__(self, lattice, parity, factors, dtype, n, spin, lanes, prepared):
         bits = 8 * PRECISION[dtype](0).itemsize
-        targets, hops = hop_table(lattice, parity, factors)
+        self.faces = None
+        if prepared and lattice.domain is not None:
+            self.faces = lattice.domain.faces(lattice, targets_of(lattice, parity))
+        targets, hops = hop_table(lattice, parity, factors, None if self.faces is None else self.faces.hops)
         values = factor_table(factors, lattice.batch(lanes), np.dtype(PRECISION[dtype]))
         *cross, inside = crossings(lattice, lanes, bits)
         tables = (targets, hops, values, *cross)
@@ -296,9 +321,13 @@ def _hops(*key):
     return Hops(*key)
 
 
-def hops_of(lattice, links, psi, parity, factors):
-    """The :class:`Hops` of a kernel's arguments."""
-    return _hops(lattice, parity, factors, links.dtype, links.shape[2], psi.shape[-3], links.shape[4])
+def hops_of(lattice, links, psi, parity, factors, prepared=True):
+    """The :class:`Hops` of a kernel's arguments.
+
+    Where the lattice is cut, other processes prepare what ends here, or else spinors are read from a layer around the own
+    sites.
+    """
+    return _hops(lattice, parity, factors, links.dtype, links.shape[2], psi.shape[-3], links.shape[4], prepared)
 
 
 def lanes_of(n, spin, lanes, bits):

@@ -35,7 +35,7 @@ def _hop_sum(r, note, c, n, spin):
                 r.barrier()
                 word = WORDS * (2 * mu + side)
                 h = _projected(r, note, word, d, mu, i, n, c if side else minus)
-                h = _link_times(r, note, word + 2, side, n, h)
+                h = _link_times(r, note, word + 2, side, n, h, i)
                 rows[i] = dirac.added(n)(rows[i], h)
                 rows[low] = dirac.expand_row(d, mu, i, n)(rows[low], 1.0 if side else -1.0, h)
     return [*rows[:half], *(_values(dirac.scaled(n)(c, row)) for row in rows[half:])]
@@ -61,16 +61,33 @@ def _projected_at(r, place, stride, d, mu, i, n, c):
     return _values(dirac.project_row(d, mu, i, n)(c, upper, lower))
 
 
-def _link_times(r, note, word, side, n, h):
-    """A link, or its adjoint, times a colour vector, times the factor of the hop."""
+def _link_times(r, note, word, side, n, h, prepared=None):
+    """A link, or its adjoint, times a colour vector, times the factor of the hop.
+
+    ``prepared`` is the row that is read instead where another process has prepared the result.
+    """
     place, stride = _noted(r, note, word)
+    h = _matrix_times(r, place, stride, side, n, h)
+    factor = r.word(note, word + 2)
+    some = r.b.icmp_unsigned("!=", factor, r.integer(0))
+    place = r.b.and_(factor, r.integer(-2))
+
+    def otherwise():
+        scaled = dirac.scaled(n)(r.load(place), h)
+        if prepared is None:
+            return scaled
+        tagged = r.b.icmp_unsigned("!=", place, factor)
+        return r.chosen(tagged, scaled, lambda: r.row(place, stride, prepared, n))
+
+    return r.chosen(some, h, otherwise)
+
+
+def _matrix_times(r, place, stride, side, n, h):
+    """A matrix, or its adjoint, times a colour vector."""
     across = r.plus(stride, stride, n - 1)
     times = dirac.conj_row_times(n) if side else dirac.row_times(n)
     step, along = (stride, across) if side else (across, stride)
-    h = tuple(times(r.numbers(r.plus(place, step, a), along, n), h).value() for a in range(n))
-    factor = r.word(note, word + 2)
-    some = r.b.icmp_unsigned("!=", factor, r.integer(0))
-    return r.chosen(some, h, lambda: dirac.scaled(n)(r.load(factor), h))
+    return tuple(times(r.numbers(r.plus(place, step, a), along, n), h).value() for a in range(n))
 
 
 @intrinsic
@@ -100,6 +117,54 @@ def put_wilson(tx, note, base, out, stride, c, br, bi, ar, ai, way, g):
         return ctx.get_dummy_value()
 
     return types.void(*(INTEGER,) * 4, *(REAL,) * 5, INTEGER, g), cg
+
+
+# ---- hops between processes --------------------------------------------------------------------------------------------
+@intrinsic
+def put_prepared(tx, psi, link, out, stride, c, hop, g):
+    """Write what a hop (2 mu, or 2 mu + 1 backward) that ends on another process takes from this site.
+
+    It is the projected spinor, times the link where that is this site's.
+    """
+
+    def cg(ctx, b, sig, a):
+        r, n = Registers(b, g), g.n
+        psi, link, out, stride = (r.hidden(x) for x in a[:4])
+        c = r.real(a[4])
+        d, half = (1, 1) if g.spin == 1 else (2 * g.spin.bit_length() - 2, g.spin // 2)
+        for case in r.cases(r.b.and_(a[5], r.integer(1)) if g.spin == 1 else a[5], 2 * d):
+            mu, side = case // 2, case % 2
+            for i in range(half):
+                r.barrier()
+                gamma = c if side else -c
+                h = r.numbers(psi, stride, n) if g.spin == 1 else _projected_at(r, psi, stride, d, mu, i, n, gamma)
+                if side:
+                    h = _matrix_times(r, link, stride, side, n, h)
+                r.put_row(out, stride, i, h)
+        return ctx.get_dummy_value()
+
+    return types.void(*(INTEGER,) * 4, REAL, INTEGER, g), cg
+
+
+@intrinsic
+def put_received(tx, link, factor, out, stride, hop, g):
+    """Complete in place what :func:`put_prepared` wrote: times the link of a forward hop, times the factor (0: none)."""
+
+    def cg(ctx, b, sig, a):
+        r, n = Registers(b, g), g.n
+        link, factor, out, stride = (r.hidden(x) for x in a[:4])
+        some = r.b.icmp_unsigned("!=", factor, r.integer(0))
+        for side in r.cases(r.b.and_(a[4], r.integer(1)), 2):
+            for i in range(max(1, g.spin // 2)):
+                r.barrier()
+                h = r.row(out, stride, i, n)
+                if not side:
+                    h = _matrix_times(r, link, stride, side, n, h)
+                h = r.chosen(some, h, lambda h=h: dirac.scaled(n)(r.load(factor), h))
+                r.put_row(out, stride, i, h)
+        return ctx.get_dummy_value()
+
+    return types.void(*(INTEGER,) * 5, g), cg
 
 
 # ---- Hermitian matrices at a site --------------------------------------------------------------------------------------
@@ -191,7 +256,7 @@ def add_colour_hops(tx, note, g):
         for side in (0, 1):
             r.barrier()
             place, stride = _noted(r, a[0], WORDS * side)
-            h = _link_times(r, a[0], WORDS * side + 2, side, n, r.numbers(place, stride, n))
+            h = _link_times(r, a[0], WORDS * side + 2, side, n, r.numbers(place, stride, n), 0)
             total = [t - x if side else t + x for t, x in zip(total, h, strict=True)]
         for k, t in enumerate(total):
             r.keep(kept, k, t)

@@ -62,14 +62,14 @@ class Plan:
     def run(
         self,
         pack: Callable[[Items], Any],
-        room: Callable[[int], Any],
+        room: Callable[[Items], Any],
         unpack: Callable[[Items, Any], None],
         traffic: Traffic,
     ) -> None:
-        """Exchange: ``pack(items)`` is sent, ``unpack(positions, what came)`` receives into ``room(count)``."""
+        """Exchange: ``pack(items)`` is sent, ``unpack(positions, what came)`` receives into ``room(positions)``."""
         me = self.comm.rank
         sources = [rank for rank in self.takes if rank != me]
-        arrived = {rank: room(len(self.takes[rank])) for rank in sources}
+        arrived = {rank: room(self.takes[rank]) for rank in sources}
         incoming = [self.comm.Irecv(_bytes(arrived[rank]), source=rank, tag=_TAG) for rank in sources]
         outgoing, sent = [], []
         for rank in _from(me, self.gives, self.comm.size):

@@ -13,6 +13,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow.devices import to_host
 from gaugeflow.domains.exchange import Items, Plan, Traffic
+from gaugeflow.domains.faces import Faces
 from gaugeflow.kernels.sums import aligned
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.lattice.reads import Reads
@@ -98,7 +99,7 @@ class Processes:
         places[:, there] = np.unravel_index(slots[there] - lattice.n_slots, lattice.shape)
         for mu, sign in hops:
             places[mu] = (places[mu] + (1 if sign == 0 else -1)) % lattice.shape[mu]
-        inside = self._owner(lattice, places) == self.comm.rank
+        inside = self.owner(lattice, places) == self.comm.rank
         return np.where(inside, lattice.slot_of(places), lattice.n_slots + lattice.site_of(places))
 
     def take(self, lattice: Lattice, values: Array, slots: Array, rows: Array | None = None) -> Array:
@@ -121,7 +122,7 @@ class Processes:
 
         plan.run(
             lambda items: np.ascontiguousarray(host[:, row_of[items]]),
-            lambda count: np.empty((host.shape[0], count, host.shape[2]), dtype=host.dtype),
+            lambda positions: np.empty((host.shape[0], len(positions), host.shape[2]), dtype=host.dtype),
             unpack,
             self.traffic,
         )
@@ -132,7 +133,8 @@ class Processes:
         slots = self.reach(lattice, np.arange(lattice.n_slots), [(mu, 1)])
         return np.asarray(self.take(lattice, values[None, :, None], slots)[0, :, 0])
 
-    def _owner(self, lattice: Lattice, places: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    def owner(self, lattice: Lattice, places: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Rank of the process that holds each of the sites ``(ndim, ...)``."""
         extents = np.array(lattice.local_shape).reshape(-1, *[1] * (places.ndim - 1))
         return np.asarray(np.ravel_multi_index(tuple(places // extents), self.grid), dtype=np.int64)
 
@@ -143,7 +145,7 @@ class Processes:
 
     def _plan_of_sites(self, lattice: Lattice, extended: Items) -> Plan:
         places = np.array(np.unravel_index(extended - lattice.n_slots, lattice.shape))
-        return Plan(self.comm, self._owner(lattice, places), lattice.slot_of(places))
+        return Plan(self.comm, self.owner(lattice, places), lattice.slot_of(places))
 
     # ---- layers around the own sites ---------------------------------------------------------------------------
     def rows(self, lattice: Lattice, sites: npt.NDArray[Any], depth: int) -> npt.NDArray[np.int32]:
@@ -239,9 +241,20 @@ class Processes:
             return xp.ascontiguousarray(source[:, row, :, fold, :].swapaxes(0, 1))
 
         layer.plan.run(
-            pack, lambda count: xp.empty((groups, count, inner, last), dtype=field.dtype), unpack, self.traffic
+            pack,
+            lambda positions: xp.empty((groups, len(positions), inner, last), dtype=field.dtype),
+            unpack,
+            self.traffic,
         )
         return result
+
+    def faces(self, lattice: Lattice, targets: npt.NDArray[Any]) -> Faces:
+        """Hops from some block sites that end on sites of other processes; made once."""
+        return self._plan(("faces", lattice, targets.tobytes()), lambda: Faces(self, lattice, targets))
+
+    def exchange(self, faces: Faces, prepared: Array) -> Array:
+        """What other processes have prepared for these hops, see :class:`Faces`."""
+        return faces.exchange(prepared, self.traffic)
 
 
 class Layer:
@@ -267,7 +280,7 @@ class Layer:
         rows_wanted = np.array(sorted(wanted), dtype=np.int64)
         layer, lead = rows_wanted % max(n, 1), (rows_wanted // max(n, 1))[:, None]
         places = lattice.coordinates_of(table.coordinates)[:, layer]  # (ndim, m, n_folds)
-        owners, slots = domain._owner(lattice, places), lattice.slot_of(places)
+        owners, slots = domain.owner(lattice, places), lattice.slot_of(places)
         folds = np.broadcast_to(np.arange(lattice.n_folds), slots.shape)
         cut_and_folded = any(f > 1 and p > 1 for f, p in zip(lattice.fold, lattice.grid, strict=True))
         self.whole = not cut_and_folded

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import combinations
 
 from gaugeflow.lattice.reads import Reads, step
 
@@ -121,4 +122,14 @@ def large_leaves(ndim: int, length: int, width: int) -> Reads:
     for mu, nu in _pairs(ndim):
         b, up, dn = [~mu] * length, [nu] * width, [~nu] * width
         found |= {(mu, step(ndim, *hops)) for hops in (b, up, dn, b + up, b + dn)}
+    return Reads(frozenset(found))
+
+
+@cache
+def corners(ndim: int) -> Reads:
+    """A matrix for every plane, in their order, at the corners of the plaquettes that have a link at the site."""
+    found = set()
+    for p, (mu, nu) in enumerate(combinations(range(ndim), 2)):
+        for a, b in ((mu, nu), (nu, mu)):
+            found |= {(p, step(ndim, *hops)) for hops in ((a,), (b,), (~b,), (a, b), (a, ~b))}
     return Reads(frozenset(found))

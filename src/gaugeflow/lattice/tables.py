@@ -151,6 +151,12 @@ class Domain(Protocol):
     ) -> Any:
         """What a kernel reads of a field on the sites around those of this process, ``(lead, n_halo, ..., lanes)``."""
 
+    def faces(self, lattice: Any, targets: Any) -> Any:
+        """Hops from some block sites that end on sites of other processes."""
+
+    def exchange(self, faces: Any, prepared: Any) -> Any:
+        """What other processes have prepared for such hops."""
+
     def total(self, parts: Any) -> Any:
         """Parts of exact sums of all processes, added up: see :func:`gaugeflow.kernels.sums.sum_sites`."""
 
