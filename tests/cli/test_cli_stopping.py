@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gaugeflow.cli import machine
+from gaugeflow.cli.launch import share_of_cores
 from gaugeflow.cli.stopping import MARGIN, Stopped, seconds_left, stopping
 from gaugeflow.progress import ProgressLog
 
@@ -45,11 +45,18 @@ def test_minutes_of_a_command(gaugeflow, tmp_path):
 def test_threads_of_a_task(monkeypatch):
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
-    assert machine._share_of_job() == 1
+    assert share_of_cores() == 1
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1000000")
-    assert machine._share_of_job() < 1000000  # no more than the process may run on
+    assert share_of_cores() < 1000000  # no more than the process may run on
     monkeypatch.setenv("NUMBA_NUM_THREADS", "2")
-    assert machine._share_of_job() is None
+    assert share_of_cores() is None
+
+
+def test_threads_of_processes_on_the_same_cores(monkeypatch):
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    assert share_of_cores(1, {}) is None
+    assert share_of_cores(1000000, {}) == 1
+    assert share_of_cores(1, {"SLURM_CPUS_PER_TASK": "1"}) == 1
 
 
 def test_log_of_progress():

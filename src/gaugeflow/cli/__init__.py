@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 import click
 
 from gaugeflow import __version__
 from gaugeflow.cli import bench, convert, demo, derive, embed, info, init, measure, sample, train
+from gaugeflow.cli.launch import launch
 from gaugeflow.cli.output import error_line, where_results_go
-from gaugeflow.cli.stopping import STOPPED, UNFINISHED, Stopped, UnfinishedError
+from gaugeflow.cli.stopping import INTERRUPTED, STOPPED, UNFINISHED, Stopped, UnfinishedError
+from gaugeflow.cli.world import ElsewhereError, current
 from gaugeflow.errors import ConvergenceError, GaugeflowError, GaugeflowWarning
 
-NUMERICAL_FAILURE, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+NUMERICAL_FAILURE, WRONG_INPUT = 1, 2
+TOGETHER = ("sample", "train", "derive", "measure")
+"""Commands that several processes of one launcher do together."""
 
 
 class _Program(click.Group):
@@ -25,21 +29,30 @@ class _Program(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             with _printed_warnings():
-                return super().invoke(ctx)
-        except (ConvergenceError, ArithmeticError) as error:
-            _fail(ctx, error, NUMERICAL_FAILURE)
+                result = super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit):  # click prints these
+            raise
+        except SystemExit as ended:  # a command that has printed its own lines
+            sys.exit(current().end(ended.code if isinstance(ended.code, int) else NUMERICAL_FAILURE))
         except UnfinishedError as unfinished:
-            click.echo(f"gaugeflow: {unfinished}", err=True)
-            sys.exit(UNFINISHED)
+            sys.exit(current().end(UNFINISHED, str(unfinished)))
         except BrokenPipeError:  # the reader of our output has ended: nothing to tell it
             raise
-        except (GaugeflowError, ValueError, TypeError, OSError) as error:
-            _fail(ctx, error, WRONG_INPUT)
+        except (GaugeflowError, ValueError, TypeError, OSError, ArithmeticError) as error:
+            sys.exit(_failed(ctx, error))
         except KeyboardInterrupt as interrupt:
             stopped = isinstance(interrupt, Stopped)
             what = "stopped" if stopped else "interrupted"
-            click.echo(f"gaugeflow: {what}{f': {interrupt}' if str(interrupt) else ''}", err=True)
-            sys.exit(STOPPED if stopped else INTERRUPTED)
+            line = f"{what}{f': {interrupt}' if str(interrupt) else ''}"
+            sys.exit(current().end(STOPPED if stopped else INTERRUPTED, line))
+        except Exception as error:
+            if current().comm is not None:  # the others would wait for ever
+                traceback.print_exc(file=sys.__stderr__)
+                current().end(NUMERICAL_FAILURE, f"{type(error).__name__}: {error_line(error)}")
+            raise
+        if status := current().end(0):
+            sys.exit(status)
+        return result
 
 
 @contextmanager
@@ -59,25 +72,38 @@ def _printed_warnings() -> Iterator[None]:
         yield
 
 
-def _fail(ctx: click.Context, error: Exception, status: int) -> NoReturn:
-    """Print the error and exit; with ``--debug``, let it through."""
+def _failed(ctx: click.Context, error: Exception) -> int:
+    """Tell the error; the exit status.  With ``--debug``, let it through."""
+    status = NUMERICAL_FAILURE if isinstance(error, (ConvergenceError, ArithmeticError)) else WRONG_INPUT
     if ctx.params["debug"]:
-        raise error
+        if current().comm is None:
+            raise error
+        traceback.print_exc(file=sys.__stderr__)
+    if isinstance(error, ElsewhereError):
+        return current().end(status)
     place = where_results_go(ctx) or "standard output" if isinstance(error, OSError) else ""
-    click.echo(f"gaugeflow: {error_line(error, place)}", err=True)
-    sys.exit(status)
+    return current().end(status, error_line(error, place))
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="gaugeflow")
-def main(debug: bool) -> None:
+@click.pass_context
+def main(ctx: click.Context, debug: bool) -> None:
     """Flow-based sampling of lattice gauge theory and correlated ensembles.
 
     Exit status: 0 success, 1 numerical failure, 2 wrong input, 3 other processes
     still have parts, 75 stopped before a limit of time (give the
     command again to go on), 130 interrupted.
     """
+    start = launch()
+    if start is not None and ctx.invoked_subcommand not in TOGETHER:
+        if start.rank > 0:
+            sys.exit(WRONG_INPUT)
+        raise ValueError(
+            f"{ctx.invoked_subcommand}: this command runs in one process, and {start.by} started {start.size}; those that run "
+            f"in several: {', '.join(TOGETHER)}"
+        )
 
 
 for _command in (

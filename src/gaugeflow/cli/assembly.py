@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gaugeflow.actions import WilsonAction
+from gaugeflow.cli.world import current
 from gaugeflow.devices import device, to_host
 from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep, Smearing
 from gaugeflow.flows.gauge.smeared import Masks
@@ -44,14 +45,16 @@ def batch_size(run: RunFile) -> int:
 def make_lattice(run: RunFile, batch: int, moved: bool = True, domain: Domain | None = None) -> Lattice:
     """The lattice, folded so that ``batch`` configurations fill the vector registers, or a warp of a GPU.
 
+    Of a lattice that several processes share, those of ``domain`` or else those of this command, each folds its own part.
+
     Where fields are ``moved`` by a smeared flow with four colours of sites, sub-lattices keep extents that are multiples of 4.
-    Where the lattice is cut over processes, each folds its own part.
     """
-    shape = Lattice(run.lattice.shape, None, domain).local_shape
+    whole = Lattice(run.lattice.shape, None, domain or current().team.domain(run))
+    shape = whole.local_shape
     halves = tuple(n // 2 for n in shape)  # a fold of these that leaves even extents leaves multiples of 4 of the whole
     lanes = -(-LANES[device()] // batch)
     fold = run.lattice.fold or suggest_fold(halves if moved and _four_colours(run) else shape, lanes)
-    return Lattice(run.lattice.shape, fold, domain)
+    return Lattice(run.lattice.shape, fold, whole.domain)
 
 
 def _four_colours(run: RunFile) -> bool:

@@ -19,7 +19,6 @@ from gaugeflow.cli.output import (
     tell_written,
     write_json,
 )
-from gaugeflow.progress import progress_bars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -53,6 +52,7 @@ def derive(runfile: Path, as_json: bool) -> None:
     """
     from gaugeflow.cli import kappa
     from gaugeflow.cli.assembly import refuse_quarks, targets
+    from gaugeflow.cli.together import begin
     from gaugeflow.runfile import FlowSection, ObservablesSection, TargetSection, read_runfile
     from gaugeflow.systems import figures
 
@@ -60,16 +60,19 @@ def derive(runfile: Path, as_json: bool) -> None:
     of_quarks = run.require(TargetSection).parameter == "kappa"
     if not of_quarks:
         refuse_quarks(run)
+    world = begin(run, run.parallel.parts, "parts of the configurations")
     if run.parallel.parts == 1:
         lock_results(run.folder, "derive.lock")
     else:
         results_in(run.folder)
-    with progress_bars() as progress, continues(run.folder):
+    with world.progress() as progress, continues(run.folder):
         if of_quarks:
             data = kappa.measure(run, _nearest(targets(run)), progress)
             independent = kappa.independent(run, targets(run), progress)
         else:
             data, independent = _measure(run, progress), _independent(run, progress)
+    if not world.leads:
+        return
     results = _derivatives(run, data, independent)
     write_json(run.folder / RESULT, results)
     titles = {

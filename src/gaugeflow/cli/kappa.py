@@ -27,10 +27,11 @@ CONDENSATE_VECTORS = 2
 
 def _lattice(run: RunFile) -> tuple[Lattice, int]:
     """The lattice without a fold, and configurations side by side."""
+    from gaugeflow.cli.world import current
     from gaugeflow.devices import device
     from gaugeflow.lattice import LANES, Lattice
 
-    return Lattice(run.lattice.shape), LANES[device()]
+    return Lattice(run.lattice.shape, None, current().team.domain(run)), LANES[device()]
 
 
 def _source(run: RunFile, lattice: Lattice) -> QuarkSource:
@@ -72,6 +73,7 @@ def train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     from gaugeflow.cli import assembly
     from gaugeflow.cli.source import find_source
     from gaugeflow.cli.train import rows_of
+    from gaugeflow.cli.world import current
     from gaugeflow.ensembles import quark_tangents
     from gaugeflow.io.params import write_params
     from gaugeflow.runfile import TrainingSection
@@ -122,7 +124,8 @@ def train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
         "file": str(path),
     }
     params = {"0": {"delta": coefficients.reshape(sweep.shape) * target.step}}
-    write_params(path, params, attributes=io.provenance(result=result, flow=assembly.flow_form(run)))
+    if current().team.leads:
+        write_params(path, params, attributes=io.provenance(result=result, flow=assembly.flow_form(run)))
     return result
 
 

@@ -13,13 +13,18 @@ import click
 
 from gaugeflow.backend import offered, use_backend
 from gaugeflow.bench import DEFAULT_BACKEND
+from gaugeflow.cli.launch import share_of_cores
 from gaugeflow.cli.stopping import stopping
+from gaugeflow.cli.world import enter_world
 
 Command = Callable[..., Any]
 
 
 def compute_options(command: Command) -> Command:
-    """Give a command ``--threads``, ``--backend`` and ``--minutes``, and announce compilations of kernels."""
+    """Give a command ``--threads``, ``--backend`` and ``--minutes``, and announce compilations of kernels.
+
+    Where a launcher started it, it finds the other processes.
+    """
 
     @click.option(
         "--threads",
@@ -35,27 +40,19 @@ def compute_options(command: Command) -> Command:
     @functools.wraps(command)
     def computing(*args: Any, threads: int | None, backend: str | None, minutes: float | None, **options: Any) -> Any:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin slow everybody on a shared node
+        world = enter_world()
         with use_backend(backend) if backend else nullcontext():
             name = backend or DEFAULT_BACKEND
             announce = offered(name, "announce_compilation")
             with announce(_Announcement()) if announce is not None else nullcontext():
                 if threads is not None:
                     _set_threads(name, threads)
-                elif (share := _share_of_job()) is not None and offered(name, "set_threads") is not None:
+                elif (share := share_of_cores(world.sharing)) is not None and offered(name, "set_threads") is not None:
                     _set_threads(name, share)
-                with stopping(minutes):
+                with stopping(minutes, None if world.comm is None else world.request):
                     return command(*args, **options)
 
     return computing
-
-
-def _share_of_job() -> int | None:
-    """Threads that the batch system gives to this process: cores of its task, and no more than it may run on."""
-    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    if not given.isdecimal() or "NUMBA_NUM_THREADS" in os.environ:
-        return None
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(int(given), allowed))
 
 
 class _Announcement:

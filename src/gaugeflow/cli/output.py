@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from gaugeflow.cli.world import current
 from gaugeflow.errors import GaugeflowError
 from gaugeflow.filesystem import FileLock, HeldError, named
 
@@ -56,6 +57,8 @@ def results_in(folder: Path) -> None:
 def lock_results(folder: Path, name: str) -> FileLock:
     """Make the folder as `results_in` does, and keep other runs of a command out of it until this one ends.
 
+    Of several processes of one launch, the first one locks it for all.
+
     Parameters
     ----------
     folder
@@ -73,11 +76,17 @@ def lock_results(folder: Path, name: str) -> FileLock:
     GaugeflowError
         If another run works in the folder.
     """
-    results_in(folder)
-    try:
-        return click.get_current_context().with_resource(FileLock(folder / name))
-    except HeldError as error:
-        raise GaugeflowError(f"{folder} is in use by another run: {error.owner}") from None
+    lock = FileLock(folder / name)
+
+    def take() -> None:
+        results_in(folder)
+        try:
+            click.get_current_context().with_resource(lock)
+        except HeldError as error:
+            raise GaugeflowError(f"{folder} is in use by another run: {error.owner}") from None
+
+    current().first(take)
+    return lock
 
 
 def where_results_go(context: click.Context) -> str:

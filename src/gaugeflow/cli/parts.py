@@ -6,11 +6,13 @@ depend on who computes it or what else is going on, so that the results are thos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gaugeflow.cli.stopping import UnfinishedError
+from gaugeflow.cli.world import Team, current
 from gaugeflow.filesystem import FileLock, HeldError
 from gaugeflow.runfile import RunFile
 
@@ -63,30 +65,48 @@ def share(parts: list[Part], complete: Callable[[Part], bool], work: Callable[[P
     complete
         Whether a part is done.
     work
-        Does a part, or goes on with it.
+        Does a part, or goes on with it.  All members of a team call it together.
 
     Raises
     ------
     UnfinishedError
-        If some are not complete then, because other processes are doing them.
+        If some are not complete then, because processes that were started apart are doing them.
     """
+    world = current()
+    team = world.team
     if len(parts) == 1:  # several processes refuse each other
-        if not complete(parts[0]):
+        if not team.first(lambda: complete(parts[0])):
             work(parts[0])
+        world.meet()
         return
-    for part in parts:
-        if complete(part):
-            continue
-        part.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(part.folder / LOCK):
-                if not complete(part):
-                    work(part)
-        except HeldError:
-            continue
-    if unfinished := [part for part in parts if not complete(part)]:
-        numbers = ", ".join(str(part.number) for part in unfinished)
+    begin = team.number * len(parts) // team.count  # teams that start together do not ask for the same parts
+    for part in (*parts[begin:], *parts[:begin]):
+        with _taken(team, part, complete) as mine:
+            if mine:
+                work(part)
+    world.meet()
+    unfinished = world.first(lambda: [part.number for part in parts if not complete(part)])
+    if unfinished:
         raise UnfinishedError(
-            f"{len(parts) - len(unfinished)} of {len(parts)} parts are done, and other processes have {numbers}. The last one "
-            "to end puts them together; the same command given again does so, too."
+            f"{len(parts) - len(unfinished)} of {len(parts)} parts are done, and other processes have "
+            f"{', '.join(map(str, unfinished))}. The last one to end puts them together; the same command given again does "
+            "so, too."
         )
+
+
+@contextmanager
+def _taken(team: Team, part: Part, complete: Callable[[Part], bool]) -> Iterator[bool]:
+    """Whether a part is to be done by this team, which has its lock then."""
+    with ExitStack() as stack:
+
+        def take() -> bool:
+            if complete(part):
+                return False
+            part.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(FileLock(part.folder / LOCK))
+            except HeldError:
+                return False
+            return not complete(part)
+
+        yield team.first(take)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from gaugeflow.cli.output import as_stored
 from gaugeflow.cli.parts import Part, parts_of_configurations, share
 from gaugeflow.cli.source import Source
+from gaugeflow.cli.world import current
 from gaugeflow.ensembles import Measurements
 from gaugeflow.io.hdf5 import read_table, write_table
 from gaugeflow.lattice import Lattice
@@ -31,9 +33,12 @@ def shared(
     progress: Progress,
 ) -> Measurements:
     """Measurements of all configurations, in parts that processes share where there are several; see :func:`in_pieces`."""
+    current().require_equal({f"checksum of the configurations for {name}": zlib.crc32(given.checksum.tobytes())})
     parts = parts_of_configurations(run, len(given))
     if len(parts) == 1:
-        return in_pieces(run.folder / name, given, lattice, piece, described, work, progress)
+        data = in_pieces(run.folder / name, given, lattice, piece, described, work, progress)
+        current().meet()
+        return data
 
     def complete(part: Part) -> bool:
         if not (part.folder / name).exists():
@@ -49,7 +54,8 @@ def shared(
     tables = [read_table(part.folder / name)[0] for part in parts]
     order = np.argsort(np.concatenate([part.items for part in parts]))
     columns = {key: np.concatenate([table[key] for table in tables])[order] for key in tables[0]}
-    write_table(run.folder / name, columns, attributes=described)
+    if current().leads:
+        write_table(run.folder / name, columns, attributes=described)
     data = Measurements()
     data.add(given.id, given.chain, {key: x for key, x in columns.items() if key not in ("id", "chain", "checksum")})
     return data
@@ -66,8 +72,10 @@ def in_pieces(
 ) -> Measurements:
     """Measure what is not measured yet; every ``piece`` configurations they are written."""
     data = Measurements()
-    if path.exists():
-        columns, attributes = read_table(path)
+    team = current().team
+    stored = team.first(lambda: read_table(path) if path.exists() else None)
+    if stored is not None:
+        columns, attributes = stored
         if attributes.get("parameters") != described["parameters"]:
             raise ValueError(f"{path} belongs to other parameters or flows: remove it to measure again")
         _require_beginning(path, columns.pop("checksum"), given)
@@ -84,7 +92,8 @@ def in_pieces(
 
         part = work(given.part(lattice, rows), show).columns()
         data.add(part.pop("id"), part.pop("chain"), part)
-        write_table(path, {**data.columns(), "checksum": given.checksum[: len(data)]}, attributes=described)
+        if team.leads:
+            write_table(path, {**data.columns(), "checksum": given.checksum[: len(data)]}, attributes=described)
     return data
 
 

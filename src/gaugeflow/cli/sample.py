@@ -40,6 +40,7 @@ def sample(runfile: Path, as_json: bool) -> None:
     """
     from gaugeflow.analysis import format_error
     from gaugeflow.cli.parts import parts_of_chains, share
+    from gaugeflow.cli.together import begin
     from gaugeflow.runfile import SamplerSection, read_runfile
 
     run = read_runfile(runfile)
@@ -47,7 +48,10 @@ def sample(runfile: Path, as_json: bool) -> None:
     _require_form(run)
     results_in(run.folder)
     parts = parts_of_chains(run, settings.chains)
+    world = begin(run, len(parts), "parts of the chains")
     share(parts, partial(_is_complete, run, settings), partial(_sample, run, settings))
+    if not world.leads:
+        return
     result = _report(run, settings, parts)
     if as_json:
         print_json(result)
@@ -196,7 +200,7 @@ def _physics(run: RunFile) -> dict[str, Any]:
     sections = {name: asdict(getattr(run, name)) for name in names if getattr(run, name) is not None}
     del sections["sampler"]["configurations"]
     if run.parallel.parts > 1:
-        sections["parallel"] = asdict(run.parallel)  # step sizes are tuned by the chains of a part
+        sections["parallel"] = {"parts": run.parallel.parts}  # step sizes are tuned by the chains of a part
     return sections
 
 

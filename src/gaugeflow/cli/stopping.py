@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 STOPPED = 75
@@ -21,6 +22,9 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasa
 """What batch systems send before they end a job."""
 
 
+INTERRUPTED = 130
+"""Exit status of a command that the user interrupted."""
+
 UNFINISHED = 3
 """Exit status of a command that has done its share while other processes still have theirs."""
 
@@ -31,6 +35,13 @@ class UnfinishedError(Exception):
 
 class Stopped(KeyboardInterrupt):
     """An interrupt by a limit of time or by a signal, not by the user."""
+
+
+@dataclass
+class StopRequest:
+    """Why a process was asked to stop; empty where it was not."""
+
+    reason: str = ""
 
 
 def seconds_left(minutes: float | None, environment: Mapping[str, str] | None = None) -> float:
@@ -61,7 +72,7 @@ def seconds_left(minutes: float | None, environment: Mapping[str, str] | None = 
 
 
 @contextmanager
-def stopping(minutes: float | None = None) -> Iterator[None]:
+def stopping(minutes: float | None = None, request: StopRequest | None = None) -> Iterator[None]:
     """Raise :class:`Stopped` in the block at a limit of time, or at a signal of :data:`SIGNALS`.
 
     The first of them counts: what follows, while a checkpoint is written, is ignored.  Outside the main thread, which alone
@@ -71,6 +82,8 @@ def stopping(minutes: float | None = None) -> Iterator[None]:
     ----------
     minutes
         Limit; None for that of the batch system, see :func:`seconds_left`.
+    request
+        Where to write the reason down instead of raising, for processes that have to stop together.
 
     Raises
     ------
@@ -87,9 +100,13 @@ def stopping(minutes: float | None = None) -> Iterator[None]:
     reason = "the limit of time is reached"
 
     def stop(number: int, frame: FrameType | None) -> None:
+        why = reason if number not in SIGNALS else f"received {signal.Signals(number).name}"
+        if request is not None:
+            request.reason = why
+            return
         for other in watched:
             signal.signal(other, signal.SIG_IGN)
-        raise Stopped(reason if number not in SIGNALS else f"received {signal.Signals(number).name}")
+        raise Stopped(why)
 
     before = {number: signal.signal(number, stop) for number in watched}
     if math.isfinite(left):

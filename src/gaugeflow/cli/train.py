@@ -12,7 +12,7 @@ import click
 
 from gaugeflow.cli.machine import compute_options
 from gaugeflow.cli.output import continues, figure_option, lock_results, print_json, print_table
-from gaugeflow.progress import progress_bars
+from gaugeflow.cli.world import current
 
 if TYPE_CHECKING:
     from gaugeflow.actions import WilsonAction
@@ -43,16 +43,24 @@ def train(runfile: Path, as_json: bool) -> None:
     """
     from gaugeflow.cli import kappa
     from gaugeflow.cli.assembly import refuse_quarks, targets
+    from gaugeflow.cli.together import begin
     from gaugeflow.runfile import FlowSection, TargetSection, TrainingSection, read_runfile
 
     run = read_runfile(runfile, TargetSection, FlowSection, TrainingSection)
     of_quarks = run.require(TargetSection).parameter == "kappa"
     if not of_quarks:
         refuse_quarks(run)
+    wanted = targets(run)
+    world = begin(run, len(wanted), "targets")
     lock_results(run.folder, "train.lock")
-    with progress_bars() as progress, continues(run.folder):
+    team = world.team
+    with world.progress() as progress, continues(run.folder):
         one = kappa.train if of_quarks else _train
-        results = [one(run, target, progress) for target in targets(run)]
+        own = {k: one(run, wanted[k], progress) for k in range(team.number, len(wanted), team.count)}
+    everything = {k: result for found in world.gather(own) for k, result in found.items()}
+    results = [everything[k] for k in range(len(wanted))]
+    if not world.leads:
+        return
     if as_json:
         print_json(results)
         return
@@ -96,6 +104,7 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     settings = run.require(TrainingSection)
     begin = time.perf_counter()
     given = find_source(run)
+    current().require_equal({"checksum of the source configurations": zlib.crc32(given.checksum.tobytes())})
     fitted_rows, held_out_rows = rows_of(run, settings, given)
     size = assembly.batch_size(run)
     lattice = assembly.make_lattice(run, size)
@@ -128,8 +137,9 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
         )
         params = trained.params
         history, picture = (run.folder / f"history-{target.name}.{suffix}" for suffix in ("h5", "png"))
-        io.write_table(history, trained.history.columns(), attributes=io.provenance())
-        figures.training(picture, trained.history)
+        if current().team.leads:
+            io.write_table(history, trained.history.columns(), attributes=io.provenance())
+            figures.training(picture, trained.history)
     plain = held_out_ess(flow, flow.init(), source, goal, held_out, size)
     moved = held_out_ess(flow, params, source, goal, held_out, size)
     path = assembly.flow_file(run, target)
@@ -147,7 +157,8 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
         "seconds": time.perf_counter() - begin,
         "file": str(path),
     }
-    write_params(path, params, attributes=io.provenance(result=result, flow=assembly.flow_form(run)))
+    if current().team.leads:
+        write_params(path, params, attributes=io.provenance(result=result, flow=assembly.flow_form(run)))
     return result
 
 

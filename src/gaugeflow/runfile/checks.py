@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -23,6 +24,12 @@ def check_together(run: RunFile) -> None:
         raise ValueError(f"{run.path}: [lattice] shape: expected two extents or more, found {list(shape)}")
     if fold and len(fold) != len(shape):
         raise ValueError(f"{run.path}: [lattice] fold: expected {len(shape)} entries like shape, found {list(fold)}")
+    grid, ranks = run.parallel.grid, run.parallel.ranks
+    if grid and (len(grid) != len(shape) or math.prod(grid) != (ranks or math.prod(grid))):
+        raise ValueError(
+            f"{run.path}: [parallel] grid: expected {len(shape)} entries like shape, of the product {ranks or 'ranks'}, "
+            f"found {list(grid)}"
+        )
     if bool(run.source.files) == (run.sampler is not None):
         raise ValueError(f"{run.path}: expected either [source] files or the section [sampler]")
     if run.fermions is not None:

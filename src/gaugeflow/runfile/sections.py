@@ -190,9 +190,16 @@ class ObservablesSection:
 
 @dataclass(frozen=True)
 class ParallelSection:
-    """``[parallel]``: parts of the chains of ``sample`` and configurations of ``derive``, for processes to share."""
+    """``[parallel]``: how many processes share the work.
+
+    ``parts`` are shares of the chains of ``sample`` and of the configurations of ``derive``, on which processes work side by
+    side. ``ranks`` of the processes of ``mpirun`` share a configuration, each with a part of the lattice, cut in a ``grid`` of
+    processes for each direction. By default all processes that there are for each part do so.
+    """
 
     parts: int = _limited(least=1, default=1)
+    ranks: int = _limited(least=0, default=0)
+    grid: tuple[int, ...] = _limited(least=1, default=())
 
 
 @dataclass(frozen=True)
