@@ -19,6 +19,16 @@ from gaugeflow.analysis.fits import Fit, covariance, fit
 from gaugeflow.analysis.gamma import Estimate, derive, format_error, gamma_method
 from gaugeflow.analysis.independent import Combined, combine, derive_independent
 from gaugeflow.analysis.mass import EffectiveMass, effective_mass
+from gaugeflow.analysis.n_point import (
+    contact,
+    cross_fit_sources,
+    fit_sources,
+    improved,
+    n_point_function,
+    reflected,
+    residual_share,
+    two_point_function,
+)
 from gaugeflow.analysis.replica import positions, round_trip_times
 from gaugeflow.analysis.resample import Resampled, bootstrap, jackknife
 from gaugeflow.analysis.series import Series, align, stack
@@ -60,9 +70,11 @@ __all__ = [
     "by_chain",
     "combine",
     "combined",
+    "contact",
     "correlator",
     "covariance",
     "cross_fit",
+    "cross_fit_sources",
     "derivative_central",
     "derivative_linear",
     "derivative_one_sided",
@@ -77,15 +89,20 @@ __all__ = [
     "ess_gaussian",
     "fit",
     "fit_mass",
+    "fit_sources",
     "folded",
     "format_error",
     "gain",
     "gamma_method",
+    "improved",
     "jackknife",
     "kl_gaussian",
+    "n_point_function",
     "noisy_variance",
     "polyakov_susceptibility",
     "positions",
+    "reflected",
+    "residual_share",
     "reweighted",
     "reweighted_mean",
     "round_trip_times",
@@ -95,5 +112,6 @@ __all__ = [
     "to_pyerrors",
     "to_xarray",
     "topological_susceptibility",
+    "two_point_function",
     "variance_per_site",
 ]

@@ -6,6 +6,8 @@ from gaugeflow.ensembles.fields import along_fields
 from gaugeflow.ensembles.linear import along_flow
 from gaugeflow.ensembles.quarks import Observables, QuarkSource, along_quarks, measure_quarks, quark_tangents
 from gaugeflow.ensembles.response import Improved, response, responses
+from gaugeflow.ensembles.sources import SourceFields, contact_terms, measure_sources, second_contact, source_vector
+from gaugeflow.ensembles.sources_scalar import ScalarSources
 from gaugeflow.ensembles.stored import FileEnsemble, MemoryEnsemble, numbers_in_names
 
 __all__ = [
@@ -22,15 +24,21 @@ __all__ = [
     "Observables",
     "Pair",
     "QuarkSource",
+    "ScalarSources",
+    "SourceFields",
     "along_fields",
     "along_flow",
     "along_quarks",
+    "contact_terms",
     "estimators",
     "maps_of",
     "measure_images",
     "measure_quarks",
+    "measure_sources",
     "numbers_in_names",
     "quark_tangents",
     "response",
     "responses",
+    "second_contact",
+    "source_vector",
 ]
