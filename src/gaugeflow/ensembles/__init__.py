@@ -7,6 +7,7 @@ from gaugeflow.ensembles.linear import along_flow
 from gaugeflow.ensembles.quarks import Observables, QuarkSource, along_quarks, measure_quarks, quark_tangents
 from gaugeflow.ensembles.response import Improved, response, responses
 from gaugeflow.ensembles.sources import SourceFields, contact_terms, measure_sources, second_contact, source_vector
+from gaugeflow.ensembles.sources_links import JoinedSources, PlaquetteSources, SmearedSources
 from gaugeflow.ensembles.sources_scalar import ScalarSources
 from gaugeflow.ensembles.stored import FileEnsemble, MemoryEnsemble, numbers_in_names
 
@@ -19,12 +20,15 @@ __all__ = [
     "CorrelatedEnsemble",
     "FileEnsemble",
     "Improved",
+    "JoinedSources",
     "Measurements",
     "MemoryEnsemble",
     "Observables",
     "Pair",
+    "PlaquetteSources",
     "QuarkSource",
     "ScalarSources",
+    "SmearedSources",
     "SourceFields",
     "along_fields",
     "along_flow",

@@ -12,7 +12,7 @@ LAYERS = {"parity": 8, "sum4": 8, "sum8": 32}
 @pytest.mark.parametrize("masks", LAYERS)
 def test_links_move_once_and_no_plaquette_holds_two_of_a_layer(masks):
     lattice = Lattice((8, 8, 8, 8))
-    layers = SmearedSweep(lattice, masks=masks)._layers()
+    layers = SmearedSweep(lattice, masks=masks).layers()
     assert len(layers) == LAYERS[masks]
     moved = np.zeros((4, *lattice.shape), dtype=int)
     for layer in layers:
@@ -31,7 +31,7 @@ def test_links_of_sum8_are_further_apart():
 
     def neighbours(masks):
         lattice = Lattice((8, 8, 8, 8))
-        sets = [(mu, set(sites.tolist())) for mu, sites in SmearedSweep(lattice, masks=masks)._layers()[0]]
+        sets = [(mu, set(sites.tolist())) for mu, sites in SmearedSweep(lattice, masks=masks).layers()[0]]
         steps = [lattice.neighbour[mu, sign] for mu in range(4) for sign in (0, 1)]
         site = next(iter(sets[0][1]))
         around = {int(b[int(a[site])]) for a in steps for b in steps} - {site}

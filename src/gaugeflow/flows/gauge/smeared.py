@@ -109,7 +109,7 @@ class SmearedSweep:
             raise ValueError(f"n_colours: expected a positive integer, got {self.n_colours}")
         if self.lattice.ndim < 2:
             raise ValueError(f"lattice: expected two dimensions or more, got shape {self.lattice.shape}")
-        self._layers()
+        self.layers()
 
     # ---- parameters ------------------------------------------------------------------------------------------------
     @property
@@ -157,7 +157,8 @@ class SmearedSweep:
         sites = self.lattice.sites_of_colour(weights, modulus, colour % modulus)
         return self.lattice.restrict(sites, self.region)
 
-    def _layers(self) -> list[Active]:
+    def layers(self) -> list[Active]:
+        """Links that move together, layer by layer."""
         d = self.lattice.ndim
         together = 2 if self._modulus == 4 else 1
         groups = [range(mu, min(mu + together, d)) for mu in range(0, d, together)]
@@ -226,7 +227,7 @@ class SmearedSweep:
         work = xp.asarray(x, copy=True)
         log_det = None
         norms: list[tuple[int, Array]] = []
-        for active in self._layers():
+        for active in self.layers():
             layer_rows = self._layer(self._gradient_weights(delta), work, active).rows
             for (mu, sites), rows in zip(active, layer_rows, strict=True):
                 moved, part, norm = kernels.smeared_update(self.lattice, work, mu, sites, self._paths(delta, rows))
@@ -250,7 +251,7 @@ class SmearedSweep:
         work = xp.asarray(y, copy=True)
         log_det = None
         tolerance = max(self.tolerance, 5e-6 if y.dtype == xp.complex64 else 0.0)
-        for active in reversed(self._layers()):
+        for active in reversed(self.layers()):
             layer_rows = self._layer(self._gradient_weights(delta), work, active).rows
             for (mu, sites), rows in zip(active, layer_rows, strict=True):
                 old, part, change = kernels.smeared_solve(
@@ -287,7 +288,7 @@ class SmearedSweep:
         rows, classes = self.shape
         nought = xp.zeros((lattice.batch(x.shape[-1]),), dtype=xp.float64)
         sums = {(i, k): nought for i in range(rows) for k in range(classes)}
-        for active in self._layers():
+        for active in self.layers():
             stages = self.smearing.stages(lattice, x, active)
             direction = xp.zeros_like(x)
             for (mu, sites), parts in zip(active, self._rows(stages, active), strict=True):
@@ -314,7 +315,7 @@ class SmearedSweep:
         ahead, behind = (array_namespace(x).asarray(x, copy=True) for _ in range(2))
         tangent = 0.0
         delta = self._delta({"delta": coefficients})
-        for active in self._layers():
+        for active in self.layers():
             layer_rows = self._layer(self._gradient_weights(delta), x, active).rows
             for (mu, sites), rows in zip(active, layer_rows, strict=True):
                 paths = self._paths(delta, rows)
@@ -349,7 +350,7 @@ class SmearedSweep:
         nought = xp.zeros((lattice.batch(x.shape[-1]),), dtype=xp.float64)
         rows, classes = self.shape
         bars = {(i, k): nought for i in range(rows) for k in range(classes)}
-        for active in reversed(self._layers()):
+        for active in reversed(self.layers()):
             for mu, sites in active:
                 work = kernels.overwrite(lattice, work, mu, sites, active_rows(x, mu, sites))
             layer = self._layer(self._gradient_weights(delta), work, active, keep=True)
@@ -375,7 +376,7 @@ class SmearedSweep:
         delta = self._delta(params)
         work = xp.asarray(x, copy=True)
         total = kernels.to_ambient(lattice, x, score)
-        for active in self._layers():
+        for active in self.layers():
             layer = self._layer(self._gradient_weights(delta), work, active, keep=True)
             parts = [
                 kernels.smeared_score(lattice, work, mu, sites, self._paths(delta, rows), total)
