@@ -8,6 +8,7 @@ from gaugeflow.ensembles.quarks import Observables, QuarkSource, along_quarks, m
 from gaugeflow.ensembles.response import Improved, response, responses
 from gaugeflow.ensembles.sources import SourceFields, contact_terms, measure_sources, second_contact, source_vector
 from gaugeflow.ensembles.sources_links import JoinedSources, PlaquetteSources, SmearedSources
+from gaugeflow.ensembles.sources_quarks import quark_loop
 from gaugeflow.ensembles.sources_scalar import ScalarSources
 from gaugeflow.ensembles.stored import FileEnsemble, MemoryEnsemble, numbers_in_names
 
@@ -40,6 +41,7 @@ __all__ = [
     "measure_quarks",
     "measure_sources",
     "numbers_in_names",
+    "quark_loop",
     "quark_tangents",
     "response",
     "responses",
