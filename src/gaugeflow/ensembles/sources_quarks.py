@@ -1,7 +1,7 @@
 """The loop of sea quarks between two sources.
 
 With S = S_gauge - flavours log abs det D, the tangent h_0 of a source holds flavours Re tr D^-1 (X_0.dD), which depends on
-every link.  The two-sided correlator therefore needs, at every time and not only where supports meet,
+all links.  The two-sided correlator therefore needs, at every time and not only where supports meet,
 
     X_t.dh_0 = -flavours Re tr D^-1 (X_t.dD) D^-1 (X_0.dD),
 
