@@ -19,7 +19,7 @@ from gaugeflow.analysis import (
     two_point_function,
 )
 from gaugeflow.check.differences import differentiate
-from gaugeflow.ensembles import ScalarSources, contact_terms, measure_sources, second_contact
+from gaugeflow.ensembles import ScalarSources, contact_terms, first_contact, measure_sources, second_contact
 from gaugeflow.lattice import Lattice
 from gaugeflow.random import Rng
 from gaugeflow.samplers import ScalarMetropolis
@@ -245,6 +245,20 @@ def test_contact_terms_at_a_distance():
     expected = np.zeros((1, 6, 3))
     expected[0, [0, 5]] = operator(x).mean(axis=0)
     np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_contact_term_of_a_source_is_the_sum_of_its_parts():
+    lattice = Lattice((6, 2))
+    sources = ScalarSources(lattice, ((1,), (2,)))
+    x, coefficients = field(lattice, 3), np.random.default_rng(4).normal(size=(2, 3))
+
+    def operator(x):
+        conventional = lattice.unpack(x)
+        return (conventional * np.roll(conventional, -1, axis=1)).sum(axis=2).T
+
+    one = [Series.from_lanes(np.stack([term, term])) for term in contact_terms(sources, x, operator, 1)]
+    expected = np.stack([values[0] for values in contact(one, coefficients).values], axis=-1)
+    np.testing.assert_allclose(first_contact(sources, coefficients, x, operator, 1), expected, atol=1e-8)
 
 
 def test_bad_input_is_refused():

@@ -6,7 +6,14 @@ from gaugeflow.ensembles.fields import along_fields
 from gaugeflow.ensembles.linear import along_flow
 from gaugeflow.ensembles.quarks import Observables, QuarkSource, along_quarks, measure_quarks, quark_tangents
 from gaugeflow.ensembles.response import Improved, response, responses
-from gaugeflow.ensembles.sources import SourceFields, contact_terms, measure_sources, second_contact, source_vector
+from gaugeflow.ensembles.sources import (
+    SourceFields,
+    contact_terms,
+    first_contact,
+    measure_sources,
+    second_contact,
+    source_vector,
+)
 from gaugeflow.ensembles.sources_links import JoinedSources, PlaquetteSources, SmearedSources
 from gaugeflow.ensembles.sources_quarks import quark_loop
 from gaugeflow.ensembles.sources_scalar import ScalarSources
@@ -36,6 +43,7 @@ __all__ = [
     "along_quarks",
     "contact_terms",
     "estimators",
+    "first_contact",
     "maps_of",
     "measure_images",
     "measure_quarks",

@@ -97,18 +97,44 @@ def contact_terms(fields: SourceFields, x: Array, operator: Slices, reach: int) 
     ValueError
         If ``reach`` is negative, or so large that two slices that move together would have to be neighbours.
     """
-    extent = fields.lattice.shape[0]
-    spacing = _spacing(extent, reach)
     vectors = fields.vectors(x)
-    found = np.zeros((len(fields.names), extent, fields.lattice.batch(x.shape[-1])))
-    for i in range(len(fields.names)):
-        for colour in range(spacing):
-            chosen = range(colour, extent, spacing)
-            change = _derivative(fields.lattice, x, on_slices(fields.lattice, vectors[i, ...], chosen), operator)
-            for s in chosen:
-                for t in range(-reach, reach + 1) if spacing < extent else range(extent):
-                    found[i, t % extent] += change[(s + t) % extent] / extent
-    return found
+    rows = range(len(fields.names))
+    return np.stack([_contact(fields.lattice, x, vectors[i, ...], operator, reach) for i in rows])
+
+
+def first_contact(
+    fields: SourceFields, coefficients: npt.NDArray[np.float64], x: Array, operator: Slices, reach: int
+) -> npt.NDArray[np.float64]:
+    """X_0.dO_t for the field of a source, averaged over translations.
+
+    It is :func:`contact_terms` with the coefficients known: a pair of images for each of the 2 r + 1 distances and each colour
+    of slices, for any number of fields.
+
+    Parameters
+    ----------
+    fields, x, operator, reach
+        As for :func:`contact_terms`.
+    coefficients
+        ``(n_fields, 2 r + 1)``, from :func:`gaugeflow.analysis.fit_sources`.
+
+    Returns
+    -------
+    ndarray (T, batch)
+        The term of time t at ``[t]``, t modulo T.
+
+    Raises
+    ------
+    ValueError
+        As :func:`contact_terms`.
+    """
+    vectors = fields.vectors(x)
+    radius = coefficients.shape[1] // 2
+    found = 0.0
+    for column in range(coefficients.shape[1]):
+        moved = sum(float(c) * vectors[i, ...] for i, c in enumerate(coefficients[:, column]))
+        change = _contact(fields.lattice, x, moved, operator, reach)
+        found = found + np.roll(change, column - radius, axis=0)
+    return np.asarray(found)
 
 
 def second_contact(
@@ -154,6 +180,20 @@ def second_contact(
     for s in chosen:
         change = _derivative(lattice, x, source_vector(lattice, vectors, coefficients, s), h)
         found += change[(s - np.arange(extent)) % extent] / len(chosen)
+    return found
+
+
+def _contact(lattice: Lattice, x: Array, vector: Array, operator: Slices, reach: int) -> npt.NDArray[np.float64]:
+    """X^(s).dO_(s + t) of one field, averaged over s, ``(T, batch)``."""
+    extent = lattice.shape[0]
+    spacing = _spacing(extent, reach)
+    found = np.zeros((extent, lattice.batch(x.shape[-1])))
+    for colour in range(spacing):
+        chosen = range(colour, extent, spacing)
+        change = _derivative(lattice, x, on_slices(lattice, vector, chosen), operator)
+        for s in chosen:
+            for t in range(-reach, reach + 1) if spacing < extent else range(extent):
+                found[t % extent] += change[(s + t) % extent] / extent
     return found
 
 
