@@ -129,12 +129,12 @@ def first_contact(
     """
     vectors = fields.vectors(x)
     radius = coefficients.shape[1] // 2
-    found = 0.0
+    found = np.zeros((fields.lattice.shape[0], fields.lattice.batch(x.shape[-1])))
     for column in range(coefficients.shape[1]):
         moved = sum(float(c) * vectors[i, ...] for i, c in enumerate(coefficients[:, column]))
         change = _contact(fields.lattice, x, moved, operator, reach)
-        found = found + np.roll(change, column - radius, axis=0)
-    return np.asarray(found)
+        found += np.roll(change, column - radius, axis=0)
+    return found
 
 
 def second_contact(

@@ -138,5 +138,11 @@ def systems() -> dict[str, System]:
             "4D SU(3) on 16^4, beta 6.02 to 6.03, 200 configurations: the published flow; hours (GPU: minutes); --quick: 8^4",
             "gaugeflow.systems.correlated_su3_16",
         ),
+        System(
+            "glueball",
+            "4D SU(3) on 12 x 8^3, beta = 5.9: scalar glueball with fields of sources, a quarter of an hour; --quick: 8 x 4^3",
+            "gaugeflow.systems.glueball",
+            host_only=True,
+        ),
     )
     return {system.name: system for system in known}

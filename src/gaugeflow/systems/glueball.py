@@ -1,0 +1,232 @@
+"""Scalar glueball in SU(3) with fields of sources: correlators of time slices whose noise does not hide the signal.
+
+O_t is the sum of the spatial plaquettes of slice t, made of links that are smeared in space or not.  A field X_t is fitted to
+it on the first configurations of the chain (:mod:`gaugeflow.ensembles.sources_links`).  All the others give the correlator
+without a field, with a field at the source, and with fields at source and sink (:mod:`gaugeflow.analysis.n_point`).  The terms
+where supports meet hardly fluctuate, so that few configurations are enough for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gaugeflow import io
+from gaugeflow.actions import WilsonAction
+from gaugeflow.analysis import Series, fit_sources, stack
+from gaugeflow.analysis.series import FloatArray
+from gaugeflow.devices import to_host
+from gaugeflow.ensembles import (
+    JoinedSources,
+    PlaquetteSources,
+    SmearedSources,
+    first_contact,
+    second_contact,
+)
+from gaugeflow.flows import SmearedSweep, Smearing
+from gaugeflow.lattice import Array, Lattice
+from gaugeflow.observables import plaquette_slices, stout
+from gaugeflow.random import Rng
+from gaugeflow.samplers import HeatBath, HeatBathState
+from gaugeflow.systems import glueball_report
+from gaugeflow.systems.correlated import Clock
+from gaugeflow.systems.masses import columns
+from gaugeflow.systems.report import Progress, Report, silent
+from gaugeflow.systems.unfinished import Unfinished
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of the run; the defaults are the demo's.
+
+    ``operators`` are numbers of stout steps in space, ``improved`` those of them that get fields.
+    """
+
+    shape: tuple[int, int, int, int] = (12, 8, 8, 8)
+    fold: tuple[int, int, int, int] = (1, 2, 2, 2)
+    beta: float = 5.9
+    chains: int = 1
+    training: int = 150
+    rows: int = 450
+    burn_in: int = 200
+    thin: int = 20
+    overrelax: int = 4
+    smearing: Smearing = field(default_factory=lambda: Smearing(eta=(0.0625,) * 4, steps=1, gradient_steps=(2, 4)))
+    radius: int = 1
+    operators: tuple[int, ...] = (0, 4, 8)
+    improved: tuple[int, ...] = (0, 4)
+    stout_rho: float = 0.1
+    contact_every: int = 20
+    contact_slices: tuple[int, ...] = (0,)
+
+
+QUICK = Settings(
+    shape=(8, 4, 4, 4),
+    fold=(1, 1, 1, 1),
+    beta=5.7,
+    chains=8,
+    training=20,
+    rows=30,
+    burn_in=60,
+    thin=10,
+    operators=(0, 2, 4),
+    improved=(0, 2),
+    contact_every=5,
+)
+
+
+def run(
+    *, out: Path, seed: int = 2606, quick: bool = False, progress: Progress = silent, settings: Settings | None = None
+) -> Report:
+    """Make a chain, fit the fields on its first part, measure on the rest, and report.
+
+    A run that is interrupted or killed leaves the folder ``unfinished`` and goes on from there, to the same numbers.
+
+    Parameters
+    ----------
+    out
+        Folder for the figure and the measurements (made if needed).
+    seed
+        Seed of all random numbers.
+    quick
+        8 x 4^3 at beta = 5.7 and short chains, for a first look.
+    progress
+        Called as work goes on.
+    settings
+        Parameters other than the demo's.
+
+    Returns
+    -------
+    Report
+        Tables, one JSON object, a figure.
+
+    Raises
+    ------
+    ValueError
+        If ``out`` holds an unfinished run with another seed or other settings.
+    """
+    chosen = settings or (QUICK if quick else Settings())
+    out.mkdir(parents=True, exist_ok=True)
+    clock = Clock()
+    with Unfinished.open(out / "unfinished", clock, seed=seed, settings=repr(chosen)) as done:
+        chain = _Chain(chosen, Rng(seed), done, progress)
+        chain.go_on("training", chosen.training)
+        coefficients = chain.fitted()
+        chain.go_on("measurements", chosen.rows, coefficients)
+        described = io.provenance(seed=seed, settings=repr(chosen))
+        io.write_table(out / "measurements.h5", chain.data.columns(), attributes=described)
+        io.write_table(out / "contact.h5", chain.contact.columns(), attributes=described)
+        result, tables = glueball_report.analyse(
+            chain.tables(coefficients), chain.contact, chosen.improved, chosen.operators, chosen.shape[0], clock
+        )
+        result |= {
+            "beta": chosen.beta,
+            "shape": list(chosen.shape),
+            "fields": list(chain.fields.names),
+            "coefficients": {str(n): c.tolist() for n, c in coefficients.items()},
+        }
+    return Report(tables, [result], (glueball_report.figure(out / "glueball.png", result),))
+
+
+class _Chain:
+    """The chain of a run, which is measured as it goes."""
+
+    def __init__(self, settings: Settings, rng: Rng, done: Unfinished, progress: Progress) -> None:
+        self.settings, self.rng, self.done, self.progress = settings, rng, done, progress
+        self.lattice = Lattice(settings.shape, settings.fold)
+        self.action = WilsonAction(self.lattice, settings.beta)
+        self.sampler = HeatBath(self.lattice, settings.beta, settings.overrelax)
+        sweep = SmearedSweep(self.lattice, 3, settings.smearing)
+        steps = tuple(range(1, settings.smearing.steps + 1))
+        self.fields = JoinedSources((PlaquetteSources(self.lattice), SmearedSources(sweep, steps)))
+        self.data = done.measurements("measurements")
+        self.contact = done.measurements("contact")
+
+    @property
+    def count(self) -> int:
+        """Measured steps of all chains."""
+        return len(self.data) // self.settings.chains
+
+    def operator(self, x: Array, steps: int) -> Array:
+        """O_t, ``(T, batch)``."""
+        smeared = stout(self.lattice, x, self.settings.stout_rho, steps, spatial=True)
+        return plaquette_slices(self.lattice, smeared)
+
+    def go_on(self, name: str, rows: int, coefficients: dict[int, FloatArray] | None = None) -> None:
+        """Measure until the chain has the rows of this part; contact terms where coefficients are known."""
+        chosen, clock = self.settings, self.done.clock
+        before = 0 if coefficients is None else chosen.training
+        state = self._state()
+        for row in range(self.count, before + rows):
+            kind = "training" if coefficients is None else "source"
+            state = clock.time(kind, "", partial(self._advance, state, chosen.thin))
+            self._keep(state, row)
+            found: dict[str, Array] = {}
+            for n in chosen.operators:
+                values = clock.time(kind, "", partial(self.operator, state.x, n))
+                found |= columns(f"O{n}", to_host(values))
+            kind = "training" if coefficients is None else "flow"
+            h = clock.time(kind, "", partial(self._tangents, state.x))
+            for i, field_name in enumerate(self.fields.names):
+                found |= columns(f"h|{field_name}", h[i])
+            identity = np.full(chosen.chains, row), np.arange(chosen.chains)
+            if coefficients is not None and row % chosen.contact_every == 0:
+                terms = clock.time("contact", "", partial(self._contact, state.x, coefficients))
+                self.contact.add(*identity, terms)
+                self.done.keep_measurements("contact", self.contact)
+            self.data.add(*identity, found)
+            self.done.keep_measurements("measurements", self.data)
+            self.progress(name, row + 1 - before, rows)
+
+    def _tangents(self, x: Array) -> Any:
+        return to_host(self.fields.tangents(x, self.action.grad(x)))
+
+    def _contact(self, x: Array, coefficients: dict[int, FloatArray]) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        for n, c in coefficients.items():
+            found |= columns(f"first|{n}", first_contact(self.fields, c, x, partial(self.operator, steps=n), 0))
+            slices = self.settings.contact_slices
+            found |= columns(f"second|{n}", second_contact(self.fields, c, x, self.action, slices))
+        return found
+
+    def _advance(self, state: HeatBathState, steps: int) -> HeatBathState:
+        for _ in range(steps):
+            state, _ = self.sampler.step(self.rng, state)
+        return state
+
+    def _state(self) -> HeatBathState:
+        """The state of the last measured row, or that of a chain after its burn-in."""
+        if self.count:
+            x = self.done.block(f"state {(self.count - 1) % 2}", self.lattice, 0)
+            return HeatBathState(x, self.settings.burn_in + self.count * self.settings.thin)
+        start = self.sampler.hot(self.rng.stream("start"), 3, self.settings.chains)
+        return self._advance(start, self.settings.burn_in)
+
+    def _keep(self, state: HeatBathState, row: int) -> None:
+        """Keep the state of a row; that of the row before stays until the measurements of this one are there."""
+        self.done.drop_blocks(f"state {row % 2}")
+        self.done.keep_block(f"state {row % 2}", self.lattice, 0, state.x)
+
+    def _series(self, name: str, part: slice) -> Series:
+        """Slices of some rows of all chains."""
+        whole = stack(*(self.data.series(f"{name}|{t}") for t in range(self.settings.shape[0])))
+        return Series(tuple(v[part] for v in whole.values), tuple(i[part] for i in whole.ids), name)
+
+    def fitted(self) -> dict[int, FloatArray]:
+        """Coefficients of every improved operator, from the rows for training."""
+        part = slice(self.settings.training)
+        tangents = [self._series(f"h|{name}", part) for name in self.fields.names]
+        return {
+            n: fit_sources(self._series(f"O{n}", part), tangents, self.settings.radius) for n in self.settings.improved
+        }
+
+    def tables(self, coefficients: dict[int, FloatArray]) -> glueball_report.Measured:
+        """What the report needs, from the rows that were not used for training."""
+        part = slice(self.settings.training, None)
+        operators = {n: self._series(f"O{n}", part) for n in self.settings.operators}
+        tangents = [self._series(f"h|{name}", part) for name in self.fields.names]
+        return glueball_report.Measured(operators, tangents, coefficients)
