@@ -7,6 +7,7 @@ from gaugeflow.ensembles.linear import along_flow
 from gaugeflow.ensembles.quarks import Observables, QuarkSource, along_quarks, measure_quarks, quark_tangents
 from gaugeflow.ensembles.response import Improved, response, responses
 from gaugeflow.ensembles.sources import (
+    LocalSources,
     SourceFields,
     contact_terms,
     first_contact,
@@ -15,6 +16,7 @@ from gaugeflow.ensembles.sources import (
     source_vector,
 )
 from gaugeflow.ensembles.sources_links import JoinedSources, PlaquetteSources, SmearedSources
+from gaugeflow.ensembles.sources_noise import noisy_tangents
 from gaugeflow.ensembles.sources_quarks import quark_loop
 from gaugeflow.ensembles.sources_scalar import ScalarSources
 from gaugeflow.ensembles.stored import FileEnsemble, MemoryEnsemble, numbers_in_names
@@ -29,6 +31,7 @@ __all__ = [
     "FileEnsemble",
     "Improved",
     "JoinedSources",
+    "LocalSources",
     "Measurements",
     "MemoryEnsemble",
     "Observables",
@@ -48,6 +51,7 @@ __all__ = [
     "measure_images",
     "measure_quarks",
     "measure_sources",
+    "noisy_tangents",
     "numbers_in_names",
     "quark_loop",
     "quark_tangents",

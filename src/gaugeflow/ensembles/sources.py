@@ -43,6 +43,13 @@ class SourceFields(Protocol):
         """X_i, ``(n_fields, *x.shape)``."""
 
 
+class LocalSources(SourceFields, Protocol):
+    """Fields of sources that tell where their tangents come from."""
+
+    def densities(self, x: Array, force: Array) -> Array:
+        """Residual densities, ``(n_fields, n_blocks, lanes)``: their sums over time slices are the tangents."""
+
+
 def measure_sources(
     fields: SourceFields, action: Action, operator: Slices, *, reach: int | None = None
 ) -> Callable[[Array], dict[str, Array]]:

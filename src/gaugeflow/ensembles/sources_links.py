@@ -27,7 +27,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
-from gaugeflow.ensembles.sources import SourceFields
+from gaugeflow.ensembles.sources import LocalSources
 from gaugeflow.flows import SmearedSweep
 from gaugeflow.flows.gauge.smearing import active_rows
 from gaugeflow.lattice import Array, Lattice
@@ -246,7 +246,7 @@ class JoinedSources:
         If there is none, or lattices or names clash.
     """
 
-    families: tuple[SourceFields, ...]
+    families: tuple[LocalSources, ...]
 
     def __post_init__(self) -> None:
         if not self.families:
@@ -265,6 +265,10 @@ class JoinedSources:
     def names(self) -> tuple[str, ...]:
         """Names of all fields."""
         return tuple(name for family in self.families for name in family.names)
+
+    def densities(self, x: Array, force: Array) -> Array:
+        """Residual densities of all fields, ``(n_fields, n_blocks, lanes)``."""
+        return array_namespace(x).concat([family.densities(x, force) for family in self.families])
 
     def tangents(self, x: Array, force: Array) -> Array:
         """Tangents of all fields, ``(n_fields, T, batch)``."""
