@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-
 _VARIABLES = (
     ("mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
     ("mpiexec", "PMI_SIZE", "PMI_RANK"),

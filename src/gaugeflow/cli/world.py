@@ -26,7 +26,7 @@ import click
 import numpy as np
 
 from gaugeflow.cli.launch import Launch, connect, launch, own_cores
-from gaugeflow.cli.stopping import INTERRUPTED, STOPPED, UNFINISHED, StopRequest, Stopped
+from gaugeflow.cli.stopping import INTERRUPTED, STOPPED, UNFINISHED, Stopped, StopRequest
 from gaugeflow.errors import GaugeflowError
 from gaugeflow.progress import Progress, progress_bars
 from gaugeflow.runfile import RunFile
