@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels.scalar import check_scalar
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 
 
@@ -68,11 +67,10 @@ class ScalarAction:
     def value(self, x: Array) -> Array:
         """S of every configuration, ``(batch,)`` float64."""
         check_scalar(self.lattice, x)
-        xp = array_namespace(x)
         neighbours = kernels.neighbour_sum(self.lattice, x)
         square = x * x
         density = square * (self._square + self.coupling * square) - self.normalisation * x * neighbours
-        return self.lattice.sum_folds(xp.sum(xp.astype(density, xp.float64), axis=0))
+        return sum_sites(self.lattice, density)
 
     def grad(self, x: Array) -> Array:
         """Partial derivatives, ``(n_blocks, lanes)``."""

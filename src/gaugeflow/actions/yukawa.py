@@ -42,6 +42,7 @@ class YukawaDeterminant:
 
     def __post_init__(self) -> None:
         require_finite(self, "flavours")
+        self.operator.lattice.check_whole("YukawaDeterminant")
 
     def value(self, x: Array) -> Array:
         """S of every configuration, ``(batch,)`` float64."""
@@ -128,6 +129,9 @@ class YukawaPseudofermions:
 
     operator: Yukawa
     inversion: Inversion = field(default=Inversion())
+
+    def __post_init__(self) -> None:
+        self.operator.lattice.check_whole("YukawaPseudofermions")
 
     def value(self, x: Array) -> Array:
         """S of every configuration, ``(batch,)`` float64, to second order in the error of the solution."""

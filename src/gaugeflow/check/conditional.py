@@ -10,6 +10,7 @@ from gaugeflow.check.flows import replaced
 from gaugeflow.check.report import Report, Unchanged
 from gaugeflow.flows import ConditionalFlow
 from gaugeflow.groups import SU
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.operators.hopping import select
 from gaugeflow.typing import Params
@@ -128,7 +129,7 @@ def _fermions(like: Array, rng: Normal) -> Array:
 def _inner(lattice: Lattice, a: Array, b: Array) -> Array:
     """Re sum conj(a) b, ``(batch,)``."""
     xp = array_namespace(a)
-    return lattice.sum_folds(xp.sum(xp.reshape(xp.real(xp.conj(a) * b), (-1, a.shape[-1])), axis=0))
+    return sum_sites(lattice, xp.reshape(xp.real(xp.conj(a) * b), (-1, a.shape[-1])))
 
 
 def _brute_force(flow: ConditionalFlow, lattice: Lattice, params: Params, links: Array, eta: Array) -> Array:

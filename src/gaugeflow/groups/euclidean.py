@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from array_api_compat import array_namespace
 
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 
 
@@ -31,7 +33,7 @@ class Euclidean:
         count = 2 if array_namespace(x).isdtype(x.dtype, "complex floating") else 1
         for extent in x.shape[:-1]:
             count *= int(extent)
-        return count * self.lattice.n_folds
+        return count * self.lattice.n_folds * math.prod(self.lattice.grid)
 
     def retract(self, x: Array, tangent: Array, step: float = 1.0) -> Array:
         """``x + step * tangent``."""
@@ -41,7 +43,7 @@ class Euclidean:
         """Re sum conj(a) b over everything but the batch."""
         xp = array_namespace(a)
         product = xp.real(xp.conj(a) * b) if xp.isdtype(a.dtype, "complex floating") else a * b
-        return self.lattice.sum_folds(xp.sum(xp.reshape(xp.astype(product, xp.float64), (-1, a.shape[-1])), axis=0))
+        return sum_sites(self.lattice, xp.reshape(product, (-1, a.shape[-1])))
 
     def project(self, ambient: Array) -> Array:
         """Every array is a tangent vector."""

@@ -64,6 +64,11 @@ def aligned(xp: Any, parts: Array, power: Array) -> Array:
     return xp.stack(result)
 
 
+def sum_slots(lattice: Lattice, values: Array) -> Array:
+    """As :func:`sum_sites` of numbers of any slots, ``(..., slots, batch)``."""
+    return sum_sites(Lattice(lattice.shape, domain=lattice.domain), values)
+
+
 def sum_processes(lattice: Lattice, values: Array) -> Array:
     """Numbers of all processes added up, entry by entry; the numbers themselves where the lattice is whole."""
     if lattice.domain is None:
@@ -81,6 +86,13 @@ def largest_of_sites(lattice: Lattice, values: Array) -> Array:
     x = xp.reshape(values, (-1, batch))
     found = xp.max(x, axis=0) if x.shape[0] else xp.zeros((batch,), dtype=values.dtype)
     return found if lattice.domain is None else lattice.domain.largest(found)
+
+
+def largest_entry(lattice: Lattice, field: Array) -> float:
+    """Largest absolute value of all entries of a field, of all processes."""
+    xp = array_namespace(field)
+    found = xp.max(xp.abs(field))
+    return float(found if lattice.domain is None else lattice.domain.largest(xp.reshape(found, (1,)))[0])
 
 
 def sum_sites(lattice: Lattice, values: Array) -> Array:

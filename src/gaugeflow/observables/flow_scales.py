@@ -12,6 +12,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
+from gaugeflow.kernels.sums import sum_sites, sum_slots
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables.gradient_flow import STEP, AdaptiveStep, flow_through
 from gaugeflow.observables.topology import angle_density, five_loop_densities, has_integer_charge, plaquette_charge
@@ -123,7 +124,7 @@ def flow_history(
     parts = []
     for flowed in flow_through(lattice, links, times, step=step, flow=flow):
         densities = _densities(lattice, flowed)
-        e_spatial, e_temporal, charge = (lattice.sum_folds(xp.sum(density, axis=0)) for density in densities)
+        e_spatial, e_temporal, charge = (sum_sites(lattice, density) for density in densities)
         plaquette = 2.0 * links.shape[2] * (1.0 - kernels.plaquette(lattice, flowed))
         found = {
             "e_clover_spatial": e_spatial / lattice.volume,
@@ -136,8 +137,8 @@ def flow_history(
             found["q_plaquette"] = plaquette_charge(lattice, flowed)
         if "five-loop" in charges:
             energy, density = five_loop_densities(lattice, flowed)
-            found["q_five_loop"] = lattice.sum_folds(xp.sum(density, axis=0))
-            found["e_five_loop"] = lattice.sum_folds(xp.sum(energy, axis=(0, 1))) / lattice.volume
+            found["q_five_loop"] = sum_sites(lattice, density)
+            found["e_five_loop"] = xp.sum(sum_sites(lattice, energy), axis=0) / lattice.volume
         for name, value in found.items():
             records.setdefault(name, []).append(value)
         if slices:
@@ -210,9 +211,13 @@ def _of_slices(lattice: Lattice, densities: tuple[Array, Array, Array]) -> tuple
 def slice_sums(lattice: Lattice, sites: Array, *, mean: bool) -> Array:
     """Sums, or means, of ``(n_blocks, lanes)`` over the sites of every time slice: ``(T, batch)``."""
     xp = array_namespace(sites)
-    field = lattice.unpack(sites)
-    axes = tuple(range(2, lattice.ndim + 1))
-    return xp.permute_dims(xp.mean(field, axis=axes) if mean else xp.sum(field, axis=axes), (1, 0))
+    field = lattice.local.unpack(sites)
+    batch, own, extent = field.shape[0], lattice.local_shape[0], lattice.shape[0]
+    rows = xp.reshape(xp.permute_dims(field, (*range(1, lattice.ndim + 1), 0)), (own, -1, batch))
+    begin, end = lattice.origin[0], extent - lattice.origin[0] - own
+    others = [xp.zeros((count, *rows.shape[1:]), dtype=rows.dtype) for count in (begin, end)]
+    sums = sum_slots(lattice, xp.concat([others[0], rows, others[1]]))
+    return sums / (lattice.volume // extent) if mean else sums
 
 
 def flow_time_where(t2_e: Sequence[float], t: Sequence[float], c: float) -> float:

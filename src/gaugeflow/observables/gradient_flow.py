@@ -25,6 +25,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.errors import ConvergenceError, require_finite
+from gaugeflow.kernels.sums import largest_of_sites
 from gaugeflow.lattice import Array, Lattice
 
 
@@ -225,8 +226,8 @@ def _embedded(lattice: Lattice, links: Array, size: Array, gradient: Gradient) -
     new, (z0, z1) = _runge_kutta(lattice, links, 1.0, gradient, lanes)
     companion = kernels.evolve(lattice, links, 2.0 * z1 - z0, -1.0)
     squares = xp.sum(xp.abs(new - companion) ** 2, axis=(2, 3))
-    largest = xp.astype(xp.max(squares, axis=(0, 1)), xp.float64)
-    return new, xp.sqrt(xp.max(xp.reshape(largest, (lattice.n_folds, size.shape[0])), axis=0)) / links.shape[2] ** 2
+    worst = largest_of_sites(lattice, xp.reshape(xp.astype(squares, xp.float64), (-1, squares.shape[-1])))
+    return new, xp.sqrt(worst) / links.shape[2] ** 2
 
 
 def _runge_kutta(

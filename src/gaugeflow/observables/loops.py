@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
-from gaugeflow.kernels.slots import all_slots, entries, link_at, reach, to_lanes
+from gaugeflow.kernels.slots import all_slots, entries, link_at, reach, take, to_lanes
+from gaugeflow.kernels.sums import sum_sites, sum_slots
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.gauge import re_trace_plaquette
 from gaugeflow.sites.matrix import mul, trace
@@ -92,8 +93,8 @@ def link_trace(lattice: Lattice, links: Array) -> Array:
     n, _ = lattice.check_links(links)
     xp = array_namespace(links)
     diagonal = xp.stack([xp.real(links[:, :, i, i, :]) for i in range(n)])
-    lanes = xp.sum(xp.astype(diagonal, xp.float64), axis=(0, 1, 2))
-    return lattice.sum_folds(lanes) / (n * lattice.ndim * lattice.volume)
+    total = sum_sites(lattice, xp.reshape(diagonal, (-1, diagonal.shape[-1])))
+    return total / (n * lattice.ndim * lattice.volume)
 
 
 def polyakov_loop(lattice: Lattice, links: Array, direction: int = 0) -> Array:
@@ -125,8 +126,10 @@ def polyakov_loop(lattice: Lattice, links: Array, direction: int = 0) -> Array:
     place = xp.asarray(first.nonzero()[0], dtype=xp.int64)
     loop = None
     for _ in range(lattice.shape[direction]):
-        link = tuple(xp.take(flat[k, ...], place, axis=0) for k in range(n * n))
+        found = take(lattice, flat, place)
+        link = tuple(found[k, ...] for k in range(n * n))
         loop = link if loop is None else mul(loop, link)
         place = reach(lattice, xp, place, [(direction, 0)])
     value = xp.reshape(trace(loop), (-1, batch))
-    return xp.mean(xp.astype(value, xp.complex128), axis=0) / n
+    total = sum_slots(lattice, xp.stack([xp.real(value), xp.imag(value)]))
+    return (total[0, ...] + 1j * total[1, ...]) / (n * (lattice.volume // lattice.shape[direction]))

@@ -12,6 +12,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.errors import ConvergenceError
+from gaugeflow.kernels.sums import largest_entry
 from gaugeflow.lattice import Array, Lattice
 
 _PROJECTION_STEPS = 60
@@ -118,7 +119,7 @@ def _special_unitary(lattice: Lattice, links: Array) -> Array:
     close = 0.25 * float(xp.finfo(links.dtype).eps) ** 0.5  # a step squares the distance from unitarity
     for _ in range(_PROJECTION_STEPS):
         rows = kernels.newton_schulz(lattice, rows)
-        distance = float(xp.max(xp.abs(n - xp.sum(xp.real(rows * xp.conj(rows)), axis=(1, 2)))))
+        distance = largest_entry(lattice, n - xp.sum(xp.real(rows * xp.conj(rows)), axis=(1, 2)))
         if distance <= close:
             break
     else:

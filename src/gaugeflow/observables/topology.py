@@ -15,6 +15,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.kernels.slots import all_slots, link_at, to_lanes
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 
 LOOPS = ((1, 1), (2, 2), (1, 2), (1, 3), (3, 3))
@@ -136,7 +137,7 @@ def plaquette_charge(lattice: Lattice, links: Array) -> Array:
             product = 0.5 * xp.real(together - against)  # tr P(A) P(B), P the projection on the algebra
             if n > 1:
                 product = product + xp.imag(a) * xp.imag(b) / n
-            total = total - 0.5 * orientation * _sum(lattice, xp.astype(product, xp.float64))
+            total = total - 0.5 * orientation * _sum(lattice, product)
     return total / (4.0 * math.pi**2)
 
 
@@ -207,7 +208,7 @@ def has_integer_charge(lattice: Lattice, links: Array) -> bool:
 
 
 def _sum(lattice: Lattice, density: Array) -> Array:
-    return lattice.sum_folds(array_namespace(density).sum(density, axis=0))
+    return sum_sites(lattice, density)
 
 
 def _require_u1(lattice: Lattice, links: Array, name: str) -> None:

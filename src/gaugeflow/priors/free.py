@@ -10,6 +10,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.random import Rng, normal
 
@@ -68,7 +69,7 @@ class FreeField:
     def log_prob(self, x: Array) -> Array:
         """Logarithm of the density with respect to the product of dx, ``(batch,)`` float64."""
         xp = array_namespace(x)
-        action = self.lattice.sum_folds(xp.sum(xp.astype(-0.5 * x * self.score(x), xp.float64), axis=0))
+        action = sum_sites(self.lattice, -0.5 * x * self.score(x))
         return float(0.5 * xp.sum(xp.log(self._inverse_propagator(xp) / (2.0 * math.pi)))) - action
 
     def score(self, x: Array) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow.errors import require_finite
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.random import Rng, normal
 
@@ -33,7 +34,7 @@ class Normal:
     def log_prob(self, x: Array) -> Array:
         """Logarithm of the density with respect to the product of dx, ``(batch,)`` float64."""
         xp = array_namespace(x)
-        squares = self.lattice.sum_folds(xp.sum(xp.astype(x, xp.float64) ** 2, axis=0))
+        squares = sum_sites(self.lattice, xp.astype(x, xp.float64) ** 2)
         constant = 0.5 * math.log(2.0 * math.pi * self.width**2) * self.lattice.volume
         return -0.5 * squares / self.width**2 - constant
 

@@ -11,6 +11,7 @@ from gaugeflow import kernels
 from gaugeflow.actions import ScalarAction
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels.scalar import check_scalar
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.random import Rng, momenta, normal, uniform
 from gaugeflow.samplers.accept import check_state
@@ -89,7 +90,7 @@ class ScalarMetropolis:
                 accepted = xp.logical_and(parities == parity, _accepted(xp, numbers, change))
                 x = xp.where(accepted, proposal, x)
                 total = total + xp.sum(xp.astype(accepted, xp.float64), axis=0)
-        acceptance = lattice.sum_folds(total) / (lattice.volume * self.hits)
+        acceptance = sum_sites(lattice, total[None, :]) / (lattice.volume * self.hits)
         return MetropolisState(x, state.step + 1), MetropolisInfo(acceptance)
 
 
@@ -169,5 +170,5 @@ class LinkMetropolis:
         count = state.step + 1
         if count % self.reunitarise_every == 0:
             x = kernels.reunitarise(lattice, x)
-        acceptance = lattice.sum_folds(total) / (lattice.ndim * lattice.volume * self.hits)
+        acceptance = sum_sites(lattice, total[None, :]) / (lattice.ndim * lattice.volume * self.hits)
         return MetropolisState(x, count), MetropolisInfo(acceptance)

@@ -15,6 +15,7 @@ from array_api_compat import array_namespace
 from gaugeflow import kernels
 from gaugeflow.kernels.fermions import sites_of
 from gaugeflow.kernels.loops import Words
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.operators import HoppingOperator, Wilson, even_odd
 from gaugeflow.operators.even_odd import joined, split
@@ -135,9 +136,7 @@ class HoppingCoupling:
         return reduce(add, (_times(b, b5, psi) for b, b5, psi in pairs))
 
     def _log_det(self, a: Array, n: int) -> Array:
-        xp = array_namespace(a)
-        lanes = xp.sum(xp.astype(a, xp.float64), axis=0)
-        return 2.0 * self.operator.spin * n * self.lattice.sum_folds(lanes)
+        return 2.0 * self.operator.spin * n * sum_sites(self.lattice, a)
 
     def forward(self, params: Params, links: Array, eta: Array) -> tuple[Array, Array]:
         """``(phi, log_det)``; fields live on all sites."""

@@ -17,6 +17,7 @@ from array_api_compat import array_namespace
 from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.flows.conditional.probes import classes
 from gaugeflow.kernels.fermions import rows_of
+from gaugeflow.kernels.sums import largest_entry
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.operators import EvenOdd, HoppingOperator, even_odd
 from gaugeflow.operators.dense import stack_length
@@ -138,15 +139,15 @@ class HoppingSeries:
         ConvergenceError
             If all coefficients do not suffice, or Chebyshev polynomials grow: K then has eigenvalues beyond -1 and 1.
         """
-        xp = array_namespace(psi)
+        xp, lattice = array_namespace(psi), m.lattice
         if not all(math.isfinite(coefficient) for coefficient in a):
             raise ConvergenceError(f"hopping series of {m.label}: coefficients are too large for an exponential")
-        start = float(xp.max(xp.abs(psi)))
+        start = largest_entry(lattice, psi)
         limit = 0.01 * float(xp.finfo(psi.dtype).eps) * max(abs(a[0]), abs(a[1])) * start
         fields, small = [psi], 0
         for coefficient in a[1:]:
             fields.append(self._next(m, fields, adjoint))
-            size = float(xp.max(xp.abs(fields[-1])))
+            size = largest_entry(lattice, fields[-1])
             if self.hermitian and not size <= _GROWTH * start:
                 raise ConvergenceError(
                     f"hopping series of {m.label}: expected eigenvalues of M^dagger M below 2 scale = {2.0 * self.scale:g}, "

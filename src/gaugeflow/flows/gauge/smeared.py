@@ -29,6 +29,7 @@ from gaugeflow.devices import follow, to_host
 from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.flows.gauge.residual import PlaneClasses, _check_norms, _finite
 from gaugeflow.flows.gauge.smearing import Active, Gradient, Smearing, Stages, Weights, active_rows
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Box, Lattice
 from gaugeflow.typing import Params
 
@@ -429,7 +430,7 @@ class SmearedSweep:
         """Sum of Re tr(bar row) over active links, ``(batch,)`` float64."""
         xp = array_namespace(bar)
         products = xp.real(bar * xp.permute_dims(rows, (0, 2, 1, 3)))
-        return self.lattice.sum_folds(xp.sum(xp.astype(products, xp.float64), axis=(0, 1, 2)))
+        return sum_sites(self.lattice, xp.reshape(products, (-1, products.shape[-1])))
 
 
 def _add_rows(lattice: Lattice, field: Array, mu: int, sites: Any, rows: Array) -> Array:

@@ -10,6 +10,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.kernels.loops import Words
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 
 _PAIRS = (((1, 2), (3, 4)), ((1, 3), (2, 4)), ((1, 4), (2, 3)))
@@ -66,10 +67,10 @@ class ChargeGradient:
                 else:
                     weights += [weight, weight]
                 weights += [weight + 0.5 * factor, weight - 0.5 * factor]
-                total = total + factor * xp.sum(xp.astype(product, xp.float64), axis=0)
+                total = total + factor * sum_sites(self.lattice, product)
             words += here
         stacked = xp.astype(xp.stack(weights), x.dtype)
-        return self.lattice.sum_folds(total), kernels.loop_gradient(self.lattice, x, tuple(words), stacked)
+        return total, kernels.loop_gradient(self.lattice, x, tuple(words), stacked)
 
     def _field(self, x: Array) -> tuple[Array, Array]:
         """X and its divergence."""

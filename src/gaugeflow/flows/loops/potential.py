@@ -15,16 +15,16 @@ from gaugeflow import kernels
 from gaugeflow.flows.loops import algebra
 from gaugeflow.flows.loops.algebra import Loop, Term
 from gaugeflow.kernels.loops import Factor, Terms, Words
+from gaugeflow.kernels.sums import largest_entry
 from gaugeflow.lattice import Array, Lattice
 
 # Weights of f(k h) - f(-k h), k = 1, 2, ..., in h f'(0): exact for polynomials of degree 2, 4 and 6
 _STENCILS = {2: (1.0 / 2.0,), 4: (8.0 / 12.0, -1.0 / 12.0), 6: (45.0 / 60.0, -9.0 / 60.0, 1.0 / 60.0)}
 
 
-def slope(function: Callable[[Array], Array], at: Array, along: Array, degree: int) -> Array:
+def slope(lattice: Lattice, function: Callable[[Array], Array], at: Array, along: Array, degree: int) -> Array:
     """Derivative at 0 of ``function(at + e along)``, a polynomial in e of at most this degree (2, 4 or 6)."""
-    xp = array_namespace(at)
-    size = 2.0 * float(xp.max(xp.abs(along)))
+    size = 2.0 * largest_entry(lattice, along)
     if size == 0.0:
         return 0.0 * function(at)
     unit = along / size
@@ -154,7 +154,8 @@ class LoopPotential:
 
     def _values_along(self, traces: Array, moved: Array) -> Array:
         own_terms = self._words[2][: len(self.classes)]
-        return slope(lambda z: kernels.trace_terms(self.lattice, z, own_terms), traces, moved, self._stencil)
+        lattice = self.lattice
+        return slope(lattice, lambda z: kernels.trace_terms(lattice, z, own_terms), traces, moved, self._stencil)
 
     @property
     def _stencil(self) -> int:
@@ -183,7 +184,7 @@ class LoopPotential:
 
         bar = self._values_along(mine, moved)
         x_bar = kernels.loop_gradient_vjp(lattice, x, own, weights(mine), gradient_bar)
-        change = slope(weights, mine, moved, self._stencil)
+        change = slope(lattice, weights, mine, moved, self._stencil)
         if laplacian_bar is None:
             return bar, x_bar + kernels.loop_gradient(lattice, x, own, change)
         bar = bar + laplacian_bar * self._laplacians_of(kernels.trace_terms(lattice, traces, terms))

@@ -22,6 +22,7 @@ from gaugeflow.flows.loops import algebra
 from gaugeflow.flows.loops.algebra import Term
 from gaugeflow.flows.loops.potential import LoopPotential
 from gaugeflow.groups import SU
+from gaugeflow.kernels.sums import largest_entry
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.typing import Action, Params
 
@@ -195,7 +196,7 @@ class TrivialisingFlow:
                 links, _, part = self._step(params, x, step)
                 missing = group.velocity(y, links[-1])
                 x = kernels.evolve(self.lattice, x, missing, 1.0)
-                change = float(xp.max(xp.abs(missing)))
+                change = largest_entry(self.lattice, missing)
                 if change <= tolerance:
                     break
             if not change <= tolerance:
@@ -274,7 +275,7 @@ class TrivialisingFlow:
         difference = (log_det - target.value(y)) - (exact - target.value(better))
         mean = xp.mean(difference)
         return StepError(
-            float(xp.max(xp.abs(y - better))), float(mean), float(xp.sqrt(xp.mean((difference - mean) ** 2)))
+            largest_entry(self.lattice, y - better), float(mean), float(xp.sqrt(xp.mean((difference - mean) ** 2)))
         )
 
 

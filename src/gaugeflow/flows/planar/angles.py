@@ -35,6 +35,9 @@ class AngleFlow:
     lattice: Lattice
     flow: Flow
 
+    def __post_init__(self) -> None:
+        self.lattice.check_whole("AngleFlow")
+
     def init(self, rng: Any) -> Params:
         """Parameters of the flow of angles."""
         return self.flow.init(rng)

@@ -257,6 +257,7 @@ def block_lattice_shape(lattice: Lattice, direction: int, cell: tuple[int, int],
     ValueError
         If the lattice does not have two dimensions, or blocks do not tile it.
     """
+    lattice.check_whole("blocks of loops")
     if lattice.ndim != 2:
         raise ValueError(f"blocks of loops: expected a lattice of two dimensions, got shape {lattice.shape}")
     lattice.check_direction(direction)

@@ -50,6 +50,7 @@ class SectorFields:
     odd: bool = False
 
     def __post_init__(self) -> None:
+        self.lattice.check_whole("SectorFields")
         if self.lattice.ndim != 2 or self.lattice.n_folds > 1:
             raise ValueError(f"SectorFields: expected a lattice of two dimensions without folds, got {self.lattice}")
         least = 0 if self.odd else 1

@@ -16,6 +16,7 @@ from gaugeflow.flows.chain import Chain
 from gaugeflow.flows.evaluation import Evaluation
 from gaugeflow.flows.real.pointwise import SinhArcsinh
 from gaugeflow.kernels.scalar import check_scalar
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, IntArray, Lattice
 from gaugeflow.typing import Flow, Module, Params
 
@@ -89,8 +90,7 @@ class AffineCoupling:
         return (r if math.isinf(self.bound) else self.bound * xp.tanh(r / self.bound)), t
 
     def _log_det(self, s: Array) -> Array:
-        xp = array_namespace(s)
-        return self.lattice.sum_folds(xp.sum(xp.astype(s, xp.float64), axis=0))
+        return sum_sites(self.lattice, s)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         """``(y, log_det)``."""

@@ -61,6 +61,9 @@ class JointCoupling(ABC):
 
     lattice: Lattice
 
+    def __post_init__(self) -> None:
+        self.lattice.check_whole(type(self).__name__)
+
     @abstractmethod
     def init(self, rng: Any) -> Params:
         """Parameters of the identity."""
@@ -158,6 +161,9 @@ class OnScalar:
 
     lattice: Lattice
     flow: Flow
+
+    def __post_init__(self) -> None:
+        self.lattice.check_whole("OnScalar")
 
     def init(self, rng: Any = None) -> Params:
         """Parameters of the flow."""

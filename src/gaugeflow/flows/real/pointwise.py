@@ -10,6 +10,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow.flows.evaluation import Evaluation
 from gaugeflow.kernels.scalar import check_scalar
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.typing import Params
 
@@ -31,8 +32,7 @@ class SinhArcsinh:
         return {"log_power": xp.asarray(0.0), "log_scale": xp.asarray(0.0)}
 
     def _sum(self, number: Array) -> Array:
-        xp = array_namespace(number)
-        return self.lattice.sum_folds(xp.sum(xp.astype(number, xp.float64), axis=0))
+        return sum_sites(self.lattice, number)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         """``(y, log_det)``."""

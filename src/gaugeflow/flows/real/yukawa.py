@@ -56,6 +56,7 @@ class ScalarCoupling(JointCoupling):
     parity: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.parity not in (EVEN, ODD):
             raise ValueError(f"parity: expected 0 or 1, got {self.parity!r}")
 
@@ -165,6 +166,7 @@ class PseudofermionCoupling(JointCoupling):
     side: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.partition not in HOPS:
             raise ValueError(f"partition: expected one of {sorted(HOPS)}, got {self.partition!r}")
         if self.side not in (0, 1):
