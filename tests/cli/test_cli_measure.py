@@ -198,7 +198,7 @@ def test_errors_while_reading_name_the_file(gaugeflow, file_3d, monkeypatch):
     def fail(*arguments):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("gaugeflow.io.nersc.read_array", fail)
+    monkeypatch.setattr("gaugeflow.io.nersc.read_sites", fail)
     write(file_3d.with_name("x.nersc"), Config(np.broadcast_to(np.eye(3, dtype=complex), (4, 2, 2, 2, 2, 3, 3))))
     text = gaugeflow("measure", file_3d.with_name("x.nersc"), status=2)
     assert text == f"gaugeflow: {file_3d.with_name('x.nersc')}: {os.strerror(errno.EIO)}\n"

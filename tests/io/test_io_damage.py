@@ -303,7 +303,7 @@ HDF5_EDITS = {
     "missing": (lambda file: file.__delitem__("links"), "present in the file"),
     "group": (lambda file: link_elsewhere(file, file.create_group("other")), "present in the file"),
     "text": (lambda file: replace_links(file, data=["a", "b"]), "type"),
-    "real": (lambda file: replace_links(file, data=np.zeros((2, 2, 2, 1, 1))), "crc32"),
+    "real": (lambda file: replace_links(file, data=np.zeros((2, 2, 2, 1, 1))), "type"),
     "format": (lambda file: file.__delitem__("format"), "/format"),
     "attributes": (lambda file: file.__delitem__("attributes"), "/attributes"),
     "plaquette": (lambda file: file["links"].attrs.modify("plaquette", np.float64(0.9)), "plaquette"),

@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaugeflow.io.arguments import argument
-from gaugeflow.io.config import Config, from_site_major, verify_links
+from gaugeflow.io.config import Config, empty_links, put_sites, verify_links
 from gaugeflow.io.files import StrPath, mismatch, readable
 from gaugeflow.io.formats import Format
+from gaugeflow.io.part import WHOLE
+from gaugeflow.io.runs import pieces
 
 _CHUNK = 1 << 20
 _LONGEST_NUMBER = 64
@@ -61,7 +63,10 @@ def read(
     if n < 1 or numbers.size != 2 * matrices * n * n:
         wanted = f"{2 * matrices} N^2 for extents {shape}" + (f" with N = {n_colours}" if n_colours else "")
         raise mismatch(path, "number of numbers", wanted, numbers.size)
-    links = from_site_major(numbers.view(np.complex128).reshape(*shape, len(shape), n, n))
+    links = empty_links(shape, n, WHOLE)
+    sites = numbers.view(np.complex128).reshape(-1, len(shape), n, n)
+    for piece in pieces(shape, WHOLE.box(shape), sites[0].nbytes):
+        put_sites(links, piece, sites[piece.places])
     verify_links(path, links, [], verify)
     return Config(links, {"format": "bridge", "precision": 64})
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import reduce
+from operator import xor
 from typing import Any
 
 import h5py
@@ -21,7 +24,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from gaugeflow.errors import FormatError
 from gaugeflow.filesystem import FileLock, HeldError, named, open_without_locks
+from gaugeflow.io.checksums import PiecewiseCrc
 from gaugeflow.io.files import SparseImage, StrPath, atomic_path, mismatch, require_equal
+from gaugeflow.io.part import Part
+from gaugeflow.io.runs import Bytes, Piece, pieces, runs, shared_file, write_items
+from gaugeflow.lattice.tables import Box
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 LAYOUT = ("v108", "v108")
@@ -45,12 +52,75 @@ def new_file(path: StrPath, kind: str, attributes: Mapping[str, object] | None) 
     The file is built in memory, where space that is allocated and not written costs nothing.
     """
     image = SparseImage()
+    with built(image, kind, attributes) as file:
+        yield file
+    with atomic_path(path) as temporary:
+        image.save(temporary)
+
+
+@contextmanager
+def built(image: SparseImage, kind: str, attributes: Mapping[str, object] | None) -> Iterator[h5py.File]:
+    """Create a file of the given kind in memory."""
     with h5py.File(image, "w", libver=LAYOUT) as file:
         _write_text(file, "format", kind)
         _write_text(file, "attributes", json.dumps(dict(attributes or {}), default=_json_value, indent=1))
         yield file
-    with atomic_path(path) as temporary:
-        image.save(temporary)
+
+
+def reserve(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
+    """Create an array with all its space in the file, without writing to it."""
+    in_advance = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    in_advance.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    in_advance.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return group.create_dataset(name, shape, dtype, dcpl=in_advance)
+
+
+def write_field(
+    path: StrPath,
+    kind: str,
+    attributes: Mapping[str, object] | None,
+    name: str,
+    field: NDArray[Any],
+    dtype: np.dtype[Any],
+    site_axes: tuple[int, int],
+    part: Part,
+    numbers: Mapping[str, float] | None = None,
+) -> None:
+    """Write a file with one field, atomically: every process writes its own sites.
+
+    Parameters
+    ----------
+    path, kind, attributes
+        As for `new_file`; those of the first process count.
+    name : str
+        Of the field, which `read_field` reads.
+    field : ndarray, shape (\\*lead, \\*sites, \\*trail)
+        The sites of ``part``.
+    dtype : dtype
+        Type of its numbers in the file.
+    site_axes : (int, int)
+        First and last (exclusive) of its axes that count sites.
+    part : Part
+    numbers : mapping, optional
+        What `write_number` stores with the field.
+    """
+    items, crc = FieldItems(field.shape, dtype, site_axes, part), PiecewiseCrc()
+    for piece in items.pieces:
+        crc_of_items(crc, 0, piece.places, items.bytes_of(field[piece.corner]))
+    checksum = reduce(xor, part.gather(crc.total(items.nbytes)))
+    image, offset = SparseImage(), None
+    if part.rank == 0:
+        with built(image, kind, attributes) as file:
+            dataset = reserve(file, name, items.shape, dtype)
+            dataset.attrs["crc32"] = np.uint32(checksum)
+            for key, value in (numbers or {}).items():
+                write_number(dataset, key, value)
+            offset = dataset.id.get_offset()
+    with shared_file(path, part, image.save) as handle:
+        start = part.share(offset)
+        assert start is not None  # the first process has given it
+        for piece in items.pieces:
+            write_items(handle, start, piece.places, items.bytes_of(field[piece.corner]))
 
 
 @contextmanager
@@ -140,6 +210,43 @@ def read_array(path: StrPath, group: h5py.Group, name: str, *, verify: bool = Tr
     return _read(path, stored_dataset(path, group, name), verify)
 
 
+def read_field(
+    path: StrPath, dataset: h5py.Dataset, site_axes: tuple[int, int], part: Part, *, verify: bool = True
+) -> NDArray[np.complex128]:
+    """Read the own sites of a complex field that `write_field` stored, in double precision, and verify the crc32 of all.
+
+    Parameters
+    ----------
+    path : path
+        Named in errors.
+    dataset : h5py.Dataset
+    site_axes : (int, int)
+        First and last (exclusive) of its axes that count sites.
+    part : Part
+    verify : bool
+        Whether to look at the crc32.
+    """
+    require_fitting(path, dataset, dataset.nbytes)
+    first, last = site_axes
+    box = part.box(dataset.shape[first:last])
+    shape = (*dataset.shape[:first], *box.extents, *dataset.shape[last:])
+    items, crc = FieldItems(shape, dataset.dtype, site_axes, part), PiecewiseCrc()
+    field = np.empty(shape, np.complex128)
+    origin = (*(0,) * first, *box.origin)
+    for piece in items.pieces:
+        lead = tuple(o + i for o, i in zip(origin, piece.corner, strict=False))
+        rest = zip(origin[len(lead) :], piece.extents, strict=True)
+        data = np.asarray(dataset[(*lead, *(slice(o, o + n) for o, n in rest))])
+        if verify:
+            crc_of_items(crc, 0, piece.places, items.bytes_of(data))
+        with np.errstate(invalid="ignore"):  # casting a signalling NaN warns; the caller looks for NaN
+            field[piece.corner] = data
+    if verify:
+        found = reduce(xor, part.gather(crc.total(items.nbytes)))
+        require_equal(path, f"{dataset.name} crc32", read_number(path, dataset, "crc32"), found)
+    return field
+
+
 def write_number(dataset: h5py.Dataset, name: str, value: float) -> None:
     """Store a number as an attribute of a dataset."""
     dataset.attrs[name] = np.float64(value)
@@ -190,6 +297,55 @@ def require_fitting(path: StrPath, dataset: h5py.Dataset, nbytes: int) -> None:
 def crc32(array: NDArray[Any], start: int = 0) -> int:
     """Checksum of the array's bytes in C order and its own byte order; ``start`` continues an earlier one."""
     return zlib.crc32(np.ascontiguousarray(array).data, start)
+
+
+class FieldItems:
+    """The items of a field in a file, one for each site and entry of the leading axes, and those of this process.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the own part of the field.
+    dtype : dtype
+        Type of its numbers in the file.
+    site_axes : (int, int)
+        First and last (exclusive) of its axes that count sites.
+    part : Part
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the whole field.
+    item_bytes, nbytes : int
+        Size of one item, and of all.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], site_axes: tuple[int, int], part: Part) -> None:
+        first, last = site_axes
+        sites = shape[first:last] if part.lattice is None or part.comm is None else part.lattice.shape
+        own = part.box(tuple(sites))
+        self.shape = (*shape[:first], *sites, *shape[last:])
+        self.dtype = dtype
+        self.item_bytes = math.prod(shape[last:]) * dtype.itemsize
+        self.nbytes = math.prod(self.shape) * dtype.itemsize
+        self._box = Box((*(0,) * first, *own.origin), (*shape[:first], *own.extents))
+        self._count = last
+
+    @property
+    def pieces(self) -> Iterator[Piece]:
+        """Own items, piece by piece."""
+        return pieces(self.shape[: self._count], self._box, self.item_bytes)
+
+    def bytes_of(self, data: NDArray[Any]) -> Bytes:
+        """Numbers as the bytes of the file, one row for each item."""
+        return np.ascontiguousarray(data, self.dtype).reshape(-1).view(np.uint8).reshape(-1, self.item_bytes)
+
+
+def crc_of_items(crc: PiecewiseCrc, offset: int, places: NDArray[np.int64], data: Bytes) -> None:
+    """Add items to a crc32 in which item 0 begins at an offset."""
+    size, view = data.shape[1], data.reshape(-1).data
+    for first, last in runs(places):
+        crc.add(offset + int(places[first]) * size, view[first * size : last * size])
 
 
 def _store(group: h5py.Group, name: str, data: NDArray[Any]) -> None:

@@ -6,6 +6,8 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import reduce
+from operator import xor
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -14,32 +16,40 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gaugeflow.filesystem import named
+from gaugeflow.io.checksums import PiecewiseCrc
 from gaugeflow.io.config import ComplexArray, require_storable, verify_links
 from gaugeflow.io.datasets import (
     LAYOUT,
-    crc32,
+    FieldItems,
+    crc_of_items,
     errors_named,
     is_kind,
     new_file,
     opened,
     read_attributes,
     require_fitting,
+    reserve,
     stored_dataset,
 )
-from gaugeflow.io.files import StrPath, atomic_path, mismatch, require_equal
+from gaugeflow.io.files import StrPath, atomic_path, flush_to_disk, mismatch, require_equal
 from gaugeflow.io.hdf5 import link_dtype, require_link_shape
+from gaugeflow.io.part import Part
+from gaugeflow.io.runs import read_items, write_items
+from gaugeflow.lattice import Lattice
 
 _KIND = "gaugeflow ensemble 1"
 _COPY_BYTES = 1 << 26
 _SIEVE_BYTES = 1 << 16  # HDF5 writes that much beyond what it is told to, with what it found there
 _INDEX = {"id": "<i8", "chain": "<i8", "log_weight": "<f8", "crc32": "<u4"}
 _SIGNED = ("id", "chain", "log_weight")  # the columns that the checksum covers, before the links
+_SIGNED_BYTES = 24
 
 
 class EnsembleSlice(NamedTuple):
     """Consecutive configurations of an ensemble.
 
-    ``links`` has shape ``(n, d, *shape, N, N)`` in double precision, the others ``(n,)``.
+    ``links`` has shape ``(n, d, *shape, N, N)`` in double precision, the others ``(n,)``. Where the lattice is cut over
+    processes, ``links`` are those of the sites of this one.
     """
 
     links: ComplexArray
@@ -53,6 +63,8 @@ class EnsembleFile:
 
     Use `create` or `open`, in a ``with`` statement. A configuration counts only once it is complete on disk: the
     counter in the file is raised after the data have been flushed, so a killed writer loses only the append it was in.
+    Where the lattice is cut over processes, all of them call everything together, each with its own sites; the file is the
+    same as that of one process.
 
     Attributes
     ----------
@@ -70,14 +82,17 @@ class EnsembleFile:
     is met before HDF5 writes, overwrites bytes in place and changes no structure of the file. A full file is copied to
     twice the capacity and replaced atomically. HDF5's extensible datasets will not do here: killed while it updates
     their index, the library leaves files in which even old entries are lost (seen twice in 250 kills).
+    Links go to their places in the file directly, on every process; the first one alone has the rest, through HDF5.
     """
 
-    def __init__(self, path: StrPath, *, mode: str) -> None:
+    def __init__(self, path: StrPath, *, mode: str, lattice: Lattice | None = None) -> None:
         self._path = os.fspath(path)
         self._mode = mode
+        self._part = Part(lattice)
         self._size = 0
         self._pairs: set[tuple[int, int]] = set()
-        self._open()
+        with self._part.together():
+            self._open()
 
     @classmethod
     def create(
@@ -89,6 +104,7 @@ class EnsembleFile:
         precision: int = 64,
         capacity: int = 64,
         attributes: Mapping[str, object] | None = None,
+        lattice: Lattice | None = None,
     ) -> EnsembleFile:
         """Create an empty ensemble and open it for appending.
 
@@ -105,27 +121,42 @@ class EnsembleFile:
             Number of configurations for which the file need not be copied to grow.
         attributes : mapping, optional
             Anything that JSON can hold; usually `provenance`.
+        lattice : Lattice, optional
+            Of this ``shape``, where it is cut over processes: all of them call this.
 
         Raises
         ------
         FileExistsError
             If ``path`` exists.
         """
-        if os.path.lexists(path):
-            raise FileExistsError(f"{os.fspath(path)} exists: open it, or choose another name")
-        item = (len(shape), *shape, n_colours, n_colours)
-        if len(shape) < 2 or min(item) < 1 or capacity < 1:
-            raise ValueError(
-                f"expected two or more positive extents, n_colours and capacity, got {shape}, {n_colours}, {capacity}"
-            )
-        dtype = link_dtype(precision)
-        with new_file(path, _KIND, attributes) as file:
-            _allocate(file, capacity, item, dtype)
-        return cls(path, mode="r+")
+        part = Part(lattice)
+        with part.together():
+            item = (len(shape), *shape, n_colours, n_colours)
+            if len(shape) < 2 or min(item) < 1 or capacity < 1:
+                raise ValueError(
+                    f"expected two or more positive extents, n_colours and capacity, got {shape}, {n_colours}, {capacity}"
+                )
+            if lattice is not None and tuple(shape) != lattice.shape:
+                raise ValueError(f"expected the shape {lattice.shape} of the lattice, got {tuple(shape)}")
+            dtype = link_dtype(precision)
+            if part.rank == 0:
+                if os.path.lexists(path):
+                    raise FileExistsError(f"{os.fspath(path)} exists: open it, or choose another name")
+                with new_file(path, _KIND, attributes) as file:
+                    _allocate(file, capacity, item, dtype)
+        return cls(path, mode="r+", lattice=lattice)
 
     @classmethod
-    def open(cls, path: StrPath, *, append: bool = False) -> EnsembleFile:
+    def open(cls, path: StrPath, *, append: bool = False, lattice: Lattice | None = None) -> EnsembleFile:
         """Open an ensemble for reading, or for appending too.
+
+        Parameters
+        ----------
+        path : path
+        append : bool
+            Whether configurations are to be added.
+        lattice : Lattice, optional
+            The lattice that the file must have. Where it is cut over processes, all of them call this.
 
         Raises
         ------
@@ -134,7 +165,7 @@ class EnsembleFile:
         BlockingIOError
             If another process has it open for appending.
         """
-        return cls(path, mode="r+" if append else "r")
+        return cls(path, mode="r+" if append else "r", lattice=lattice)
 
     @staticmethod
     def recognises(path: StrPath) -> bool:
@@ -170,34 +201,8 @@ class EnsembleFile:
         OSError
             If the disk is full; the file is as it was.
         """
-        item = self._links.shape[1:]
-        if links.shape[1:] != item:
-            raise ValueError(f"links: expected shape (n, {', '.join(map(str, item))}), got {links.shape}")
-        for configuration in links:
-            require_storable(configuration)
-        n = len(links)
-        columns = {"id": id, "chain": chain, "log_weight": log_weight}
-        rows = {name: np.broadcast_to(column, (n,)).astype(_INDEX[name]) for name, column in columns.items()}
-        if not np.isfinite(rows["log_weight"]).all():
-            raise ValueError(f"log_weight: expected finite numbers, got {log_weight!r}")
-        pairs = list(zip(rows["chain"].tolist(), rows["id"].tolist(), strict=True))
-        if len(self._pairs.union(pairs)) != len(self._pairs) + n:
-            raise ValueError(f"(chain, id): expected pairs that are not in the file, got {pairs}")
-
-        start, stop = self._size, self._size + n
-        if stop > len(self._links):
-            self._grow(max(stop, 2 * len(self._links)))
-        data = np.ascontiguousarray(links, dtype=self._links.dtype)
-        rows["crc32"] = _checksums(data, rows)
-        _reserve(self._path, self._file, start, stop)
-        self._links[start:stop] = data
-        for name, row in rows.items():
-            self._index[name][start:stop] = row
-        self._sync()
-        self._count[()] = _guarded(stop)
-        self._sync()
-        self._size = stop
-        self._pairs.update(pairs)
+        with self._part.together():
+            self._append(links, {"id": id, "chain": chain, "log_weight": log_weight})
 
     def __len__(self) -> int:
         return self._size
@@ -234,13 +239,14 @@ class EnsembleFile:
         """
         if not 0 <= start <= stop <= self._size:
             raise IndexError(f"expected 0 <= start <= stop <= {self._size}, got {start} and {stop}")
-        rows = {name: self._read_index(name, start, stop) for name in _INDEX}
-        with errors_named(self._path):
-            data = self._links[start:stop]
-        for i, found in enumerate(_checksums(data, rows)):
-            require_equal(self._path, f"configuration {start + i} crc32", f"{rows['crc32'][i]:08x}", f"{found:08x}")
-            verify_links(self._path, data[i], [], verify=True)
-        return EnsembleSlice(data.astype(np.complex128), rows["id"], rows["chain"], rows["log_weight"])
+        links = np.empty((stop - start, *self._own_item), np.complex128)
+        with self._part.together():
+            rows = {name: self._read_index(name, start, stop) for name in _INDEX}
+            for i, configuration in enumerate(links):
+                found = self._read_links(start + i, configuration, self._crc_of_columns(rows, i))
+                require_equal(self._path, f"configuration {start + i} crc32", f"{rows['crc32'][i]:08x}", f"{found:08x}")
+                verify_links(self._path, configuration, [], verify=True, part=self._part)
+        return EnsembleSlice(links, rows["id"], rows["chain"], rows["log_weight"])
 
     def batches(self, size: int) -> Iterator[EnsembleSlice]:
         """Stream the ensemble in slices of ``size`` configurations, the last one shorter."""
@@ -260,16 +266,28 @@ class EnsembleFile:
         self.close()
 
     def _open(self) -> None:
-        path = self._path
+        path, part = self._path, self._part
         with ExitStack() as stack:
-            self._file = stack.enter_context(opened(path, _KIND, self._mode))
-            self._links = stored_dataset(path, self._file, "links")
-            self._index = {name: stored_dataset(path, self._file, name) for name in _INDEX}
-            self._count = stored_dataset(path, self._file, "count")
-            self._size = self._check_structure()
-            self.attributes: dict[str, Any] = read_attributes(path, self._file)
-            self.shape: tuple[int, ...] = self._links.shape[2:-2]
-            self.n_colours: int = self._links.shape[-1]
+            found = None
+            if part.rank == 0:
+                self._file = stack.enter_context(opened(path, _KIND, self._mode))
+                self._links = stored_dataset(path, self._file, "links")
+                self._index = {name: stored_dataset(path, self._file, name) for name in _INDEX}
+                self._count = stored_dataset(path, self._file, "count")
+                size = self._check_structure()
+                place = self._links.id.get_offset()
+                found = (self._links.shape, self._links.dtype, place, size, read_attributes(path, self._file))
+            shape, dtype, self._offset, self._size, attributes = _given(part.share(found))
+            self.attributes: dict[str, Any] = attributes
+            self.shape: tuple[int, ...] = shape[2:-2]
+            self.n_colours: int = shape[-1]
+            if part.lattice is not None:
+                require_equal(path, "lattice shape", part.lattice.shape, self.shape)
+            extents = part.box(self.shape).extents
+            self._capacity: int = shape[0]
+            self._own_item = (len(extents), *extents, self.n_colours, self.n_colours)
+            self._items = FieldItems(self._own_item, dtype, (1, 1 + len(extents)), part)
+            self._handle: Any = stack.enter_context(open(path, "rb" if self._mode == "r" else "r+b"))
             self._pairs = set(zip(self.chain.tolist(), self.id.tolist(), strict=True))
             self._closing = stack.pop_all()
 
@@ -288,36 +306,113 @@ class EnsembleFile:
             raise mismatch(self._path, "dataset /count", "a number and its complement", f"{stored:016x}")
         if size > capacity:
             raise mismatch(self._path, "dataset /count", f"0 to {capacity}", size)
-        require_fitting(self._path, self._links, size * self._item_bytes)
+        require_fitting(self._path, self._links, size * math.prod(self._links.shape[1:]) * self._links.dtype.itemsize)
+        if self._links.id.get_offset() is None:
+            raise mismatch(self._path, "dataset /links", "one block in the file", "chunks, or nothing allocated")
         return size
 
-    @property
-    def _item_bytes(self) -> int:
-        return int(math.prod(self._links.shape[1:]) * self._links.dtype.itemsize)
+    def _append(self, links: ComplexArray, columns: Mapping[str, ArrayLike]) -> None:
+        part, n = self._part, len(links)
+        if not all(part.gather(links.shape[1:] == self._own_item)):
+            raise ValueError(f"links: expected shape (n, {', '.join(map(str, self._own_item))}), got {links.shape}")
+        for configuration in links:
+            require_storable(configuration, part=part)
+        rows = {name: np.broadcast_to(column, (n,)).astype(_INDEX[name]) for name, column in columns.items()}
+        part.require_same("id, chain and log_weight", [row.tolist() for row in rows.values()])
+        if not np.isfinite(rows["log_weight"]).all():
+            raise ValueError(f"log_weight: expected finite numbers, got {columns['log_weight']!r}")
+        pairs = list(zip(rows["chain"].tolist(), rows["id"].tolist(), strict=True))
+        if len(self._pairs.union(pairs)) != len(self._pairs) + n:
+            raise ValueError(f"(chain, id): expected pairs that are not in the file, got {pairs}")
+
+        start, stop = self._size, self._size + n
+        if stop > self._capacity:
+            self._grow(max(stop, 2 * self._capacity))
+        if part.rank == 0:
+            _reserve(self._path, self._file, start, stop)
+        part.gather(None)
+        with named(self._path):
+            sums = [
+                self._write_links(start + i, configuration, self._crc_of_columns(rows, i))
+                for i, configuration in enumerate(links)
+            ]
+            flush_to_disk(self._handle)
+        part.gather(None)  # all links are on disk
+        if part.rank == 0:
+            for name, row in {**rows, "crc32": np.array(sums, np.uint32)}.items():
+                self._index[name][start:stop] = row
+            self._sync()
+            self._count[()] = _guarded(stop)
+            self._sync()
+        part.gather(None)
+        self._size = stop
+        self._pairs.update(pairs)
+
+    def _write_links(self, number: int, links: ComplexArray, crc: PiecewiseCrc) -> int:
+        """Write the own sites of a configuration; the crc32 of all sites, behind what has been added."""
+        for piece in self._items.pieces:
+            data = self._items.bytes_of(links[piece.corner])
+            crc_of_items(crc, _SIGNED_BYTES, piece.places, data)
+            write_items(self._handle, self._offset + number * self._items.nbytes, piece.places, data)
+        return self._checksum(crc)
+
+    def _read_links(self, number: int, links: ComplexArray, crc: PiecewiseCrc) -> int:
+        """Inverse of `_write_links`."""
+        for piece in self._items.pieces:
+            start, size = self._offset + number * self._items.nbytes, self._items.item_bytes
+            data = read_items(self._handle, self._path, "dataset /links", start, piece.places, size)
+            crc_of_items(crc, _SIGNED_BYTES, piece.places, data)
+            own = links[piece.corner]
+            with np.errstate(invalid="ignore"):  # casting a signalling NaN warns; verify_links looks for NaN
+                own[...] = data.view(self._items.dtype).reshape(own.shape)
+        return self._checksum(crc)
+
+    def _crc_of_columns(self, rows: Mapping[str, NDArray[Any]], i: int) -> PiecewiseCrc:
+        """The beginning of a checksum: id, chain and log-weight, on the first process."""
+        crc = PiecewiseCrc()
+        if self._part.rank == 0:
+            crc.add(0, b"".join(rows[name][i].tobytes() for name in _SIGNED))
+        return crc
+
+    def _checksum(self, crc: PiecewiseCrc) -> int:
+        """The crc32 of id, chain, log-weight and links as they are stored, from the part of every process."""
+        return reduce(xor, self._part.gather(crc.total(_SIGNED_BYTES + self._items.nbytes)))
 
     def _read_index(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        with errors_named(self._path):
-            values: NDArray[Any] = self._index[name][start:stop]
-        if not np.isfinite(values).all():
+        values = None
+        if self._part.rank == 0:
+            with errors_named(self._path):
+                values = self._index[name][start:stop]
+        shared: NDArray[Any] = _given(self._part.share(values))
+        if not np.isfinite(shared).all():
             raise mismatch(self._path, f"dataset /{name}", "finite numbers", "NaN or infinity")
-        return values
+        return shared
 
     def _grow(self, capacity: int) -> None:
         """Replace the file by a copy of the given capacity."""
+        if self._part.rank == 0:
+            self._copy(capacity)
+        self._part.gather(None)
+        self.close()
+        self._open()
+
+    def _copy(self, capacity: int) -> None:
         with atomic_path(self._path) as temporary:
             with new_file(temporary, _KIND, self.attributes) as file:
                 _allocate(file, capacity, self._links.shape[1:], self._links.dtype)
             with h5py.File(temporary, "r+", libver=LAYOUT, locking=False) as file:  # nobody else knows it
                 _reserve(self._path, file, 0, self._size)
-                block = max(1, _COPY_BYTES // self._item_bytes)
-                for start in range(0, self._size, block):
-                    stop = min(start + block, self._size)
-                    file["links"][start:stop] = self._links[start:stop]
                 for name in _INDEX:
                     file[name][: self._size] = self._index[name][: self._size]
                 file["count"][()] = _guarded(self._size)
-        self.close()
-        self._open()
+                offset = file["links"].id.get_offset()
+            with open(temporary, "r+b") as target:
+                target.seek(offset)
+                self._handle.seek(self._offset)
+                left = self._size * self._items.nbytes
+                while block := self._handle.read(min(left, _COPY_BYTES)):
+                    target.write(block)
+                    left -= len(block)
 
     def _sync(self) -> None:
         with named(self._path):
@@ -350,21 +445,13 @@ def _reserve(path: StrPath, file: h5py.File, start: int, stop: int) -> None:
 
 def _allocate(file: h5py.File, capacity: int, item: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Create the datasets of an ensemble with all their space, without writing to it."""
-    in_advance = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    in_advance.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    in_advance.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     file.create_dataset("count", data=_guarded(0))
     for name, column_dtype in _INDEX.items():
-        file.create_dataset(name, (capacity,), column_dtype, dcpl=in_advance)
-    file.create_dataset("links", (capacity, *item), dtype, dcpl=in_advance)
+        reserve(file, name, (capacity,), np.dtype(column_dtype))
+    reserve(file, "links", (capacity, *item), dtype)
 
 
-def _checksums(data: ComplexArray, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.uint32]:
-    """One crc32 per configuration, over its id, chain, log-weight and links as they are stored."""
-    sums = np.zeros(len(data), np.uint32)
-    for i, configuration in enumerate(data):
-        checksum = 0
-        for name in _SIGNED:
-            checksum = crc32(rows[name][i], checksum)
-        sums[i] = crc32(configuration, checksum)
-    return sums
+def _given(value: Any) -> Any:
+    """What the first process has given the others."""
+    assert value is not None
+    return value

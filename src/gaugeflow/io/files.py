@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import numpy as np
-from numpy.typing import NDArray
 
 from gaugeflow.errors import FormatError
 from gaugeflow.filesystem import sync_folder
@@ -146,14 +143,20 @@ def file_size(handle: BinaryIO) -> int:
     return os.fstat(handle.fileno()).st_size
 
 
-def read_array(handle: BinaryIO, path: StrPath, field: str, dtype: str, count: int) -> NDArray[Any]:
-    """Read exactly ``count`` numbers at the current position.
+def empty_file(size: int) -> Callable[[Path], None]:
+    """What creates a file of a size that holds nothing."""
 
-    The caller has compared ``count`` with the size of the file, so nothing larger than the file is allocated.
-    """
-    array = np.fromfile(handle, dtype, count)
-    require_equal(path, field + " length", count, array.size)
-    return array
+    def create(path: Path) -> None:
+        with open(path, "xb") as handle:
+            handle.truncate(size)
+
+    return create
+
+
+def flush_to_disk(handle: BinaryIO) -> None:
+    """Have the file system keep what was written to an open file."""
+    handle.flush()
+    os.fsync(handle.fileno())
 
 
 def single_line(metadata: Mapping[str, object], key: str, default: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
@@ -12,6 +13,8 @@ from gaugeflow.filesystem import named
 from gaugeflow.io.arguments import argument
 from gaugeflow.io.config import Config, require_storable
 from gaugeflow.io.files import StrPath, file_size, readable
+from gaugeflow.io.part import Part
+from gaugeflow.lattice import Lattice
 
 _GROUP = "gaugeflow.formats"
 _BUILT_IN = {
@@ -51,6 +54,9 @@ class Format:
         Bits per real number that ``write`` knows.
     open_in_time : bool
         Whether ``write`` takes lattices that end in time, with links of zero around the end.
+    in_parts : bool
+        Whether many processes read and write a file together: ``read`` has the further argument ``lattice``, which is cut
+        over them, and ``write`` looks at ``config.part``.
     """
 
     name: str
@@ -60,6 +66,7 @@ class Format:
     write: Callable[..., None] | None = None
     precisions: tuple[int, ...] = (64, 32)
     open_in_time: bool = False
+    in_parts: bool = False
 
 
 def available_formats() -> list[str]:
@@ -74,6 +81,7 @@ def read(
     shape: tuple[int, ...] | None = None,
     n_colours: int | None = None,
     verify: bool = True,
+    lattice: Lattice | None = None,
 ) -> Config:
     """Read a gauge configuration.
 
@@ -89,6 +97,10 @@ def read(
         Number of colours, as ``shape``.
     verify : bool
         Check checksums, stated averages, unitarity and determinant. NaN and infinity are errors in any case.
+    lattice : Lattice, optional
+        The lattice that the file must have, in place of ``shape``. Where it is cut over processes, all of them call this and
+        each reads what it holds: ``lattice.local.pack(config.links[None], 1)`` is its field. Checksums and averages are
+        those of the whole file, and an error of one process is raised on all.
 
     Returns
     -------
@@ -102,11 +114,20 @@ def read(
     OSError
         If the file cannot be opened or read, with its name.
     ValueError
-        If ``format`` is unknown.
+        If ``format`` is unknown, one process alone can read it but many are to, or ``shape`` is not that of ``lattice``.
     """
-    with named(path):
+    if lattice is not None:
+        if shape not in (None, lattice.shape):
+            raise ValueError(f"read: expected the shape {lattice.shape} of the lattice or none, got {shape}")
+        shape = lattice.shape
+    part = Part(lattice)
+    with part.together(), named(path):
         chosen = _detect(path) if format is None else _find(format)
-        return replace(chosen.read(path, shape=shape, n_colours=n_colours, verify=verify), name=path)
+        if part.comm is None:
+            return replace(chosen.read(path, shape=shape, n_colours=n_colours, verify=verify), name=path)
+        _require_parts(chosen, part, path)
+        config = chosen.read(path, shape=shape, n_colours=n_colours, verify=verify, lattice=lattice)
+        return replace(config, name=path)
 
 
 def write(
@@ -125,7 +146,8 @@ def write(
     path : path
         The file, which is replaced.
     config : Config
-        Links and metadata.
+        Links and metadata. Where its lattice is cut over processes, all of them call this; the metadata of the first one are
+        written.
     format : str, optional
         Name of the format; by default the suffix decides (.nersc, .ildg, .lime, .scidac, .milc, .openqcd, .oqcd, .h5,
         .hdf5).
@@ -141,10 +163,13 @@ def write(
     ValueError
         If no format fits, the format cannot hold the configuration, or a link is not finite or not in the group.
     """
-    chosen = find_format(path, format)
-    assert chosen.write is not None  # find_format sees to it
-    require_storable(config.links, verify, open_in_time=chosen.open_in_time)
-    with named(path):
+    part = config.part
+    with part.together(), named(path):
+        chosen = find_format(path, format)
+        assert chosen.write is not None  # find_format sees to it
+        if part.comm is not None:
+            _require_parts(chosen, part, path)
+        require_storable(config.links, verify, open_in_time=chosen.open_in_time, part=part)
         chosen.write(path, config, precision=precision, **options)
 
 
@@ -166,6 +191,16 @@ def find_format(path: StrPath, name: str | None = None) -> Format:
         if suffix in candidate.suffixes and candidate.write is not None:
             return candidate
     raise ValueError(f"{path}: no format has the suffix {suffix!r}: pass {argument('format')}, one of {_written()}")
+
+
+def _require_parts(chosen: Format, part: Part, path: StrPath) -> None:
+    """Refuse a format that one process alone can read and write, and different calls on different processes."""
+    part.require_same("file and format", (os.path.abspath(path), chosen.name))
+    if not chosen.in_parts:
+        raise ValueError(
+            f"{os.fspath(path)}: expected a format that many processes read and write together, got {chosen.name!r}: let one "
+            "process convert it"
+        )
 
 
 def _written() -> list[str]:

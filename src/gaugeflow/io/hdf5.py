@@ -16,20 +16,29 @@ from gaugeflow.io.datasets import (
     opened,
     read_array,
     read_attributes,
+    read_field,
     read_number,
+    stored_dataset,
     stored_group,
     write_array,
-    write_number,
+    write_field,
 )
 from gaugeflow.io.files import StrPath, mismatch, require_equal
 from gaugeflow.io.formats import Format
+from gaugeflow.io.part import Part
+from gaugeflow.lattice import Lattice
 
 _CONFIG, _TABLE = "gaugeflow configuration 1", "gaugeflow table 1"
 _AVERAGES = {"plaquette": plaquette, "link_trace": link_trace}
 
 
 def read_config(
-    path: StrPath, *, shape: tuple[int, ...] | None = None, n_colours: int | None = None, verify: bool = True
+    path: StrPath,
+    *,
+    shape: tuple[int, ...] | None = None,
+    n_colours: int | None = None,
+    verify: bool = True,
+    lattice: Lattice | None = None,
 ) -> Config:
     """Read a configuration that `write_config` stored.
 
@@ -40,6 +49,8 @@ def read_config(
         What the caller expects; a file that says otherwise is an error.
     verify : bool
         Check the crc32 of the links, the stated averages, unitarity and determinant.
+    lattice : Lattice, optional
+        Where it is cut over processes, each reads its own sites.
 
     Returns
     -------
@@ -51,19 +62,22 @@ def read_config(
     FormatError
         If anything about the file is wrong.
     """
+    part = Part(lattice)
     with opened(path, _CONFIG) as file:
-        links = read_array(path, file, "links", verify=verify)
-        averages = {name: read_number(path, file["links"], name) for name in _AVERAGES}
-        checksum = read_number(path, file["links"], "crc32")
+        dataset = stored_dataset(path, file, "links")
+        require_link_shape(path, dataset.shape, dataset.dtype)
+        require_equal(path, "lattice shape", shape, dataset.shape[1:-2])
+        require_equal(path, "number of colours", n_colours, dataset.shape[-1])
+        precision = dataset.dtype.itemsize * 4
+        links = read_field(path, dataset, (1, dataset.ndim - 2), part, verify=verify)
+        averages = {name: read_number(path, dataset, name) for name in _AVERAGES}
+        checksum = read_number(path, dataset, "crc32")
         metadata: dict[str, object] = read_attributes(path, file)
-    require_link_shape(path, links.shape, links.dtype)
-    require_equal(path, "lattice shape", shape, links.shape[1:-2])
-    require_equal(path, "number of colours", n_colours, links.shape[-1])
     stated = [Stated(f"attribute {name}", averages[name], average) for name, average in _AVERAGES.items()]
-    verify_links(path, links, stated, verify)
+    verify_links(path, links, stated, verify, part=part)
     metadata |= averages
-    metadata |= {"format": "hdf5", "precision": links.itemsize * 4, "checksum": f"{checksum:08x}"}
-    return Config(links.astype(np.complex128), metadata)
+    metadata |= {"format": "hdf5", "precision": precision, "checksum": f"{checksum:08x}"}
+    return Config(links, metadata, lattice=lattice)
 
 
 def write_config(path: StrPath, config: Config, *, precision: int = 64) -> None:
@@ -83,10 +97,9 @@ def write_config(path: StrPath, config: Config, *, precision: int = 64) -> None:
     """
     dtype = link_dtype(precision)
     metadata = {key: value for key, value in config.metadata.items() if key not in FILE_KEYS}
-    with new_file(path, _CONFIG, metadata) as file:
-        write_array(file, "links", config.links.astype(dtype))
-        for name, average in _AVERAGES.items():
-            write_number(file["links"], name, average(config.links))
+    part, links = config.part, config.links
+    averages = {name: average(links, part) for name, average in _AVERAGES.items()}
+    write_field(path, _CONFIG, metadata, "links", links, dtype, (1, links.ndim - 2), part, averages)
 
 
 def write_table(
@@ -151,4 +164,6 @@ def require_link_shape(path: StrPath, shape: tuple[int, ...], dtype: np.dtype[An
         raise mismatch(path, "dataset /links type", "complex", str(dtype))
 
 
-FORMAT = Format("hdf5", (".h5", ".hdf5"), lambda start, size: start.startswith(SIGNATURE), read_config, write_config)
+FORMAT = Format(
+    "hdf5", (".h5", ".hdf5"), lambda start, size: start.startswith(SIGNATURE), read_config, write_config, in_parts=True
+)

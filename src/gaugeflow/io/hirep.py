@@ -16,9 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaugeflow.io.config import Config, Stated, plaquette, verify_links
-from gaugeflow.io.files import StrPath, file_size, mismatch, read_array, require_equal
+from gaugeflow.io.config import Config, Stated, empty_links, plaquette, verify_links
+from gaugeflow.io.files import StrPath, file_size, mismatch, require_equal
 from gaugeflow.io.formats import Format
+from gaugeflow.io.part import Part
+from gaugeflow.io.runs import pieces, read_items
+from gaugeflow.lattice import Lattice
+from gaugeflow.lattice.tables import Box
 
 _HEADER = struct.Struct(">5id")
 _MOST_COLOURS = 99
@@ -27,7 +31,12 @@ _AXES = (0, 3, 2, 1)  # (t, z, y, x) from (t, x, y, z): of sites and of directio
 
 
 def read(
-    path: StrPath, *, shape: tuple[int, ...] | None = None, n_colours: int | None = None, verify: bool = True
+    path: StrPath,
+    *,
+    shape: tuple[int, ...] | None = None,
+    n_colours: int | None = None,
+    verify: bool = True,
+    lattice: Lattice | None = None,
 ) -> Config:
     """Read a configuration that HiRep wrote.
 
@@ -38,6 +47,8 @@ def read(
         What the caller expects; a file that says otherwise is an error.
     verify : bool
         Check the average plaquette, unitarity and determinant. The format has no checksum.
+    lattice : Lattice, optional
+        Where it is cut over processes, each reads its own sites.
 
     Returns
     -------
@@ -49,6 +60,7 @@ def read(
     FormatError
         If anything about the file is wrong, or its boundary conditions are not periodic (its average is another then).
     """
+    part = Part(lattice)
     with open(path, "rb") as handle:
         start = handle.read(_HEADER.size)
         require_equal(path, "header length in bytes", _HEADER.size, len(start))
@@ -57,8 +69,8 @@ def read(
             raise mismatch(path, "number of colours", f"2 to {_MOST_COLOURS}", n)
         if min(extents) < 1:
             raise mismatch(path, "lattice shape (t, x, y, z)", "positive extents", tuple(extents))
-        lattice = tuple(extents[axis] for axis in _AXES)
-        require_equal(path, "lattice shape", shape, lattice)
+        whole = tuple(extents[axis] for axis in _AXES)
+        require_equal(path, "lattice shape", shape, whole)
         require_equal(path, "number of colours", n_colours, n)
         possible = _link_numbers(n)
         links_in_all = math.prod(extents) * 4
@@ -67,17 +79,20 @@ def read(
         if numbers is None:
             sizes = " or ".join(str(links_in_all * count * 8) for count in possible)
             raise mismatch(path, "data length in bytes", f"{sizes} (from N and the extents)", payload)
-        data = read_array(handle, path, "data", ">f8", payload // 8)
-
-    data = data.reshape(*extents, 4, numbers)
-    matrices = _from_quaternions(data) if numbers != 2 * n * n else data.view(">c16").reshape(*extents, 4, n, n)
-    links = np.empty((4, *lattice, n, n), np.complex128)
-    for mu, axis in enumerate(_AXES):
-        with np.errstate(invalid="ignore"):  # casting a signalling NaN warns; verify_links looks for NaN
-            links[axis] = matrices[..., mu, :, :].transpose(*_AXES, 4, 5)
-    verify_links(path, links, [Stated("average plaquette", stated, plaquette, _TOLERANCE)], verify)
-    metadata = {"format": "hirep", "precision": 64, "byte_order": "big", "plaquette": stated}
-    return Config(links, metadata)
+        links = empty_links(whole, n, part)
+        own = part.box(whole)
+        box = Box(tuple(own.origin[axis] for axis in _AXES), tuple(own.extents[axis] for axis in _AXES))
+        for piece in pieces(tuple(extents), box, 4 * numbers * 8):
+            data = read_items(handle, path, "data", _HEADER.size, piece.places, 4 * numbers * 8)
+            reals = data.view(">f8").reshape(*piece.extents, 4, numbers)
+            plain = numbers == 2 * n * n
+            matrices = reals.view(">c16").reshape(*piece.extents, 4, n, n) if plain else _from_quaternions(reals)
+            for mu, axis in enumerate(_AXES):
+                with np.errstate(invalid="ignore"):  # casting a signalling NaN warns; verify_links looks for NaN
+                    links[axis].transpose(*_AXES, 4, 5)[piece.corner] = matrices[..., mu, :, :]
+    verify_links(path, links, [Stated("average plaquette", stated, plaquette, _TOLERANCE)], verify, part=part)
+    metadata: dict[str, object] = {"format": "hirep", "precision": 64, "byte_order": "big", "plaquette": stated}
+    return Config(links, metadata, lattice=lattice)
 
 
 def _link_numbers(n: int) -> tuple[int, ...]:
@@ -102,4 +117,4 @@ def _matches(start: bytes, size: int) -> bool:
     return any(size == _HEADER.size + math.prod(extents) * 32 * count for count in _link_numbers(n))
 
 
-FORMAT = Format("hirep", (), _matches, read, precisions=(64,))
+FORMAT = Format("hirep", (), _matches, read, precisions=(64,), in_parts=True)

@@ -17,33 +17,35 @@ import warnings
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gaugeflow.errors import FormatWarning
 from gaugeflow.io import lime
 from gaugeflow.io.arguments import argument
-from gaugeflow.io.checksums import scidac_checksum
+from gaugeflow.io.checksums import combined, scidac_checksum
 from gaugeflow.io.config import (
     TOLERANCE,
     Config,
     Stated,
-    from_site_major,
+    empty_links,
     plaquette,
-    to_site_major,
+    put_sites,
+    sites_of,
     verify_links,
 )
 from gaugeflow.io.files import (
     StrPath,
-    atomic_path,
+    empty_file,
     integer_or_text,
     mismatch,
     parse_integer,
     parse_number,
-    read_array,
     require_equal,
     single_line,
 )
 from gaugeflow.io.formats import Format
+from gaugeflow.io.part import Part
+from gaugeflow.io.runs import pieces, read_sites, shared_file, write_items
+from gaugeflow.lattice import Lattice
 
 _BINARY_KINDS = ("ildg-binary-data", "scidac-binary-data")
 _TEXT_KINDS = {
@@ -60,6 +62,10 @@ _XLF_PLAQUETTE = re.compile(r"\bplaquette\s*=\s*([^\s,]+)")
 _XLF_TRAJECTORY = re.compile(r"\btrajectory nr\s*=\s*([0-9]+)")
 
 
+_Record = tuple[str, bytes | int]
+"""Type name of a record, and its data or how many bytes they are."""
+
+
 class _Layout(NamedTuple):
     """What one source says about the binary record: ``None`` where it is silent."""
 
@@ -70,7 +76,12 @@ class _Layout(NamedTuple):
 
 
 def read(
-    path: StrPath, *, shape: tuple[int, ...] | None = None, n_colours: int | None = None, verify: bool = True
+    path: StrPath,
+    *,
+    shape: tuple[int, ...] | None = None,
+    n_colours: int | None = None,
+    verify: bool = True,
+    lattice: Lattice | None = None,
 ) -> Config:
     """Read an ILDG or SciDAC configuration.
 
@@ -83,6 +94,8 @@ def read(
         Number of colours, an expectation too; what neither it nor a record states follows from the length of the data.
     verify : bool
         Check the checksum and the ``xlf-info`` plaquette where the file has them, unitarity and determinant.
+    lattice : Lattice, optional
+        Where it is cut over processes, each reads its own sites.
 
     Returns
     -------
@@ -99,6 +112,7 @@ def read(
     FormatWarning
         If the file lacks what its format demands or does not state N, with what was inferred.
     """
+    part = Part(lattice)
     missing: list[str] = []
     with open(path, "rb") as handle:
         records = lime.scan(handle, path)
@@ -108,23 +122,27 @@ def read(
         xml = _read_texts(handle, path, records, {kind: kind for kind in _XML_KINDS})
         texts = _read_texts(handle, path, records, _TEXT_KINDS)
         layouts = {"argument": _Layout(shape=shape, n_colours=n_colours), **_stated_layouts(path, xml, missing)}
-        lattice, precision, n = _settle(path, layouts, binary, missing)
-        handle.seek(binary.offset)
-        data = read_array(handle, path, binary.kind, "u1", binary.length)
+        extents, precision, n = _settle(path, layouts, binary, missing if part.rank == 0 else None)
+        stated = _stated_checksum(path, xml["scidac-checksum"]) if "scidac-checksum" in xml else None
+        links, d, own = empty_links(extents, n, part), len(extents), []
+        for piece, data in read_sites(
+            handle, path, binary.kind, binary.offset, extents, part, d * n * n * precision // 4
+        ):
+            if verify and stated is not None:
+                own.append(scidac_checksum(data, piece.places))
+            put_sites(links, piece, data.view(f">c{precision // 4}").reshape(-1, d, n, n))
 
     metadata: dict[str, object] = {"format": binary.kind.split("-")[0], "precision": precision, "byte_order": "big"}
     metadata |= texts
-    if "scidac-checksum" in xml:
-        stated = _stated_checksum(path, xml["scidac-checksum"])
+    if stated is not None:
         metadata["checksum"] = "{:08x} {:08x}".format(*stated)
         if verify:
-            found = "{:08x} {:08x}".format(*scidac_checksum(data, math.prod(lattice)))
+            found = "{:08x} {:08x}".format(*combined(part.gather(combined(own))))
             require_equal(path, "scidac-checksum <suma> and <sumb>", metadata["checksum"], found)
     if "scidac-private-record-xml" in xml:
         dates = _elements(xml["scidac-private-record-xml"], "date")
         if dates:
             metadata["creation_date"] = html.unescape(dates[0])
-    links = from_site_major(data.view(f">c{precision // 4}").reshape(*lattice, len(lattice), n, n))
     averages = []
     info = texts.get("xlf_info", "")
     if trajectory := _XLF_TRAJECTORY.search(info):
@@ -133,8 +151,8 @@ def read(
         value = parse_number(path, "xlf-info plaquette", average[1])
         metadata["plaquette"] = value
         averages.append(Stated("xlf-info plaquette", value, plaquette))
-    verify_links(path, links, averages, verify)
-    return Config(links, metadata)
+    verify_links(path, links, averages, verify, part=part)
+    return Config(links, metadata, lattice=lattice)
 
 
 def write(path: StrPath, config: Config, *, precision: int = 64) -> None:
@@ -162,7 +180,7 @@ def write(path: StrPath, config: Config, *, precision: int = 64) -> None:
         f' xsi:schemaLocation="http://www.lqcd.org/ildg/filefmt.xsd"><version>1.0</version>'
         f"<field>su{config.n_colours}gauge</field><precision>{precision}</precision>{extents}</ildgFormat>"
     )
-    records: list[tuple[str, bytes | NDArray[Any]]] = [("ildg-format", ildg_format.encode())]
+    records: list[_Record] = [("ildg-format", ildg_format.encode())]
     if "lfn" in config.metadata:
         records.append(("ildg-data-lfn", single_line(config.metadata, "lfn").encode()))
     _write(path, config, precision, records, "ildg-binary-data")
@@ -173,20 +191,16 @@ def write_scidac(path: StrPath, config: Config, *, precision: int = 64) -> None:
     _write(path, config, precision, [], "scidac-binary-data")
 
 
-def _write(
-    path: StrPath, config: Config, precision: int, records: list[tuple[str, bytes | NDArray[Any]]], binary_kind: str
-) -> None:
+def _write(path: StrPath, config: Config, precision: int, records: list[_Record], binary_kind: str) -> None:
     """Write the messages of QIO: the file's description, then the record's with ``records`` before the data."""
     if precision not in (32, 64):
         raise ValueError(f"LIME formats: expected precision 32 or 64, got {precision!r}")
-    metadata, d, n = config.metadata, len(config.shape), config.n_colours
+    metadata, d, n, part = config.metadata, len(config.shape), config.n_colours, config.part
     stated = _XLF_PLAQUETTE.search(str(metadata.get("xlf_info", "")))
-    if stated and not abs(float(stated[1]) - plaquette(config.links)) <= TOLERANCE:
+    if stated and not abs(float(stated[1]) - plaquette(config.links, part)) <= TOLERANCE:
         raise ValueError(f"metadata 'xlf_info': expected the plaquette of the links, got {stated[1]}")
     letter = {32: "F", 64: "D"}[precision]
     date = single_line(metadata, "creation_date", time.strftime("%a %b %d %H:%M:%S %Y UTC", time.gmtime()))
-    data = np.ascontiguousarray(to_site_major(config.links), dtype=f">c{precision // 4}")
-    sums = scidac_checksum(data.reshape(-1).view(np.uint8), math.prod(config.shape))
     private_file = (
         f"{_XML_START}<scidacFile><version>1.1</version><spacetime>{d}</spacetime>"
         f"<dims>{' '.join(map(str, config.shape[::-1]))} </dims><volfmt>0</volfmt></scidacFile>"
@@ -196,31 +210,42 @@ def _write(
         f"<datatype>QDP_{letter}{n}_ColorMatrix</datatype><precision>{letter}</precision><colors>{n}</colors>"
         f"<spins>1</spins><typesize>{n * n * precision // 4}</typesize><datacount>{d}</datacount></scidacRecord>"
     )
-    checksum = (
+    user_xml = f"{_XML_START}<title>gauge configuration</title>"
+    site_bytes = d * n * n * precision // 4
+    messages: list[list[_Record]] = [
+        [
+            ("scidac-private-file-xml", private_file.encode()),
+            ("scidac-file-xml", str(metadata.get("file_xml", user_xml)).encode()),
+        ],
+        [
+            ("scidac-private-record-xml", private_record.encode()),
+            ("scidac-record-xml", str(metadata.get("record_xml", user_xml)).encode()),
+            *records,
+            (binary_kind, math.prod(config.shape) * site_bytes),
+            ("scidac-checksum", _checksum_xml((0, 0))),
+        ],
+    ]
+    if "xlf_info" in metadata:
+        messages.insert(0, [("xlf-info", str(metadata["xlf_info"]).encode())])
+    with shared_file(path, part, empty_file(0)) as handle:
+        places = [lime.write_message(handle, message) for message in messages] if part.rank == 0 else []
+        data_offset, checksum_offset = part.share(tuple(places[-1][-2:]) if places else ())
+        own = []
+        for piece in pieces(config.shape, part.box(config.shape), site_bytes):
+            data = sites_of(config.links, piece, f">c{precision // 4}")
+            own.append(scidac_checksum(data.reshape(len(data), -1).view(np.uint8), piece.places))
+            write_items(handle, data_offset, piece.places, data)
+        sums = combined(part.gather(combined(own)))
+        if part.rank == 0:
+            handle.seek(checksum_offset)
+            handle.write(_checksum_xml(sums))
+
+
+def _checksum_xml(sums: tuple[int, int]) -> bytes:
+    return (
         f"{_XML_START}<scidacChecksum><version>1.0</version><suma>{sums[0]:08x}</suma><sumb>{sums[1]:08x}</sumb>"
         f"</scidacChecksum>"
-    )
-    user_xml = f"{_XML_START}<title>gauge configuration</title>"
-    with atomic_path(path) as temporary, open(temporary, "xb") as handle:
-        if "xlf_info" in metadata:
-            lime.write_message(handle, [("xlf-info", str(metadata["xlf_info"]).encode())])
-        lime.write_message(
-            handle,
-            [
-                ("scidac-private-file-xml", private_file.encode()),
-                ("scidac-file-xml", str(metadata.get("file_xml", user_xml)).encode()),
-            ],
-        )
-        lime.write_message(
-            handle,
-            [
-                ("scidac-private-record-xml", private_record.encode()),
-                ("scidac-record-xml", str(metadata.get("record_xml", user_xml)).encode()),
-                *records,
-                (binary_kind, data),
-                ("scidac-checksum", checksum.encode()),
-            ],
-        )
+    ).encode()
 
 
 def _one_record(path: StrPath, records: list[lime.Record], kinds: tuple[str, ...]) -> lime.Record | None:
@@ -310,9 +335,12 @@ def _stated_layouts(path: StrPath, xml: dict[str, str], missing: list[str]) -> d
 
 
 def _settle(
-    path: StrPath, layouts: dict[str, _Layout], binary: lime.Record, missing: list[str]
+    path: StrPath, layouts: dict[str, _Layout], binary: lime.Record, missing: list[str] | None
 ) -> tuple[tuple[int, ...], int, int]:
-    """Combine what the caller and the records say into extents, precision and number of colours."""
+    """Combine what the caller and the records say into extents, precision and number of colours.
+
+    A warning says what ``missing`` names; where it is None, another process warns.
+    """
     merged: dict[str, Any] = {}
     for source, layout in layouts.items():
         for name, value in layout._asdict().items():
@@ -327,7 +355,7 @@ def _settle(
         length = matrices * n * n * precision // 4
         site_bytes = merged.get("site_bytes", length // math.prod(lattice))
         if precision in (32, 64) and n > 0 and binary.length == length == site_bytes * math.prod(lattice):
-            if missing or "n_colours" not in merged:
+            if missing is not None and (missing or "n_colours" not in merged):
                 lacks = f"has no {', '.join(missing)}" if missing else "does not state the number of colours"
                 warnings.warn(
                     f"{os.fspath(path)} {lacks}: the {length} bytes of its data for extents {lattice} are those of N = {n} in "
@@ -354,5 +382,5 @@ def _is_lime(start: bytes, size: int) -> bool:
     return start.startswith(lime.MAGIC.to_bytes(4, "big"))
 
 
-FORMAT = Format("ildg", (".ildg", ".lime"), _is_lime, read, write)
-SCIDAC_FORMAT = Format("scidac", (".scidac",), _is_lime, read, write_scidac)
+FORMAT = Format("ildg", (".ildg", ".lime"), _is_lime, read, write, in_parts=True)
+SCIDAC_FORMAT = Format("scidac", (".scidac",), _is_lime, read, write_scidac, in_parts=True)

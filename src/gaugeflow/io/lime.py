@@ -7,7 +7,9 @@ reading ignores them. Source: the LIME documentation of usqcd-software/c-lime.
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -74,20 +76,36 @@ def read_text(handle: BinaryIO, path: StrPath, record: Record) -> str:
     return handle.read(record.length).rstrip(b"\0").decode(errors="replace")
 
 
-def write_message(handle: BinaryIO, records: list[tuple[str, bytes | NDArray[Any]]]) -> None:
+def write_message(handle: BinaryIO, records: Sequence[tuple[str, bytes | NDArray[Any] | int]]) -> list[int]:
     """Write one message: records of which the first has the begin flag and the last the end flag.
 
     Parameters
     ----------
     handle : binary file
-    records : list of (type name, data)
+    records : sequence of (type name, data)
+        A number in place of the data leaves so many bytes to be written later.
+
+    Returns
+    -------
+    list of int
+        Where the data of each record begin.
     """
+    offsets = []
     for i, (kind, data) in enumerate(records):
-        content = memoryview(data) if isinstance(data, bytes) else data.reshape(-1).view(np.uint8).data
+        if isinstance(data, int):
+            content, length = None, data
+        else:
+            content = memoryview(data) if isinstance(data, bytes) else data.reshape(-1).view(np.uint8).data
+            length = content.nbytes
         flags = (_BEGIN if i == 0 else 0) | (_END if i == len(records) - 1 else 0)
-        handle.write(_HEADER.pack(MAGIC, _VERSION, flags, content.nbytes, kind.encode()))
-        handle.write(content)
-        handle.write(bytes(_padded(content.nbytes) - content.nbytes))
+        handle.write(_HEADER.pack(MAGIC, _VERSION, flags, length, kind.encode()))
+        offsets.append(handle.tell())
+        if content is None:
+            handle.seek(length, os.SEEK_CUR)
+        else:
+            handle.write(content)
+        handle.write(bytes(_padded(length) - length))
+    return offsets
 
 
 def _padded(length: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,25 +19,28 @@ from gaugeflow.io.checksums import word_sum
 from gaugeflow.io.config import (
     Config,
     Stated,
-    from_site_major,
+    empty_links,
     link_trace,
     plaquette,
-    to_site_major,
+    put_sites,
+    sites_of,
     verify_links,
 )
 from gaugeflow.io.files import (
     StrPath,
-    atomic_path,
+    empty_file,
     file_size,
     integer_or_text,
     mismatch,
     parse_integer,
     parse_number,
-    read_array,
     require_equal,
     single_line,
 )
 from gaugeflow.io.formats import Format
+from gaugeflow.io.part import Part
+from gaugeflow.io.runs import Bytes, Piece, pieces, read_sites, shared_file, write_items
+from gaugeflow.lattice import Lattice
 
 _LONGEST_HEADER = 1 << 16
 _BEGIN, _END = b"BEGIN_HEADER", b"END_HEADER"
@@ -44,6 +48,8 @@ _LINE_ENDS = (b"\n", b"\r\n")  # files that went through Windows have the second
 _DATATYPE = re.compile(r"4D_SU([1-9][0-9]?)_GAUGE(?:_([1-9][0-9]?)x([1-9][0-9]?))?")
 _FLOATING_POINT = re.compile(r"IEEE(32|64)(BIG|LITTLE)?")
 _ORDERS = {"BIG": ">", "LITTLE": "<"}
+_WORD = 0xFFFFFFFF
+_NOT_YET = "0" * 8
 _TEXT_FIELDS = (
     "ENSEMBLE_ID",
     "ENSEMBLE_LABEL",
@@ -56,7 +62,12 @@ _TEXT_FIELDS = (
 
 
 def read(
-    path: StrPath, *, shape: tuple[int, ...] | None = None, n_colours: int | None = None, verify: bool = True
+    path: StrPath,
+    *,
+    shape: tuple[int, ...] | None = None,
+    n_colours: int | None = None,
+    verify: bool = True,
+    lattice: Lattice | None = None,
 ) -> Config:
     """Read a NERSC archive configuration.
 
@@ -67,6 +78,8 @@ def read(
         What the caller expects; a file that says otherwise is an error.
     verify : bool
         Check CHECKSUM, LINK_TRACE, PLAQUETTE (all three required then), unitarity and determinant.
+    lattice : Lattice, optional
+        Where it is cut over processes, each reads its own sites.
 
     Returns
     -------
@@ -83,28 +96,33 @@ def read(
     ``IEEE32`` and ``IEEE64`` without a byte order mean big endian to some programs and little endian to others: the
     order under which the checksum agrees is taken, big endian if neither does.
     """
+    part = Part(lattice)
     with open(path, "rb") as handle:
         header, offset = _read_header(handle, path)
-        extents = tuple(parse_integer(path, key, _field(path, header, key), least=1) for key in _dimension_keys(4))
-        lattice = extents[::-1]
-        require_equal(path, "lattice shape", shape, lattice)
+        extents = tuple(parse_integer(path, key, _field(path, header, key), least=1) for key in _dimension_keys(4))[
+            ::-1
+        ]
+        require_equal(path, "lattice shape", shape, extents)
         precision, order = _parse_floating_point(path, header)
         payload = file_size(handle) - offset
         n, rows = _parse_datatype(path, header, payload, math.prod(extents) * 4 * 2 * precision // 8)
         require_equal(path, "number of colours", n_colours, n)
-        handle.seek(offset)
-        words = read_array(handle, path, "data", "<u4", payload // 4)
+        checksum = _parse_checksum(path, header) if verify or "CHECKSUM" in header else None
 
-    checksum = None
-    if verify or "CHECKSUM" in header:
-        checksum = _parse_checksum(path, header)
-    if order is None:
-        order = "<" if word_sum(words) == checksum else ">"
-    found = word_sum(words.view(order + "u4"))
+        def sites() -> Iterator[tuple[Piece, Bytes]]:
+            return read_sites(handle, path, "data", offset, extents, part, rows * n * precision)
+
+        if order is None:
+            little = sum(part.gather(sum(word_sum(data.view("<u4")) for _, data in sites())))
+            order = "<" if little & _WORD == checksum else ">"
+        links, own = empty_links(extents, n, part), 0
+        for piece, data in sites():
+            own += word_sum(data.view(order + "u4"))
+            matrices = data.view(f"{order}c{precision // 4}").reshape(-1, 4, rows, n)
+            put_sites(links, piece, matrices if rows == n else _complete_rows(matrices))
+    found = sum(part.gather(own)) & _WORD
     if verify:
         require_equal(path, "CHECKSUM", f"{checksum:08x}", f"{found:08x}")
-    data = words.view(f"{order}c{precision // 4}").reshape(*lattice, 4, rows, n)
-    links = from_site_major(data if rows == n else _complete_rows(data))
 
     metadata: dict[str, object] = {"format": "nersc", "precision": precision, "rows": rows, "checksum": f"{found:08x}"}
     metadata["byte_order"] = "big" if order == ">" else "little"
@@ -117,8 +135,8 @@ def read(
             value = parse_number(path, key, _field(path, header, key))
             metadata[key.lower()] = value
             stated.append(Stated(key, value, average))
-    verify_links(path, links, stated, verify)
-    return Config(links, metadata)
+    verify_links(path, links, stated, verify, part=part)
+    return Config(links, metadata, lattice=lattice)
 
 
 def write(
@@ -151,25 +169,33 @@ def write(
             f"NERSC format: expected precision 32 or 64, byte_order 'big' or 'little', rows {n - 1} or {n}, "
             f"got {precision!r}, {byte_order!r}, {rows!r}"
         )
-    dtype = f"{_ORDERS[byte_order.upper()]}c{precision // 4}"
-    data = np.ascontiguousarray(to_site_major(config.links)[..., :rows, :], dtype=dtype)
-    words = data.reshape(-1).view(dtype[0] + "u4")
+    part, order = config.part, _ORDERS[byte_order.upper()]
+    link_average, plaquette_average = link_trace(config.links, part), plaquette(config.links, part)
     header = {
         "HDR_VERSION": "1.0",
         "DATATYPE": f"4D_SU{n}_GAUGE" + (f"_{n}x{n}" if rows == n else ""),
         "STORAGE_FORMAT": "1.0",
         **{key: str(extent) for key, extent in zip(_dimension_keys(4), config.shape[::-1], strict=True)},
-        "LINK_TRACE": f"{link_trace(config.links):.12g}",
-        "PLAQUETTE": f"{plaquette(config.links):.12g}",
+        "LINK_TRACE": f"{link_average:.12g}",
+        "PLAQUETTE": f"{plaquette_average:.12g}",
         **{f"BOUNDARY_{i}": "PERIODIC" for i in range(1, 5)},
-        "CHECKSUM": f"{word_sum(words):08x}",
+        "CHECKSUM": _NOT_YET,
         **{key: single_line(config.metadata, key.lower()) for key in _TEXT_FIELDS if key.lower() in config.metadata},
         "FLOATING_POINT": f"IEEE{precision}{byte_order.upper()}",
     }
-    text = "".join(f"{key} = {value}\n" for key, value in header.items())
-    with atomic_path(path) as temporary, open(temporary, "xb") as handle:
-        handle.write(_BEGIN + b"\n" + text.encode() + _END + b"\n")
-        handle.write(words.view(np.uint8).data)
+    lines = "".join(f"{key} = {value}\n" for key, value in header.items())
+    start = part.share(_BEGIN + b"\n" + lines.encode() + _END + b"\n")
+    site_bytes = rows * n * precision
+    size, own = len(start) + math.prod(config.shape) * site_bytes, 0
+    with shared_file(path, part, empty_file(size)) as handle:
+        for piece in pieces(config.shape, part.box(config.shape), site_bytes):
+            data = np.ascontiguousarray(sites_of(config.links, piece, f"{order}c{precision // 4}")[..., :rows, :])
+            own += word_sum(data.reshape(-1).view(order + "u4"))
+            write_items(handle, len(start), piece.places, data)
+        checksum = sum(part.gather(own)) & _WORD
+        if part.rank == 0:
+            handle.seek(0)
+            handle.write(start.replace(f"CHECKSUM = {_NOT_YET}".encode(), f"CHECKSUM = {checksum:08x}".encode(), 1))
 
 
 def _read_header(handle: BinaryIO, path: StrPath) -> tuple[dict[str, str], int]:
@@ -253,4 +279,4 @@ def _complete_rows(data: NDArray[Any]) -> NDArray[np.complex128]:
         return np.concatenate([rows, last.conj()[..., None, :]], axis=-2)
 
 
-FORMAT = Format("nersc", (".nersc",), lambda start, size: _line_end(start) is not None, read, write)
+FORMAT = Format("nersc", (".nersc",), lambda start, size: _line_end(start) is not None, read, write, in_parts=True)

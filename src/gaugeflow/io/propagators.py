@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gaugeflow.io.datasets import new_file, opened, read_array, read_attributes, write_array
-from gaugeflow.io.files import StrPath, mismatch
+from gaugeflow.io.datasets import opened, read_attributes, read_field, stored_dataset, write_field
+from gaugeflow.io.files import StrPath, mismatch, require_equal
+from gaugeflow.io.part import Part
+from gaugeflow.lattice import Lattice
 
 _KIND = "gaugeflow propagator 1"
 _STATED = ("axes", "origin", "boundary", "norm")
@@ -18,7 +20,8 @@ _STATED = ("axes", "origin", "boundary", "norm")
 class StoredPropagator(NamedTuple):
     """A propagator as a file holds it: the arguments of ``gaugeflow.hadrons.Propagator.from_array`` but for the lattice.
 
-    ``array`` has shape ``(*shape, spin, N, spin', columns)``, source indices primed; ``attributes`` are those of the file.
+    ``array`` has shape ``(*shape, spin, N, spin', columns)``, source indices primed; where the lattice is cut, it holds the
+    sites of this process. ``attributes`` are those of the file.
     """
 
     array: NDArray[np.complex128]
@@ -36,6 +39,7 @@ def write_propagator(
     boundary: Sequence[complex],
     norm: float = 1.0,
     attributes: Mapping[str, object] | None = None,
+    lattice: Lattice | None = None,
 ) -> None:
     """Write a propagator, atomically.
 
@@ -53,6 +57,8 @@ def write_propagator(
         What meson correlators are multiplied by.
     attributes : mapping, optional
         Anything that JSON can hold, usually `provenance`; not ``axes``, ``origin``, ``boundary`` and ``norm``.
+    lattice : Lattice, optional
+        Where it is cut over processes, all of them call this, each with its sites.
 
     Raises
     ------
@@ -65,30 +71,45 @@ def write_propagator(
             f"propagator: expected complex (*shape, spin, N, spin', columns), origin and boundary of {max(d, 1)} entries, "
             f"got {array.dtype} {array.shape}, {tuple(origin)} and {tuple(boundary)}"
         )
-    if not np.isfinite(array).all():
-        raise ValueError("propagator: expected finite numbers")
+    part = Part(lattice)
     axes = [*(f"site {mu}" for mu in range(d)), "spin", "colour", "source spin", "source colour"]
     phases = [[complex(b).real, complex(b).imag] for b in boundary]
     stated = {"axes": axes, "origin": [int(x) for x in origin], "boundary": phases, "norm": float(norm)}
-    with new_file(path, _KIND, {**(attributes or {}), **stated}) as file:
-        write_array(file, "propagator", array)
+    with part.together():
+        if not all(part.gather(bool(np.isfinite(array).all()))):
+            raise ValueError("propagator: expected finite numbers")
+        own = array.shape[:d] if lattice is None else lattice.local_shape
+        if not all(part.gather(own == array.shape[:d])):
+            raise ValueError(f"propagator: expected site axes {own}, got {array.shape}")
+        write_field(path, _KIND, {**(attributes or {}), **stated}, "propagator", array, array.dtype, (0, d), part)
 
 
-def read_propagator(path: StrPath) -> StoredPropagator:
+def read_propagator(path: StrPath, *, lattice: Lattice | None = None) -> StoredPropagator:
     """Read what `write_propagator` stored, in double precision.
+
+    Parameters
+    ----------
+    path : path
+    lattice : Lattice, optional
+        The lattice that the file must have. Where it is cut over processes, all of them call this, and each gets its sites.
 
     Raises
     ------
     FormatError
         If anything about the file is wrong.
     """
-    with opened(path, _KIND) as file:
-        array = read_array(path, file, "propagator")
+    part = Part(lattice)
+    with part.together(), opened(path, _KIND) as file:
+        dataset = stored_dataset(path, file, "propagator")
         attributes = read_attributes(path, file)
-        missing = [name for name in _STATED if name not in attributes]
-        if missing or array.dtype.kind != "c" or len(attributes["origin"]) != array.ndim - 4:
-            raise mismatch(path, "propagator", f"complex with {_STATED}", f"{array.dtype} {array.shape}, no {missing}")
+        missing, d = [name for name in _STATED if name not in attributes], dataset.ndim - 4
+        if missing or dataset.dtype.kind != "c" or len(attributes["origin"]) != d:
+            found = f"{dataset.dtype} {dataset.shape}, no {missing}"
+            raise mismatch(path, "propagator", f"complex with {_STATED}", found)
+        if lattice is not None:
+            require_equal(path, "lattice shape", lattice.shape, dataset.shape[:d])
+        array = read_field(path, dataset, (0, d), part)
         origin = tuple(int(x) for x in attributes["origin"])
         boundary = tuple(complex(*b) for b in attributes["boundary"])
         norm = float(attributes["norm"])
-    return StoredPropagator(array.astype(np.complex128), origin, boundary, norm, attributes)
+    return StoredPropagator(array, origin, boundary, norm, attributes)

@@ -131,6 +131,10 @@ class Domain(Protocol):
     def place(self) -> tuple[int, ...]:
         """Coordinates of this process in the grid."""
 
+    @property
+    def comm(self) -> Any:
+        """The mpi4py communicator of the processes."""
+
     def whole(self, lattice: Any, array: Any, axis: int) -> Any:
         """Array of the whole lattice from those of all processes, whose site axes begin with ``axis``."""
 
