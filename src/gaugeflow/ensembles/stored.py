@@ -114,7 +114,8 @@ class FileEnsemble:
     Parameters
     ----------
     lattice
-        The lattice; its fold is how configurations are laid out in lanes.
+        The lattice; its fold is how configurations are laid out in lanes. Where it is cut over processes, each reads its own
+        sites, and all of them take the same batches.
     paths
         Files in Markov-chain order.
     ids, chains
@@ -173,10 +174,10 @@ class FileEnsemble:
         )
         for start in range(0, len(self.paths), size):
             chosen = self.paths[start : start + size]
-            configs = [io.read(path, shape=self.lattice.shape, n_colours=self.n_colours) for path in chosen]
+            configs = [io.read(path, lattice=self.lattice, n_colours=self.n_colours) for path in chosen]
             for path, config in zip(chosen, configs, strict=True):
                 if config.metadata.get("boundary") == "open":
                     raise ValueError(f"{path}: expected a periodic lattice, got one with open boundaries in time")
-            fields = to_device(self.lattice.pack(np.stack([config.links for config in configs]), 1))
+            fields = to_device(self.lattice.local.pack(np.stack([config.links for config in configs]), 1))
             here = slice(start, start + len(chosen))
             yield Batch(fields, np.zeros(len(chosen)), ids[here], chains[here])

@@ -20,6 +20,10 @@ ILDG and SciDAC files need not have the checksum, nor anything but the binary re
 `read`, as they are for the text of ``bridge`` (Bridge++, Julia). What else is missing follows from the length of the data,
 with a `FormatWarning`. A field from anywhere else is ``Config(links)``. Other packages add formats: see `Format`.
 
+On a lattice that is cut over processes, ``read(path, lattice=lattice)`` gives every process its own sites, and ``write`` of
+``Config(links, lattice=lattice)`` makes the file that one process would make, in every format but ``bridge``; so do
+`EnsembleFile` and the functions for propagators with ``lattice``. An error on one process is raised on all.
+
 `EnsembleFile` holds many configurations and grows safely; `write_table` stores measurements, `write_params` the
 parameters of a flow, `write_propagator` a quark propagator, all with `provenance`. A bad file raises
 `gaugeflow.errors.FormatError` and nothing else.
