@@ -43,6 +43,7 @@ class _Backend:
         "dirac",
         "clover_term",
         "fermions",
+        "sums",
     )
 
     def accepts(self, array):

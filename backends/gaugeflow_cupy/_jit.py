@@ -39,10 +39,16 @@ def cache_directory():
     return os.path.join(base, f"cuda-{total.hexdigest()[:16]}")
 
 
+TUPLE = tuple
+"""What says that an argument of a kernel is a tuple: its Python type, or Numba's."""
+
 if not SIMULATED:
+    from numba.cuda import types
     from numba.cuda.core.caching import _CacheLocator
     from numba.cuda.dispatcher import CUDACache, CUDACacheImpl
     from numba.cuda.extending import overload, register_jitable
+
+    TUPLE = types.BaseTuple
 
     class _Locator(_CacheLocator):
         """Numba's own cache watches one file; ours is named by all that a kernel may use."""

@@ -9,6 +9,7 @@ from itertools import combinations
 import cupy as xp
 from numba import cuda
 
+from gaugeflow.kernels import reads
 from gaugeflow.kernels.clover_term import check_planes
 from gaugeflow.kernels.fermions import BOTH, check_fermions, check_pair
 from gaugeflow.sites import dirac
@@ -73,9 +74,9 @@ def _blocks(strength, weights, diagonal, out, sites, lanes, h, g, s):
 
 def clover_blocks(lattice, links, diagonal, weights):
     weights = check_planes(lattice, weights)
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.clover_leaves(lattice.ndim))
     strength = xp.empty((len(weights), *links.shape[1:]), links.dtype)
-    launch(_strength, strength.size // geometry.n**2, contiguous(links, "links"), strength, *geometry.arguments)
+    launch(_strength, strength.size // geometry.n**2, geometry.around(links, "links"), strength, *geometry.arguments)
     spin = dirac.spin_components(lattice.ndim)
     count = dirac.packed(spin // 2 * geometry.n)
     out = xp.empty((lattice.n_blocks, 2, count, geometry.lanes), links.dtype)
@@ -196,8 +197,12 @@ def clover_gradient(lattice, links, tensor):
     expected = (len(lattice.planes), *links.shape[1:])
     if tuple(tensor.shape) != expected:
         raise ValueError(f"tensor: expected shape {expected}, got {tuple(tensor.shape)}")
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim) | reads.corners(lattice.ndim))
     out = xp.empty(links.shape, links.dtype)
-    given = (contiguous(links, "links"), contiguous(tensor, "tensor").astype(links.dtype, copy=False), out)
-    launch(_gradient, out.size // geometry.n**2, *given, *geometry.arguments)
+    tensor = contiguous(tensor, "tensor").astype(links.dtype, copy=False)
+    around = (
+        geometry.around(links, "links", reads=reads.staples(lattice.ndim)),
+        geometry.around(tensor, "tensor", reads=reads.corners(lattice.ndim)),
+    )
+    launch(_gradient, out.size // geometry.n**2, *around, out, *geometry.arguments)
     return out

@@ -12,10 +12,9 @@ import cupy as xp
 import numpy as np
 
 from gaugeflow.errors import BackendError
+from gaugeflow.kernels.sums import largest_of_sites
 
 PRECISION = {np.dtype(np.complex128): np.float64, np.dtype(np.complex64): np.float32}
-PIECES = 4096
-"""Sums over sites are made of at most this many partial sums: a fixed number, so that they do not depend on the device."""
 
 
 def contiguous(array, name):
@@ -39,32 +38,59 @@ def contiguous(array, name):
 
 
 class Geometry:
-    """Sizes of fields of matrices on a lattice, and the arguments that end every kernel's signature."""
+    """Sizes of fields of matrices on a lattice, and the arguments that end every kernel's signature.
 
-    def __init__(self, lattice, matrices):
+    Kernels that hop say what they read (:class:`gaugeflow.lattice.reads.Reads`), and take fields as :meth:`around` gives them.
+    """
+
+    def __init__(self, lattice, matrices, reads=None):
         if matrices.dtype not in PRECISION:
             raise TypeError(f"links: expected complex128 or complex64, got {matrices.dtype}")
         self.n, self.lanes = matrices.shape[-2], matrices.shape[-1]
-        self.sites, self.pieces = lattice.n_blocks, min(lattice.n_blocks, PIECES)
+        self.lattice, self.reads, self.sites = lattice, reads, lattice.n_blocks
         self.threads = self.sites * self.lanes
         g = (0,) * self.n**2
-        self.arguments = (tables(lattice, self.lanes), lattice.ndim, self.sites, self.lanes, g)
+        self.arguments = (tables(lattice, self.lanes, reads), lattice.ndim, self.sites, self.lanes, g)
+
+    def around(self, field, name, sites=None, rows=None, reads=None):
+        """A field for kernels that read it at hops: on a cut lattice with what they read of other processes.
+
+        ``sites`` are those that the kernel computes, by default all; ``rows`` tell where the field holds sites, if not all
+        of them; ``reads`` are those of this field if others are read elsewhere.
+        """
+        return around(self.lattice, field, name, self.reads, sites, rows, reads)
 
 
-def tables(lattice, lanes):
-    """Neighbours on the device, with the lane permutations of a fold where there is one."""
-    return _tables(lattice, lanes, xp.cuda.Device().id)
+def around(lattice, field, name, deepest, sites=None, rows=None, reads=None):
+    """See :meth:`Geometry.around`; ``deepest`` are all that a kernel reads."""
+    own = contiguous(field, name)
+    if lattice.domain is None:
+        return own
+    layer = lattice.domain.halo(lattice, own, deepest if reads is None else reads, sites, rows, deepest.depth)
+    return own, contiguous(layer, name), layer.shape[1]
+
+
+def tables(lattice, lanes, reads):
+    """Neighbours on the device, with the lane permutations of a fold where there is one; alone where nothing is read.
+
+    On a cut lattice the last entry is the number of places of which they tell.
+    """
+    return _tables(lattice, lanes, reads and reads.depth, xp.cuda.Device().id)
 
 
 @lru_cache(maxsize=64)
-def _tables(lattice, lanes, device):
-    neighbour = xp.asarray(lattice.neighbour)
-    if lattice.n_folds == 1:
+def _tables(lattice, lanes, depth, device):
+    hops = lattice.hops(depth or 0)
+    neighbour = xp.asarray(hops.neighbour)
+    if depth is None:
         return (neighbour,)
+    places = () if lattice.domain is None else (hops.neighbour.shape[2],)
+    if lattice.n_folds == 1:
+        return (neighbour, *places)
     batch = lattice.batch(lanes)
     source = lattice.permutation[:, :, None] * batch + np.arange(batch, dtype=np.int32)
-    permutations = (xp.asarray(t) for t in (lattice.crossing, lattice.composition, source.astype(np.int32)))
-    return (neighbour, *permutations, lattice.n_folds)
+    permutations = (xp.asarray(t) for t in (hops.crossing, lattice.composition, source.astype(np.int32)))
+    return (neighbour, *permutations, lattice.n_folds, *places)
 
 
 def sites_on_device(sites):
@@ -109,14 +135,16 @@ def rows(lattice, values, count, links, name, select=None, factor=1.0):
     return x if here else constant(x)
 
 
-def over_rows(values, operation="sum", axis=0):
-    """Sum, or ``"max"``, over an axis before the last, in two stages: a tall column is too much work for one block."""
-    count = values.shape[axis]
+def largest(lattice, values):
+    """Largest of numbers of sites that are not negative, ``(sites, lanes)``: ``(batch,)``.
+
+    In two stages, because a tall column is too much work for one block.
+    """
+    count = len(values)
     parts = min(count & -count, 1 << (count.bit_length() // 2))
     if parts > 1:
-        split = values.reshape(*values.shape[:axis], parts, count // parts, *values.shape[axis + 1 :])
-        values = getattr(split, operation)(axis=axis + 1)
-    return getattr(values, operation)(axis=axis)
+        values = values.reshape(parts, count // parts, -1).max(axis=1)
+    return largest_of_sites(lattice, values)
 
 
 def to_device(array):

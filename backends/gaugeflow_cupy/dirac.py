@@ -5,13 +5,15 @@ from __future__ import annotations
 import cupy as xp
 from numba import cuda
 
+from gaugeflow.kernels import reads
 from gaugeflow.kernels.dirac import check_blocks, check_hop
-from gaugeflow.kernels.fermions import BOTH, check_base, check_fermions, check_pair, other
+from gaugeflow.kernels.fermions import BOTH, check_base, check_fermions, check_pair, other, stack
 from gaugeflow.sites.dirac import spin_components
 from gaugeflow.sites.matrix import mul, scale
 from gaugeflow.sites.matrix import project as project_site
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import contiguous
+from gaugeflow_cupy.device import around, contiguous
+from gaugeflow_cupy.faces import spinor_ahead, spinor_behind, with_received
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
 from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import zero_matrix
@@ -20,7 +22,6 @@ from gaugeflow_cupy.spinors import (
     add_outer,
     added,
     chiral_scaled,
-    colour_dag_times,
     colour_times,
     combined,
     half_block_times,
@@ -57,13 +58,13 @@ def _wilson_hop(links, psi, base, out, c, br, bi, ar, ai, with_base, places, cod
         put(out, r, own, k, lanes, lane, s, h)
 
 
-def _hop(formula, geometry, lattice, links, psi, base, factors, *given):
+def _hop(formula, geometry, lattice, links, psi, base, factors, sign, *given):
     """Result of a kernel of hops; where there is no base, psi stands there and is not read."""
     out = xp.empty(geometry.shape, geometry.dtype)
-    psi = contiguous(psi, "psi")
+    links, psi = contiguous(links, "links"), contiguous(psi, "psi")
     base = psi if base is None else contiguous(base, "base")
     codes = geometry.codes(lattice, factors)
-    fields = (contiguous(links, "links"), psi, base, out)
+    fields = (links, with_received(lattice, geometry, links, psi, sign), base, out)
     launch(formula, geometry.threads, *fields, *given, geometry.places, codes, *geometry.arguments)
     return out
 
@@ -73,7 +74,7 @@ def wilson_hop(lattice, links, psi, factors, sign, parity, beta, base, alpha):
     geometry = SpinorGeometry(lattice, psi, parity)
     beta, alpha = complex(beta), complex(alpha)
     numbers = (float(sign), beta.real, beta.imag, alpha.real, alpha.imag, int(base is not None))
-    return _hop(_wilson_hop, geometry, lattice, links, psi, base, factors, *numbers)
+    return _hop(_wilson_hop, geometry, lattice, links, psi, base, factors, sign, *numbers)
 
 
 @device
@@ -107,7 +108,7 @@ def clover_hop(lattice, links, psi, factors, sign, parity, beta, base, alpha, bl
     geometry = SpinorGeometry(lattice, psi, parity)
     numbers = (float(sign), float(beta), float(alpha), int(base is not None))
     given = (geometry.given(blocks, "blocks"), geometry.block, geometry.half, *numbers)
-    return _hop(_clover_hop, geometry, lattice, links, psi, base, factors, *given)
+    return _hop(_clover_hop, geometry, lattice, links, psi, base, factors, sign, *given)
 
 
 @kernel
@@ -146,7 +147,8 @@ def _force(formula, lattice, links, left, right, factors, weight):
     check_pair(left, right, "left and right")
     geometry = SpinorGeometry(lattice, left)
     out = xp.empty(links.shape, links.dtype)
-    fields = (contiguous(links, "links"), contiguous(left, "left"), contiguous(right, "right"), out)
+    ahead = reads.ahead_of_sites(lattice.ndim)
+    fields = (contiguous(links, "links"), *(around(lattice, stack(x), "field", ahead) for x in (left, right)), out)
     given = (-0.5 * float(weight), geometry.fields, geometry.ndim, geometry.codes(lattice, factors))
     threads = whole_warps(geometry.sites * geometry.lanes, geometry.ndim)
     launch(formula, threads, *fields, *given, *geometry.arguments)
@@ -169,11 +171,10 @@ def _staggered_hop(links, psi, base, out, d, beta, alpha, with_base, places, cod
         total = zero_matrix(psi, s)
         for mu in range(d):
             f, b = hop(table, x, mu, 0, sites), hop(table, x, mu, 1, sites)
-            h = link(psi, table, r, (row_of[f[0]], f[1]), there, lanes, lane, s)
+            h = spinor_ahead(psi, r, row_of, there, table, mu, f, sites, lanes, lane, s)
             h = colour_times(row(links, mu, sites, x[0], lanes, lane, g), h)
             total = added(total, weighted(codes, 2 * mu * sites + x[0], lanes, lane, h))
-            h = link(psi, table, r, (row_of[b[0]], b[1]), there, lanes, lane, s)
-            h = colour_dag_times(link(links, table, mu, b, sites, lanes, lane, g), h)
+            h = spinor_behind(links, psi, r, row_of, there, table, mu, b, sites, lanes, lane, g, s)
             total = combined(1.0, total, -1.0, weighted(codes, (2 * mu + 1) * sites + x[0], lanes, lane, h))
         total = scaled(beta, total)
         if with_base:
@@ -187,7 +188,7 @@ def staggered_hop(lattice, links, psi, factors, parity, beta, base, alpha):
         check_base(lattice, psi, base, parity, links, 1)
     geometry = SpinorGeometry(lattice, psi, parity)
     numbers = (lattice.ndim, float(beta), float(alpha), int(base is not None))
-    return _hop(_staggered_hop, geometry, lattice, links, psi, base, factors, *numbers)
+    return _hop(_staggered_hop, geometry, lattice, links, psi, base, factors, 1, *numbers)
 
 
 @kernel

@@ -10,14 +10,15 @@ import numpy as np
 from numba import cuda
 
 from gaugeflow.kernels.fermions import check_pair
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.sites.heatbath import narrow
 from gaugeflow.sites.matrix import times_i
 from gaugeflow.sites.numbers import imag, real, wide
 from gaugeflow_cupy import sites as _known_sites  # noqa: F401
 from gaugeflow_cupy._jit import compiled, device, kernel
-from gaugeflow_cupy.device import PIECES, PRECISION, constant, contiguous, over_rows
+from gaugeflow_cupy.device import PRECISION, constant, contiguous
 from gaugeflow_cupy.launches import launch
-from gaugeflow_cupy.memory import load, load_real, store, store_pair, zero
+from gaugeflow_cupy.memory import load, load_real, store, store_real, zero
 
 _ONE = (0,)
 """Tells the size of one number."""
@@ -32,26 +33,29 @@ def _sizes(x):
 
 
 @kernel
-def _dot(x, y, out, fields, numbers, pieces, lanes, one):
+def _dot(x, y, out, rows, numbers, lanes, one):
     i = cuda.grid(1)
-    if i < fields * pieces * lanes:
-        r, piece, lane = i // lanes // pieces, i // lanes % pieces, i % lanes
+    if i < rows * lanes:
+        row, lane = i // lanes, i % lanes
         re, im = zero(), zero()
-        for k in range(piece, numbers, pieces):
-            place = (r * numbers + k) * lanes + lane
+        for k in range(numbers):
+            place = (row * numbers + k) * lanes + lane
             a, b = load(x, place, 1, one)[0], load(y, place, 1, one)[0]
             re = re + (wide(real(a)) * wide(real(b)) + wide(imag(a)) * wide(imag(b)))
             im = im + (wide(real(a)) * wide(imag(b)) - wide(imag(a)) * wide(real(b)))
-        store_pair(out, i, re, im)
+        store_real(out, i, re)
+        store_real(out, rows * lanes + i, im)
 
 
 def fermion_dot(lattice, x, y):
     check_pair(x, y, "fermion_dot")
-    fields, numbers, lanes = _sizes(x)
-    pieces = min(numbers, PIECES)
-    out = xp.empty((fields, pieces, lanes), np.complex128)
-    launch(_dot, out.size, contiguous(x, "x"), contiguous(y, "y"), out, fields, numbers, pieces, lanes, _ONE)
-    result = lattice.sum_folds(over_rows(out, axis=1))
+    fields, _, lanes = _sizes(x)
+    numbers = x.shape[-3] * x.shape[-2]
+    out = xp.empty((2, fields, x.shape[-4], lanes))
+    rows = fields * x.shape[-4]
+    launch(_dot, rows * lanes, contiguous(x, "x"), contiguous(y, "y"), out, rows, numbers, lanes, _ONE)
+    re, im = sum_sites(lattice, out)
+    result = re + 1j * im
     return result if x.ndim == 5 else result[0]
 
 

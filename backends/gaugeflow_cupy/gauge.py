@@ -7,6 +7,8 @@ import math
 import cupy as xp
 from numba import cuda
 
+from gaugeflow.kernels import reads
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.sites.clover import leaves, wide_charge, wide_energy
 from gaugeflow.sites.exponential import exp
 from gaugeflow.sites.gauge import (
@@ -25,82 +27,72 @@ from gaugeflow.sites.matrix import project as project_site
 from gaugeflow.sites.numbers import wide
 from gaugeflow.sites.unitary import reunitarise as reunitarise_site
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, over_rows, rows
+from gaugeflow_cupy.device import Geometry, contiguous, rows
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
 from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import load_real, store_real, zero, zero_matrix
 
 
-@device
-def accumulate(out, place, trace, first):
-    """Add to a sum in memory, or begin it."""
-    store_real(out, place, wide(trace) if first else load_real(out, place) + wide(trace))
-
-
 @kernel
-def _plaquette(links, out, pieces, table, d, sites, lanes, g):
+def _plaquette(links, out, table, d, sites, lanes, g):
     i = cuda.grid(1)
-    if i >= pieces * lanes:
+    if i >= sites * lanes:
         return
-    piece, lane = i // lanes, i % lanes
-    for site in range(piece, sites, pieces):
-        x = (site, 0)
-        plane = 0
-        for mu in range(d):
-            u = row(links, mu, sites, site, lanes, lane, g)
-            for nu in range(mu + 1, d):
-                trace = re_trace_plaquette(
-                    u,
-                    link(links, table, nu, hop(table, x, mu, 0, sites), sites, lanes, lane, g),
-                    row(links, nu, sites, site, lanes, lane, g),
-                    link(links, table, mu, hop(table, x, nu, 0, sites), sites, lanes, lane, g),
-                )
-                accumulate(out, (plane * pieces + piece) * lanes + lane, trace, site == piece)
-                plane += 1
+    site, lane = i // lanes, i % lanes
+    x = (site, 0)
+    plane = 0
+    for mu in range(d):
+        u = row(links, mu, sites, site, lanes, lane, g)
+        for nu in range(mu + 1, d):
+            trace = re_trace_plaquette(
+                u,
+                link(links, table, nu, hop(table, x, mu, 0, sites), sites, lanes, lane, g),
+                row(links, nu, sites, site, lanes, lane, g),
+                link(links, table, mu, hop(table, x, nu, 0, sites), sites, lanes, lane, g),
+            )
+            store_real(out, plane * sites * lanes + i, wide(trace))
+            plane += 1
 
 
 def plaquette(lattice, links):
-    geometry = Geometry(lattice, links)
-    out = xp.empty((len(lattice.planes), geometry.pieces, geometry.lanes))
-    threads = geometry.pieces * geometry.lanes
-    launch(_plaquette, threads, contiguous(links, "links"), out, geometry.pieces, *geometry.arguments)
-    return lattice.sum_folds(over_rows(out, axis=1)) / (geometry.n * lattice.volume)
+    geometry = Geometry(lattice, links, reads.plaquettes(lattice.ndim))
+    out = xp.empty((len(lattice.planes), geometry.sites, geometry.lanes))
+    launch(_plaquette, geometry.threads, geometry.around(links, "links"), out, *geometry.arguments)
+    return sum_sites(lattice, out) / (geometry.n * lattice.volume)
 
 
 @kernel
-def _rectangle(links, out, pieces, table, d, sites, lanes, g):
+def _rectangle(links, out, table, d, sites, lanes, g):
     i = cuda.grid(1)
-    if i >= pieces * lanes:
+    if i >= sites * lanes:
         return
-    piece, lane = i // lanes, i % lanes
-    for site in range(piece, sites, pieces):
-        x = (site, 0)
-        pair = 0
-        for mu in range(d):
-            f = hop(table, x, mu, 0, sites)
-            u, u_f = row(links, mu, sites, site, lanes, lane, g), link(links, table, mu, f, sites, lanes, lane, g)
-            for nu in range(d):
-                if nu == mu:
-                    continue
-                up = hop(table, x, nu, 0, sites)
-                trace = re_trace_rectangle(
-                    u,
-                    u_f,
-                    link(links, table, nu, hop(table, f, mu, 0, sites), sites, lanes, lane, g),
-                    row(links, nu, sites, site, lanes, lane, g),
-                    link(links, table, mu, up, sites, lanes, lane, g),
-                    link(links, table, mu, hop(table, up, mu, 0, sites), sites, lanes, lane, g),
-                )
-                accumulate(out, (pair * pieces + piece) * lanes + lane, trace, site == piece)
-                pair += 1
+    site, lane = i // lanes, i % lanes
+    x = (site, 0)
+    pair = 0
+    for mu in range(d):
+        f = hop(table, x, mu, 0, sites)
+        u, u_f = row(links, mu, sites, site, lanes, lane, g), link(links, table, mu, f, sites, lanes, lane, g)
+        for nu in range(d):
+            if nu == mu:
+                continue
+            up = hop(table, x, nu, 0, sites)
+            trace = re_trace_rectangle(
+                u,
+                u_f,
+                link(links, table, nu, hop(table, f, mu, 0, sites), sites, lanes, lane, g),
+                row(links, nu, sites, site, lanes, lane, g),
+                link(links, table, mu, up, sites, lanes, lane, g),
+                link(links, table, mu, hop(table, up, mu, 0, sites), sites, lanes, lane, g),
+            )
+            store_real(out, pair * sites * lanes + i, wide(trace))
+            pair += 1
 
 
 def rectangle(lattice, links):
-    geometry = Geometry(lattice, links)
-    out = xp.empty((lattice.ndim * (lattice.ndim - 1), geometry.pieces, geometry.lanes))
-    threads = geometry.pieces * geometry.lanes
-    launch(_rectangle, threads, contiguous(links, "links"), out, geometry.pieces, *geometry.arguments)
-    return lattice.sum_folds(over_rows(out, axis=1)) / (geometry.n * lattice.volume)
+    geometry = Geometry(lattice, links, reads.rectangles(lattice.ndim))
+    out = xp.empty((lattice.ndim * (lattice.ndim - 1), geometry.sites, geometry.lanes))
+    launch(_rectangle, geometry.threads, geometry.around(links, "links"), out, *geometry.arguments)
+    return sum_sites(lattice, out) / (geometry.n * lattice.volume)
 
 
 @device
@@ -148,10 +140,10 @@ def plane_weights(lattice, coupling, links, factor):
 
 
 def wilson_force(lattice, links, coupling):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
     weight = plane_weights(lattice, coupling, links, 0.5 / geometry.n)
     out = xp.empty(links.shape, links.dtype)
-    launch(_wilson_force, out.size // geometry.n**2, contiguous(links, "links"), weight, out, *geometry.arguments)
+    launch(_wilson_force, out.size // geometry.n**2, geometry.around(links, "links"), weight, out, *geometry.arguments)
     return out
 
 
@@ -226,13 +218,15 @@ def _rectangle_force(links, weight, out, table, d, sites, lanes, g):
 
 
 def rectangle_force(lattice, links, coupling):
-    geometry = Geometry(lattice, links)
     d = lattice.ndim
+    geometry = Geometry(lattice, links, reads.rectangle_staples(d))
     pairs = [(mu, nu) for mu in range(d) for nu in range(d) if mu != nu]
     select = [pairs.index((mu, nu)) if mu != nu else 0 for mu in range(d) for nu in range(d)]
     weight = rows(lattice, coupling, len(pairs), links, "coupling", select, 0.5 / geometry.n)
     out = xp.empty(links.shape, links.dtype)
-    launch(_rectangle_force, out.size // geometry.n**2, contiguous(links, "links"), weight, out, *geometry.arguments)
+    launch(
+        _rectangle_force, out.size // geometry.n**2, geometry.around(links, "links"), weight, out, *geometry.arguments
+    )
     return out
 
 
@@ -304,24 +298,22 @@ def reunitarise(lattice, links):
 
 
 @kernel
-def _inner(a, b, out, pieces, table, d, sites, lanes, g):
+def _inner(a, b, out, table, d, sites, lanes, g):
     i = cuda.grid(1)
-    if i < pieces * lanes:
-        piece, lane = i // lanes, i % lanes
+    if i < sites * lanes:
+        site, lane = i // lanes, i % lanes
         total = zero()
-        for site in range(piece, sites, pieces):
-            for mu in range(d):
-                p = row(a, mu, sites, site, lanes, lane, g)
-                total = total + wide(re_trace_mul(p, row(b, mu, sites, site, lanes, lane, g)))
+        for mu in range(d):
+            p = row(a, mu, sites, site, lanes, lane, g)
+            total = total + wide(re_trace_mul(p, row(b, mu, sites, site, lanes, lane, g)))
         store_real(out, i, total)
 
 
 def inner(lattice, a, b):
     geometry = Geometry(lattice, a)
-    out = xp.empty((geometry.pieces, geometry.lanes))
-    fields = (contiguous(a, "a"), contiguous(b, "b"))
-    launch(_inner, out.size, *fields, out, geometry.pieces, *geometry.arguments)
-    return -2.0 * lattice.sum_folds(over_rows(out))
+    out = xp.empty((geometry.sites, geometry.lanes))
+    launch(_inner, out.size, contiguous(a, "a"), contiguous(b, "b"), out, *geometry.arguments)
+    return -2.0 * sum_sites(lattice, out)
 
 
 @kernel
@@ -337,7 +329,11 @@ def _gauge_transform(links, rotation, out, table, d, sites, lanes, g):
 def gauge_transform(lattice, links, rotation):
     if rotation.shape != links.shape[1:]:
         raise ValueError(f"rotation: expected shape {links.shape[1:]}, got {rotation.shape}")
-    return each_link(_gauge_transform, lattice, links, rotation)
+    geometry = Geometry(lattice, links, reads.ahead_of_sites(lattice.ndim))
+    out = xp.empty(links.shape, links.dtype)
+    fields = (contiguous(links, "links"), geometry.around(rotation[None], "rotation"), out)
+    launch(_gauge_transform, out.size // geometry.n**2, *fields, *geometry.arguments)
+    return out
 
 
 @device
@@ -397,12 +393,12 @@ def _clover_charge(strength, charge, table, d, sites, lanes, g):
 
 
 def clover(lattice, links):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.clover_leaves(lattice.ndim))
     planes = len(lattice.planes)
     strength = xp.empty((planes, *links.shape[1:]), links.dtype)
     energy = xp.empty((planes, geometry.sites, geometry.lanes))
     charge = xp.zeros((geometry.sites, geometry.lanes))
-    launch(_clover_energy, energy.size, contiguous(links, "links"), strength, energy, *geometry.arguments)
+    launch(_clover_energy, energy.size, geometry.around(links, "links"), strength, energy, *geometry.arguments)
     if lattice.ndim == 4:
-        launch(_clover_charge, charge.size, strength, charge, *geometry.arguments)
+        launch(_clover_charge, charge.size, strength, charge, *Geometry(lattice, links).arguments)
     return energy, charge / (4.0 * math.pi**2)

@@ -3,13 +3,16 @@
 Arrays are flat: the matrix entry k of direction mu at a site lies at ``((mu * sites + site) * N^2 + k) * lanes + lane``, so
 that the threads of a warp read consecutive numbers.  ``g`` is a tuple of N^2 zeros: its *type* says how large matrices
 are.  ``table`` holds the neighbours alone, or those and the lane permutations of a fold; its type says which.
+
+Whole lattices and cut ones have tables and fields of different types.  Kernels are compiled anew for the latter; those of
+whole lattices pay nothing.
 """
 
 from __future__ import annotations
 
 from gaugeflow_cupy import sites as _known_sites  # noqa: F401
-from gaugeflow_cupy._jit import compiled, device
-from gaugeflow_cupy.memory import load, store
+from gaugeflow_cupy._jit import TUPLE, compiled, device
+from gaugeflow_cupy.memory import load, load_real, own, store
 
 
 @device
@@ -21,17 +24,22 @@ def link_of(i, d, lanes):
 
 def hop(table, place, mu, sign, sites):
     """The place one hop away; sign 0 is forward, 1 backward."""
-    return (_hop if len(table) == 1 else _hop_folded)(table, place, mu, sign, sites)
+    return _HOP[len(table)](table, place, mu, sign, sites)
 
 
 def read_lane(table, permutation, lane, lanes):
     """The lane that is read through a permutation."""
-    return lane if len(table) == 1 else table[3][permutation * lanes + lane]
+    return lane if len(table) <= 2 else table[3][permutation * lanes + lane]
 
 
 @device
 def _hop(table, place, mu, sign, sites):
     return table[0][(2 * mu + sign) * sites + place[0]], place[1]
+
+
+@device
+def _hop_cut(table, place, mu, sign, sites):
+    return table[0][(2 * mu + sign) * table[1] + place[0]], place[1]
 
 
 @device
@@ -43,33 +51,79 @@ def _hop_folded(table, place, mu, sign, sites):
     return table[0][row], table[2][place[1] * table[4] + crossing]
 
 
+@device
+def _hop_folded_cut(table, place, mu, sign, sites):
+    row = (2 * mu + sign) * table[5] + place[0]
+    crossing = table[1][row]
+    if crossing == 0:
+        return table[0][row], place[1]
+    return table[0][row], table[2][place[1] * table[4] + crossing]
+
+
+_HOP = {1: _hop, 2: _hop_cut, 5: _hop_folded, 6: _hop_folded_cut}
+"""By the length of the table: on a cut lattice it ends with the number of places that it knows."""
+
+
 @compiled(hop)
 def _(table, place, mu, sign, sites):
-    chosen = _hop if len(table) == 1 else _hop_folded
+    chosen = _HOP[len(table)]
     return lambda table, place, mu, sign, sites: chosen(table, place, mu, sign, sites)
 
 
 @compiled(read_lane)
 def _(table, permutation, lane, lanes):
-    if len(table) == 1:
+    if len(table) <= 2:
         return lambda table, permutation, lane, lanes: lane
     return lambda table, permutation, lane, lanes: table[3][permutation * lanes + lane]
+
+
+def memory_at(field, k, count, position):
+    """Memory and row in which row ``position`` of the k-th of fields of ``count`` own rows lies.
+
+    On a cut lattice a field that is read at hops is a triple: own rows, those around them, and the number of these.
+    """
+    return (_around if isinstance(field, tuple) else _whole)(field, k, count, position)
+
+
+@device
+def _whole(field, k, count, position):
+    return field, k * count + position
+
+
+@device
+def _around(field, k, count, position):
+    if position < count:
+        return field[0], k * count + position
+    return field[1], k * field[2] + (position - count)
+
+
+@compiled(memory_at)
+def _(field, k, count, position):
+    chosen = _around if isinstance(field, TUPLE) else _whole
+    return lambda field, k, count, position: chosen(field, k, count, position)
 
 
 @device
 def link(field, table, mu, place, sites, lanes, lane, g):
     """Matrix of direction mu at a place."""
-    start = (mu * sites + place[0]) * (len(g) * lanes)
-    return load(field, start + read_lane(table, place[1], lane, lanes), lanes, g)
+    memory, number = memory_at(field, mu, sites, place[0])
+    return load(memory, number * (len(g) * lanes) + read_lane(table, place[1], lane, lanes), lanes, g)
+
+
+@device
+def real_at(field, table, place, sites, lanes, lane):
+    """Real number of a field on sites at a place."""
+    memory, number = memory_at(field, 0, sites, place[0])
+    return load_real(memory, number * lanes + read_lane(table, place[1], lane, lanes))
 
 
 @device
 def row(field, k, count, position, lanes, lane, g):
     """Matrix of this lane in row ``position`` of the k-th of fields of ``count`` rows."""
-    return load(field, (k * count + position) * (len(g) * lanes) + lane, lanes, g)
+    return load(own(field), (k * count + position) * (len(g) * lanes) + lane, lanes, g)
 
 
 @device
 def put(field, k, count, position, lanes, lane, g, matrix):
     """Write the matrix of this lane in row ``position`` of the k-th of fields of ``count`` rows."""
-    store(field, (k * count + position) * (len(g) * lanes) + lane, lanes, matrix)
+    store(own(field), (k * count + position) * (len(g) * lanes) + lane, lanes, matrix)

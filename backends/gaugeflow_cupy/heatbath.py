@@ -7,7 +7,8 @@ from functools import lru_cache
 import cupy as xp
 from numba import cuda
 
-from gaugeflow.kernels.heatbath import failure, first_block, masks
+from gaugeflow.kernels import reads
+from gaugeflow.kernels.heatbath import check_accepted, first_block, masks
 from gaugeflow.sites.heatbath import heat_bath
 from gaugeflow.sites.heatbath import overrelax as overrelax_site
 from gaugeflow_cupy._jit import kernel
@@ -42,35 +43,37 @@ def _overrelax(out, weight, mu, active, count, table, d, sites, lanes, g):
         put(out, mu, sites, site, lanes, lane, g, u)
 
 
-def _sweep(lattice):
-    """Directions and active sites, on the device, in the order of a sweep."""
-    return [(mu, sites_on_device(active)) for mu, active in _masks(lattice)]
-
-
 _masks = lru_cache(maxsize=64)(lambda lattice: tuple(masks(lattice)))
 
 
 def _start(lattice, links, coupling):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
     weight = plane_weights(lattice, coupling, links, 1.0 / geometry.n)
     return geometry, weight, contiguous(links, "links").copy()
+
+
+def _frozen(geometry, out, mu, sites):
+    """The links as the last masks left them; on a cut lattice what these changed around this process comes anew."""
+    return geometry.around(out, "links", sites, reads=reads.staples(geometry.lattice.ndim, (mu,)))
 
 
 def heatbath(lattice, links, coupling, key):
     geometry, weight, out = _start(lattice, links, coupling)
     numbers = (*lane_numbers(lattice, lattice.batch(geometry.lanes)), contiguous(key, "key"))
     failed = xp.zeros((geometry.sites, geometry.lanes))
-    for mu, active in _sweep(lattice):
-        given = (out, weight, mu, active, active.size, *numbers, first_block(mu, geometry.n), failed)
+    for mu, sites in _masks(lattice):
+        active = sites_on_device(sites)
+        frozen = _frozen(geometry, out, mu, sites)
+        given = (frozen, weight, mu, active, active.size, *numbers, first_block(mu, geometry.n), failed)
         launch(_heatbath, active.size * geometry.lanes, *given, *geometry.arguments)
-    count = float(failed.sum())  # the sweep's only word to the host
-    if count:
-        raise failure(count)
+    check_accepted(lattice, failed)  # the sweep's only word to the host
     return out
 
 
 def overrelax(lattice, links, coupling):
     geometry, weight, out = _start(lattice, links, coupling)
-    for mu, active in _sweep(lattice):
-        launch(_overrelax, active.size * geometry.lanes, out, weight, mu, active, active.size, *geometry.arguments)
+    for mu, sites in _masks(lattice):
+        active = sites_on_device(sites)
+        given = (_frozen(geometry, out, mu, sites), weight, mu, active, active.size)
+        launch(_overrelax, active.size * geometry.lanes, *given, *geometry.arguments)
     return out

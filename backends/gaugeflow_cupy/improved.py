@@ -7,13 +7,14 @@ import math
 import cupy as xp
 from numba import cuda
 
+from gaugeflow.kernels import reads
 from gaugeflow.sites.clover import leaves, wide_energy
 from gaugeflow.sites.gauge import differ_along
 from gaugeflow.sites.matrix import add, mul, scale
 from gaugeflow.sites.matrix import project as project_site
 from gaugeflow_cupy._jit import device, kernel
 from gaugeflow_cupy.device import Geometry, contiguous
-from gaugeflow_cupy.gauge import _clover_charge, directions, each_link
+from gaugeflow_cupy.gauge import _clover_charge, directions
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
 from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import store_real, zero_matrix
@@ -30,7 +31,15 @@ def _extend(links, lines, out, table, d, sites, lanes, g):
 
 
 def extend(lattice, links, lines):
-    return each_link(_extend, lattice, links, lines)
+    geometry = Geometry(lattice, links, reads.ahead(lattice.ndim))
+    return _each_link(geometry, _extend, links, contiguous(links, "links"), geometry.around(lines, "lines"))
+
+
+def _each_link(geometry, formula, links, *given):
+    """A field like the links."""
+    out = xp.empty(links.shape, links.dtype)
+    launch(formula, out.size // geometry.n**2, *given, out, *geometry.arguments)
+    return out
 
 
 @device
@@ -80,15 +89,16 @@ def _rectangle_energy(lines, others, m, n, strength, energy, table, d, sites, la
 
 
 def rectangle_clover(lattice, lines, others, m, n):
-    geometry = Geometry(lattice, lines)
+    across, along = (reads.large_leaves(lattice.ndim, int(a), int(b)) for a, b in ((m, n), (n, m)))
+    geometry = Geometry(lattice, lines, across | along)
     planes = len(lattice.planes)
     strength = xp.empty((planes, *lines.shape[1:]), lines.dtype)
     energy = xp.empty((planes, geometry.sites, geometry.lanes))
     charge = xp.zeros((geometry.sites, geometry.lanes))
-    fields = (contiguous(lines, "lines"), contiguous(others, "others"))
+    fields = (geometry.around(lines, "lines", reads=across), geometry.around(others, "others", reads=along))
     launch(_rectangle_energy, energy.size, *fields, int(m), int(n), strength, energy, *geometry.arguments)
     if lattice.ndim == 4:
-        launch(_clover_charge, charge.size, strength, charge, *geometry.arguments)
+        launch(_clover_charge, charge.size, strength, charge, *Geometry(lattice, lines).arguments)
     return energy, charge / (4.0 * math.pi**2)
 
 
@@ -110,4 +120,6 @@ def _straighten(links, field, weight, out, table, d, sites, lanes, g):
 
 
 def straighten(lattice, links, field, weight):
-    return each_link(_straighten, lattice, links, field, float(weight))
+    geometry = Geometry(lattice, links, reads.along(lattice.ndim))
+    fields = (geometry.around(links, "links", reads=reads.behind(lattice.ndim)), geometry.around(field, "field"))
+    return _each_link(geometry, _straighten, links, *fields, float(weight))

@@ -27,6 +27,7 @@ __all__ = [
     "load_real",
     "momentum",
     "scratch",
+    "settled",
     "store",
     "store_pair",
     "store_real",
@@ -92,6 +93,7 @@ def _allocation(number, count, arguments):
 
 
 def _precision(array):
+    array = array[0] if isinstance(array, types.BaseTuple) else array
     return array.dtype.bitwidth // (2 if isinstance(array.dtype, types.Complex) else 1)
 
 
@@ -162,6 +164,20 @@ def zero_matrix(tx, field, g):
         return ctx.make_tuple(b, matrix, [join(ctx, b, number, nought)] * g.count)
 
     return matrix(field, g), generate
+
+
+@intrinsic
+def settled(tx, matrix):
+    def generate(ctx, b, sig, a):
+        number = matrix.dtype.part.llvm
+        pin = ir.InlineAsm(ir.FunctionType(number, [number]), "", "=d,0" if number == ir.DoubleType() else "=f,0", True)
+        values = []
+        for k in range(matrix.count):
+            re, im = parts(ctx, b, matrix.dtype, b.extract_value(a[0], k), matrix.dtype)
+            values.append(join(ctx, b, matrix.dtype, b.call(pin, [re]), b.call(pin, [im])))
+        return ctx.make_tuple(b, matrix, values)
+
+    return matrix(matrix), generate
 
 
 @intrinsic

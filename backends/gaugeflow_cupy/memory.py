@@ -9,7 +9,17 @@ from __future__ import annotations
 from gaugeflow.sites.jacobian import memory_size
 from gaugeflow.sites.matrix import size
 from gaugeflow.sites.random import haar_of_size, momentum_of_size
-from gaugeflow_cupy._jit import SIMULATED
+from gaugeflow_cupy._jit import SIMULATED, TUPLE, compiled
+
+
+def own(field):
+    """The own rows of a field, which on a cut lattice may come with those around them."""
+    return field[0] if isinstance(field, tuple) else field
+
+
+@compiled(own)
+def _(field):
+    return (lambda field: field[0]) if isinstance(field, TUPLE) else (lambda field: field)
 
 
 def load(field, place, stride, g):
@@ -25,7 +35,12 @@ def store(field, place, stride, matrix):
 
 def zero_matrix(field, g):
     """Matrix of zeros in the precision of a field."""
-    return (field.dtype.type(0.0),) * len(g)
+    return (own(field).dtype.type(0.0),) * len(g)
+
+
+def settled(matrix):
+    """The matrix itself, which the compiler must have at hand here: it may not put off the sums that make it."""
+    return matrix
 
 
 def load_real(array, place):

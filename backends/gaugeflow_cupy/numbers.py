@@ -1,8 +1,12 @@
 """One thread's numbers for numba-cuda: ``Real`` and ``Complex`` in single or double precision.
 
 Numba's own scalars would not do: a Python constant times a single-precision number is a double there, and a real number
-times a complex one a whole complex product.  Products and sums are fused where the compiler likes, except those of *exact*
-reals, the random numbers: their bits are the same on every machine.
+times a complex one a whole complex product.
+
+Results do not depend on what surrounds a formula, and so not on fold, processes or the compiler: the fused multiply-adds are
+chosen here, as for CPUs.  A product remembers its factors, and what is added to it in the same expression becomes a chain of
+them.  Every other product is told to be rounded for itself, which also keeps the compilers from fusing it.  *Exact* reals,
+the random numbers, are never fused: their bits are the same on every machine.
 """
 
 from __future__ import annotations
@@ -57,8 +61,7 @@ _KINDS = (RealType, ComplexType, types.Number)
 def parts(ctx, b, t, value, like):
     """(re, im) of a value of any numeric type in the precision of ``like``; im is None for real ones."""
     if isinstance(t, ComplexType):
-        z = cgutils.create_struct_proxy(t)(ctx, b, value=value)
-        return z.re, z.im
+        return _member(b, value, 0), _member(b, value, 1)
     if isinstance(t, RealType):
         return value, None
     return ctx.cast(b, value, t, types.float64 if like.bits == 64 else types.float32), None
@@ -68,10 +71,19 @@ def join(ctx, b, t, re, im=None):
     """Value of type t from its parts."""
     if isinstance(t, RealType):
         return re
-    z = cgutils.create_struct_proxy(t)(ctx, b)
-    z.re = re
-    z.im = im if im is not None else ir.Constant(re.type, 0.0)
-    return z._getvalue()
+    im = im if im is not None else ir.Constant(re.type, 0.0)
+    z = ir.Constant(ir.LiteralStructType([re.type, im.type]), ir.Undefined)
+    return b.insert_value(b.insert_value(z, re, 0), im, 1)
+
+
+def _member(b, value, index):
+    """A number of a pair: the very one that was put there, where this is known."""
+    pair = value
+    while isinstance(pair, ir.instructions.InsertValue):
+        if list(pair.indices) == [index]:
+            return pair.operands[1]
+        pair = pair.operands[0]
+    return b.extract_value(value, index)
 
 
 def _common(a, c):
@@ -92,40 +104,79 @@ def _negative(b, x):
 def _rounded(b, name, x, y):
     """A sum or product that is rounded for itself."""
     kind = ir.FunctionType(x.type, [x.type, x.type])
-    return b.call(cgutils.get_or_insert_function(b.module, kind, f"llvm.nvvm.{name}.rn.d"), [x, y])
+    precision = "d" if x.type == ir.DoubleType() else "f"
+    return b.call(cgutils.get_or_insert_function(b.module, kind, f"llvm.nvvm.{name}.rn.{precision}"), [x, y])
+
+
+def _fused(b, x, y, z):
+    """x y + z, rounded once."""
+    kind = ir.FunctionType(x.type, [x.type] * 3)
+    name = "llvm.fma.f64" if x.type == ir.DoubleType() else "llvm.fma.f32"
+    return b.call(cgutils.get_or_insert_function(b.module, kind, name), [x, y, z])
+
+
+def _chain(b, total, terms):
+    """``total`` (None: nothing) plus products, one after the other."""
+    for p, q in terms:
+        total = _rounded(b, "mul", p, q) if total is None else _fused(b, p, q, total)
+    return total
+
+
+def _product(b, *terms):
+    """Sum of products, which remembers them."""
+    value = _chain(b, None, terms)
+    value.terms = terms
+    return value
+
+
+def _terms(x):
+    """Products whose sum a number is, if it is known as such."""
+    return getattr(x, "terms", None)
+
+
+def _plus(b, x, y):
+    if _terms(y):
+        return _chain(b, x, _terms(y))
+    return _chain(b, y, _terms(x)) if _terms(x) else b.fadd(x, y)
+
+
+def _minus(b, x, y):
+    if _terms(y):
+        return _chain(b, x, [(_negative(b, p), q) for p, q in _terms(y)])
+    return _chain(b, _negative(b, y), _terms(x)) if _terms(x) else b.fsub(x, y)
 
 
 def _add(b, x, y, exact):
-    re = _rounded(b, "add", x[0], y[0]) if exact else b.fadd(x[0], y[0])
+    re = _rounded(b, "add", x[0], y[0]) if exact else _plus(b, x[0], y[0])
     if x[1] is None or y[1] is None:
         return re, (x[1] if y[1] is None else y[1])
-    return re, b.fadd(x[1], y[1])
+    return re, _plus(b, x[1], y[1])
 
 
 def _sub(b, x, y, exact):
     if exact:
         return _rounded(b, "add", x[0], _negative(b, y[0])), None
-    re = b.fsub(x[0], y[0])
+    re = _minus(b, x[0], y[0])
     if y[1] is None:
         return re, x[1]
-    return re, _negative(b, y[1]) if x[1] is None else b.fsub(x[1], y[1])
+    return re, _negative(b, y[1]) if x[1] is None else _minus(b, x[1], y[1])
 
 
 def _mul(b, x, y, exact):
     if exact:
         return _rounded(b, "mul", x[0], y[0]), None
     if x[1] is None:
-        return b.fmul(x[0], y[0]), None if y[1] is None else b.fmul(x[0], y[1])
+        return _product(b, (x[0], y[0])), None if y[1] is None else _product(b, (x[0], y[1]))
     if y[1] is None:
-        return b.fmul(x[0], y[0]), b.fmul(x[1], y[0])
-    re = b.fsub(b.fmul(x[0], y[0]), b.fmul(x[1], y[1]))
-    return re, b.fadd(b.fmul(x[0], y[1]), b.fmul(x[1], y[0]))
+        return _product(b, (x[0], y[0])), _product(b, (x[1], y[0]))
+    re = _product(b, (x[0], y[0]), (_negative(b, x[1]), y[1]))
+    return re, _product(b, (x[0], y[1]), (x[1], y[0]))
 
 
 def _div(b, x, y, exact):
     if y[1] is None:
         return b.fdiv(x[0], y[0]), None if x[1] is None else b.fdiv(x[1], y[0])
-    norm = b.fadd(b.fmul(y[0], y[0]), b.fmul(y[1], y[1]))
+    norm = _product(b, (y[0], y[0]), (y[1], y[1]))
     re, im = _mul(b, x, (y[0], _negative(b, y[1])), exact)
     return b.fdiv(re, norm), b.fdiv(im, norm)
 

@@ -28,7 +28,7 @@ def lane_numbers(lattice, batch):
 @lru_cache(maxsize=64)
 def _lane_numbers(lattice, batch, device):
     base = lattice.site[:, 0].astype(np.int64)
-    offset = np.repeat(lattice.site[0].astype(np.int64), batch)
+    offset = np.repeat(lattice.site[0].astype(np.int64) - base[0], batch)
     return tuple(xp.asarray(x) for x in (base, offset, np.tile(np.arange(batch, dtype=np.int64), lattice.n_folds)))
 
 

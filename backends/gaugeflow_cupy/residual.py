@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import cupy as xp
+import numpy as np
 from numba import cuda
 
+from gaugeflow.kernels import reads
 from gaugeflow.kernels.residual import _check_active
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.sites.gauge import (
     staple_down_bar_bottom,
     staple_down_bar_far,
@@ -29,7 +33,7 @@ from gaugeflow.sites.residual import (
     update_vjp,
 )
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, over_rows, rows, sites_on_device
+from gaugeflow_cupy.device import Geometry, contiguous, largest, rows, sites_on_device
 from gaugeflow_cupy.gauge import each_link, staple_sum
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
 from gaugeflow_cupy.launches import launch
@@ -46,12 +50,12 @@ def _path_sum(links, weight, mu, active, count, out, table, d, sites, lanes, g):
 
 
 def path_sum(lattice, links, mu, sites, weight):
-    geometry = Geometry(lattice, links)
     d = lattice.ndim
+    geometry = Geometry(lattice, links, reads.staples(d, (mu,)))
     weights = rows(lattice, weight, d, links, "weight", [k % d for k in range(d * d)])
     active = sites_on_device(sites)
     out = xp.empty((active.size, *links.shape[2:]), links.dtype)
-    given = (contiguous(links, "links"), weights, mu, active, active.size, out)
+    given = (geometry.around(links, "links", sites), weights, mu, active, active.size, out)
     launch(_path_sum, active.size * geometry.lanes, *given, *geometry.arguments)
     return out
 
@@ -130,19 +134,38 @@ def _path_sum_vjp(links, weight, mu, row_of, count, bars, total, out, weight_bar
     store_real(weight_bar, (nu * sites + site) * lanes + lane, trace)
 
 
+def rows_of(lattice, sites, depth):
+    """Row of every place in a field on some block sites, -1 where there is none, on the host and here.
+
+    On a cut lattice also of places on the layers around; on a whole one nothing is known on the host.
+    """
+    if lattice.domain is not None:
+        return _rows_around(lattice, np.asarray(sites, dtype=np.int32).tobytes(), depth, xp.cuda.Device().id)
+    active = sites_on_device(sites)
+    here = xp.full(lattice.n_blocks, -1, dtype=xp.int32)
+    here[active] = xp.arange(active.size, dtype=xp.int32)
+    return None, here
+
+
+@lru_cache(maxsize=64)
+def _rows_around(lattice, sites, depth, device):
+    rows = lattice.domain.rows(lattice, np.frombuffer(sites, dtype=np.int32), depth)
+    return rows, xp.asarray(rows)
+
+
 def path_sum_vjp(lattice, links, mu, sites, weight, paths_bar, total):
     _check_active(lattice, links, sites, paths_bar, "paths_bar")
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staple_bars(lattice.ndim, mu))
     delta = rows(lattice, weight, lattice.ndim, links, "weight")
-    active = sites_on_device(sites)
-    row_of = xp.full(lattice.n_blocks, -1, dtype=xp.int32)
-    row_of[active] = xp.arange(active.size, dtype=xp.int32)
+    row_of, rows_here = rows_of(lattice, sites, geometry.reads.depth)
+    active = reads.active_bars(lattice.ndim, mu)
     out = xp.empty(total.shape, total.dtype)
     weight_bar = xp.empty((lattice.ndim, geometry.sites, geometry.lanes))
-    bars = (contiguous(paths_bar, "paths_bar"), contiguous(total, "total"), out, weight_bar)
-    given = (contiguous(links, "links"), delta, mu, row_of, active.size, *bars)
+    paths_bar = geometry.around(paths_bar[None], "paths_bar", rows=row_of, reads=active)
+    bars = (paths_bar, contiguous(total, "total"), out, weight_bar)
+    given = (geometry.around(links, "links"), delta, mu, rows_here, len(sites), *bars)
     launch(_path_sum_vjp, weight_bar.size, *given, *geometry.arguments)
-    return out, lattice.sum_folds(over_rows(weight_bar, axis=1))
+    return out, sum_sites(lattice, weight_bar)
 
 
 @device
@@ -150,11 +173,6 @@ def log_or_nan(det):
     """Logarithm of a determinant in double precision; nan where it is not positive."""
     x = wide(det)
     return where(x > 0.0, log(where(x > 0.0, x, 1.0)), math.nan)
-
-
-def largest(lattice, values):
-    """Largest value of each configuration over rows and sub-lattices."""
-    return over_rows(values, "max").reshape(lattice.n_folds, -1).max(axis=0)
 
 
 @kernel
@@ -185,7 +203,7 @@ def per_link(lattice, loop, links, mu, sites, paths, *given):
 def residual_update(lattice, links, mu, sites, paths):
     _check_active(lattice, links, sites, paths, "paths")
     out, log_det, norm = per_link(lattice, _residual_update, links, mu, sites, paths)
-    return out, lattice.sum_folds(over_rows(log_det)), largest(lattice, norm) ** 0.25
+    return out, sum_sites(lattice, log_det), largest(lattice, norm) ** 0.25
 
 
 @kernel
@@ -207,7 +225,7 @@ def residual_solve(lattice, links, mu, sites, paths, tolerance, limit):
     _check_active(lattice, links, sites, paths, "paths")
     given = (float(tolerance), int(limit))
     out, log_det, change = per_link(lattice, _residual_solve, links, mu, sites, paths, *given)
-    return out, lattice.sum_folds(over_rows(log_det)), xp.sqrt(largest(lattice, change))
+    return out, sum_sites(lattice, log_det), xp.sqrt(largest(lattice, change))
 
 
 @kernel
@@ -328,7 +346,7 @@ def sum_of_tangents(lattice, loop, links, mu, sites, paths, force):
     out = xp.empty((active.size, geometry.lanes))
     fields = (contiguous(links, "links"), contiguous(paths, "paths"), contiguous(force, "force"))
     launch(loop, out.size, *fields, mu, active, active.size, out, *geometry.arguments)
-    return lattice.sum_folds(over_rows(out))
+    return sum_sites(lattice, out)
 
 
 def residual_tangent(lattice, links, mu, sites, paths, force):

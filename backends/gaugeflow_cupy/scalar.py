@@ -5,12 +5,13 @@ from __future__ import annotations
 import cupy as xp
 from numba import cuda
 
+from gaugeflow.kernels import reads
 from gaugeflow.kernels.scalar import check_scalar
 from gaugeflow_cupy._jit import kernel
-from gaugeflow_cupy.device import contiguous, tables
-from gaugeflow_cupy.geometry import hop, read_lane
+from gaugeflow_cupy.device import around, tables
+from gaugeflow_cupy.geometry import hop, real_at
 from gaugeflow_cupy.launches import launch
-from gaugeflow_cupy.memory import load_real, store_real
+from gaugeflow_cupy.memory import load_real, own, store_real
 
 
 @kernel
@@ -18,11 +19,10 @@ def _neighbour_sum(field, out, table, d, sites, lanes):
     i = cuda.grid(1)
     if i < sites * lanes:
         site, lane = i // lanes, i % lanes
-        total = load_real(field, i) * 0.0
+        total = load_real(own(field), i) * 0.0
         for mu in range(d):
             for sign in range(2):
-                there, permutation = hop(table, (site, 0), mu, sign, sites)
-                total = total + load_real(field, there * lanes + read_lane(table, permutation, lane, lanes))
+                total = total + real_at(field, table, hop(table, (site, 0), mu, sign, sites), sites, lanes, lane)
         store_real(out, i, total)
 
 
@@ -30,6 +30,8 @@ def neighbour_sum(lattice, field):
     check_scalar(lattice, field)
     lanes = field.shape[1]
     out = xp.empty(field.shape, field.dtype)
-    sizes = (lattice.ndim, lattice.n_blocks, lanes)
-    launch(_neighbour_sum, out.size, contiguous(field, "field"), out, tables(lattice, lanes), *sizes)
+    read = reads.around_sites(lattice.ndim)
+    fields = (around(lattice, field[None], "field", read), out)
+    sizes = (tables(lattice, lanes, read), lattice.ndim, lattice.n_blocks, lanes)
+    launch(_neighbour_sum, out.size, *fields, *sizes)
     return out

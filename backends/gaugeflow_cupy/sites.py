@@ -5,6 +5,7 @@ import math
 from gaugeflow.sites import (
     adjoint,
     clover,
+    digits,
     elementary,
     exponential,
     gauge,
@@ -60,6 +61,7 @@ for _module in (
     exponential,
     gauge,
     clover,
+    digits,
     unitary,
     adjoint,
     jacobian,

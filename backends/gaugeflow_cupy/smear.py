@@ -5,6 +5,8 @@ from __future__ import annotations
 import cupy as xp
 from numba import cuda
 
+from gaugeflow.kernels import reads
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.sites.gauge import (
     convolve,
     convolve_bar_link,
@@ -15,8 +17,8 @@ from gaugeflow.sites.gauge import (
 from gaugeflow.sites.matrix import add, add_scaled, dag, re_trace_mul_dag
 from gaugeflow.sites.numbers import wide
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, over_rows, rows
-from gaugeflow_cupy.gauge import each_link, staple_sum, staples
+from gaugeflow_cupy.device import Geometry, contiguous, rows
+from gaugeflow_cupy.gauge import staple_sum, staples
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
 from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import load_real, store_real, zero_matrix
@@ -32,7 +34,11 @@ def _smear(links, weight, kappa, out, table, d, sites, lanes, g):
 
 
 def smear(lattice, links, eta, kappa):
-    return each_link(_smear, lattice, links, rows(lattice, eta, lattice.ndim**2, links, "eta"), float(kappa))
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
+    out = xp.empty(links.shape, links.dtype)
+    fields = (geometry.around(links, "links"), rows(lattice, eta, lattice.ndim**2, links, "eta"), float(kappa), out)
+    launch(_smear, out.size // geometry.n**2, *fields, *geometry.arguments)
+    return out
 
 
 @kernel
@@ -102,13 +108,14 @@ def _links_bar(links, weight, kappa, bar, along, out, weight_bar, table, d, site
 
 
 def smear_vjp(lattice, links, eta, kappa, bar):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
     weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
     along, out = (xp.empty(links.shape, links.dtype) for _ in range(2))
     threads = out.size // geometry.n**2
     fields = (contiguous(links, "links"), float(kappa), contiguous(bar, "bar"))
-    launch(_along, threads, *fields, along, *geometry.arguments)
+    launch(_along, threads, *fields, along, *Geometry(lattice, links).arguments)
     weight_bar = xp.zeros((lattice.ndim**2, geometry.sites, geometry.lanes))
-    given = (fields[0], weight, *fields[1:], along, out, weight_bar)
+    along = geometry.around(along, "along")
+    given = (geometry.around(links, "links"), weight, *fields[1:], along, out, weight_bar)
     launch(_links_bar, threads, *given, *geometry.arguments)
-    return out, lattice.sum_folds(over_rows(weight_bar, axis=1))
+    return out, sum_sites(lattice, weight_bar)

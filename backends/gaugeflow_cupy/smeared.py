@@ -7,6 +7,7 @@ from numba import cuda
 
 from gaugeflow.kernels.residual import _check_active
 from gaugeflow.kernels.smeared import _check_paths
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.sites.matrix import dag_mul, mul, scale
 from gaugeflow.sites.matrix import project as project_site
 from gaugeflow.sites.numbers import wide
@@ -25,11 +26,11 @@ from gaugeflow.sites.smeared import (
 )
 from gaugeflow.sites.smearing import schulz, schulz_bar
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, over_rows, sites_on_device
+from gaugeflow_cupy.device import Geometry, contiguous, largest, sites_on_device
 from gaugeflow_cupy.geometry import put, row
 from gaugeflow_cupy.launches import launch
 from gaugeflow_cupy.memory import load_real, scratch, store_real
-from gaugeflow_cupy.residual import largest, log_det_row, log_or_nan, per_link, sum_of_tangents
+from gaugeflow_cupy.residual import log_det_row, log_or_nan, per_link, sum_of_tangents
 
 
 @kernel
@@ -100,7 +101,7 @@ def _smeared_update(links, paths, mu, active, count, out, log_det, norm, table, 
 def smeared_update(lattice, links, mu, sites, paths):
     _check_paths(lattice, links, sites, paths)
     out, log_det, norm = per_link(lattice, _smeared_update, links, mu, sites, paths)
-    return out, lattice.sum_folds(over_rows(log_det)), largest(lattice, norm)
+    return out, sum_sites(lattice, log_det), largest(lattice, norm)
 
 
 @kernel
@@ -162,7 +163,7 @@ def smeared_solve(lattice, links, mu, sites, paths, tolerance, limit):
     _check_paths(lattice, links, sites, paths)
     given = (float(tolerance), int(limit))
     out, log_det, change = per_link(lattice, _smeared_solve, links, mu, sites, paths, *given)
-    return out, lattice.sum_folds(over_rows(log_det)), xp.sqrt(largest(lattice, change))
+    return out, sum_sites(lattice, log_det), xp.sqrt(largest(lattice, change))
 
 
 @device

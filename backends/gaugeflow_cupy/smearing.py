@@ -6,7 +6,10 @@ import cupy as xp
 import numpy as np
 from numba import cuda
 
+from gaugeflow.kernels import reads
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.sites.matrix import add, add_scaled, dag
+from gaugeflow.sites.numbers import wide
 from gaugeflow.sites.smearing import (
     lower_along,
     lower_along_both,
@@ -19,18 +22,17 @@ from gaugeflow.sites.smearing import (
     upper_along_both,
 )
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, over_rows, rows, sites_on_device
-from gaugeflow_cupy.gauge import accumulate, staple_sum
+from gaugeflow_cupy.device import Geometry, contiguous, rows, sites_on_device
+from gaugeflow_cupy.gauge import staple_sum
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
 from gaugeflow_cupy.launches import launch
-from gaugeflow_cupy.memory import load_real, zero_matrix
+from gaugeflow_cupy.memory import load_real, store_real, zero_matrix
 
 
-def _two_fields(loop, lattice, links, *given):
+def _two_fields(loop, geometry, links, *given):
     """Two fields from a thread for each link."""
-    geometry = Geometry(lattice, links)
     one, two = (xp.empty(links.shape, links.dtype) for _ in range(2))
-    launch(loop, one.size // geometry.n**2, contiguous(links, "links"), *given, one, two, *geometry.arguments)
+    launch(loop, one.size // geometry.n**2, *given, one, two, *geometry.arguments)
     return one, two
 
 
@@ -45,7 +47,9 @@ def _smear_step(links, weight, kappa, out, staples, table, d, sites, lanes, g):
 
 
 def smear_step(lattice, links, eta, kappa):
-    return _two_fields(_smear_step, lattice, links, rows(lattice, eta, lattice.ndim**2, links, "eta"), float(kappa))
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
+    weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
+    return _two_fields(_smear_step, geometry, links, geometry.around(links, "links"), weight, float(kappa))
 
 
 # ---- changes along a direction ---------------------------------------------------------------------------------------
@@ -104,9 +108,10 @@ def _smear_step_along(links, staples, weight, kappa, along, out, staples_out, ta
 
 
 def smear_step_along(lattice, links, staples, eta, kappa, along):
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
     weight = rows(lattice, eta, lattice.ndim**2, links, "eta")
-    given = (contiguous(staples, "staples"), weight, float(kappa), contiguous(along, "along"))
-    return _two_fields(_smear_step_along, lattice, links, *given)
+    given = (contiguous(staples, "staples"), weight, float(kappa), geometry.around(along, "along"))
+    return _two_fields(_smear_step_along, geometry, links, geometry.around(links, "links"), *given)
 
 
 # ---- derivatives of a step at one link -------------------------------------------------------------------------------
@@ -123,8 +128,8 @@ def _smear_step_pull(links, staples, kappa, bar, along, own, table, d, sites, la
 
 
 def smear_step_pull(lattice, links, staples, kappa, bar):
-    given = (contiguous(staples, "staples"), float(kappa), contiguous(bar, "bar"))
-    return _two_fields(_smear_step_pull, lattice, links, *given)
+    given = (contiguous(links, "links"), contiguous(staples, "staples"), float(kappa), contiguous(bar, "bar"))
+    return _two_fields(_smear_step_pull, Geometry(lattice, links), links, *given)
 
 
 @kernel
@@ -146,9 +151,10 @@ def _smear_step_pull_along(
 
 
 def smear_step_pull_along(lattice, links, staples, kappa, bar, links_along, staples_along, bar_along):
-    fields = (contiguous(staples, "staples"), float(kappa), contiguous(bar, "bar"))
+    fields = (contiguous(links, "links"), contiguous(staples, "staples"), float(kappa), contiguous(bar, "bar"))
     directions = (links_along, "links_along"), (staples_along, "staples_along"), (bar_along, "bar_along")
-    return _two_fields(_smear_step_pull_along, lattice, links, *fields, *(contiguous(*pair) for pair in directions))
+    given = (*fields, *(contiguous(*pair) for pair in directions))
+    return _two_fields(_smear_step_pull_along, Geometry(lattice, links), links, *given)
 
 
 # ---- the sum of Re tr P over plaquettes and its derivatives ----------------------------------------------------------
@@ -162,10 +168,10 @@ def _plaquette_gradient(links, weight, total, out, table, d, sites, lanes, g):
 
 
 def plaquette_gradient(lattice, links, weight, total):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
     w = rows(lattice, weight, lattice.ndim**2, links, "weight")
     out = xp.empty(links.shape, links.dtype)
-    fields = (contiguous(links, "links"), w, contiguous(total, "total"), out)
+    fields = (geometry.around(links, "links"), w, contiguous(total, "total"), out)
     launch(_plaquette_gradient, out.size // geometry.n**2, *fields, *geometry.arguments)
     return out
 
@@ -181,23 +187,25 @@ def _plaquette_hessian(links, weight, along, total, nus, active, count, out, tab
         put(out, k, count, position, lanes, lane, g, add(before, dag(change)))
 
 
-def _hessian(lattice, links, weight, along, total, nus, active):
-    geometry = Geometry(lattice, links)
+def _hessian(lattice, links, weight, along, total, nus, sites):
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim, tuple(nus)))
+    active = sites_on_device(sites)
     w = rows(lattice, weight, lattice.ndim**2, links, "weight")
     out = xp.empty((len(nus), active.size, *links.shape[2:]), links.dtype)
-    fields = (contiguous(links, "links"), w, contiguous(along, "along"), contiguous(total, "total"))
+    around = (geometry.around(links, "links", sites), w, geometry.around(along, "along", sites))
+    fields = (*around, contiguous(total, "total"))
     where = (sites_on_device(nus), active, active.size)
     launch(_plaquette_hessian, out.size // geometry.n**2, *fields, *where, out, *geometry.arguments)
     return out
 
 
 def plaquette_hessian(lattice, links, weight, along, total):
-    everywhere = sites_on_device(np.arange(lattice.n_blocks, dtype=np.int32))
+    everywhere = np.arange(lattice.n_blocks, dtype=np.int32)
     return _hessian(lattice, links, weight, along, total, range(lattice.ndim), everywhere)
 
 
 def plaquette_hessian_active(lattice, links, weight, along, total, mu, sites):
-    return _hessian(lattice, links, weight, along, total, [mu], sites_on_device(sites))[0]
+    return _hessian(lattice, links, weight, along, total, [mu], sites)[0]
 
 
 @device
@@ -255,45 +263,45 @@ def _plaquette_hessian_along(links, weight, move, along, along_move, total, out,
 
 
 def plaquette_hessian_along(lattice, links, weight, move, along, along_move, total):
-    geometry = Geometry(lattice, links)
+    geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
     w = rows(lattice, weight, lattice.ndim**2, links, "weight")
     out = xp.empty(links.shape, links.dtype)
-    directions = (move, "move"), (along, "along"), (along_move, "along_move"), (total, "total")
-    fields = (contiguous(links, "links"), w, *(contiguous(*pair) for pair in directions), out)
+    directions = (move, "move"), (along, "along"), (along_move, "along_move")
+    around = (geometry.around(links, "links"), w, *(geometry.around(*pair) for pair in directions))
+    fields = (*around, contiguous(total, "total"), out)
     launch(_plaquette_hessian_along, out.size // geometry.n**2, *fields, *geometry.arguments)
     return out
 
 
 @kernel
-def _plaquette_along(links, along, out, pieces, table, d, sites, lanes, g):
+def _plaquette_along(links, along, out, table, d, sites, lanes, g):
     i = cuda.grid(1)
-    if i >= pieces * lanes:
+    if i >= sites * lanes:
         return
-    piece, lane = i // lanes, i % lanes
-    for site in range(piece, sites, pieces):
-        x = (site, 0)
-        plane = 0
-        for mu in range(d):
-            f = hop(table, x, mu, 0, sites)
-            for nu in range(mu + 1, d):
-                up = hop(table, x, nu, 0, sites)
-                trace = re_trace_plaquette_along(
-                    row(links, mu, sites, site, lanes, lane, g),
-                    link(links, table, nu, f, sites, lanes, lane, g),
-                    row(links, nu, sites, site, lanes, lane, g),
-                    link(links, table, mu, up, sites, lanes, lane, g),
-                    row(along, mu, sites, site, lanes, lane, g),
-                    link(along, table, nu, f, sites, lanes, lane, g),
-                    row(along, nu, sites, site, lanes, lane, g),
-                    link(along, table, mu, up, sites, lanes, lane, g),
-                )
-                accumulate(out, (plane * pieces + piece) * lanes + lane, trace, site == piece)
-                plane += 1
+    site, lane = i // lanes, i % lanes
+    x = (site, 0)
+    plane = 0
+    for mu in range(d):
+        f = hop(table, x, mu, 0, sites)
+        for nu in range(mu + 1, d):
+            up = hop(table, x, nu, 0, sites)
+            trace = re_trace_plaquette_along(
+                row(links, mu, sites, site, lanes, lane, g),
+                link(links, table, nu, f, sites, lanes, lane, g),
+                row(links, nu, sites, site, lanes, lane, g),
+                link(links, table, mu, up, sites, lanes, lane, g),
+                row(along, mu, sites, site, lanes, lane, g),
+                link(along, table, nu, f, sites, lanes, lane, g),
+                row(along, nu, sites, site, lanes, lane, g),
+                link(along, table, mu, up, sites, lanes, lane, g),
+            )
+            store_real(out, plane * sites * lanes + i, wide(trace))
+            plane += 1
 
 
 def plaquette_along(lattice, links, along):
-    geometry = Geometry(lattice, links)
-    out = xp.empty((len(lattice.planes), geometry.pieces, geometry.lanes))
-    fields = (contiguous(links, "links"), contiguous(along, "along"), out, geometry.pieces)
-    launch(_plaquette_along, geometry.pieces * geometry.lanes, *fields, *geometry.arguments)
-    return lattice.sum_folds(over_rows(out, axis=1))
+    geometry = Geometry(lattice, links, reads.plaquettes(lattice.ndim))
+    out = xp.empty((len(lattice.planes), geometry.sites, geometry.lanes))
+    fields = (geometry.around(links, "links"), geometry.around(along, "along"), out)
+    launch(_plaquette_along, geometry.threads, *fields, *geometry.arguments)
+    return sum_sites(lattice, out)

@@ -13,12 +13,13 @@ from functools import cache, lru_cache
 import cupy as xp
 import numpy as np
 
+from gaugeflow.kernels import reads
 from gaugeflow.kernels.fermions import BOTH, count_rows, other, sites_of
 from gaugeflow.sites import dirac
 from gaugeflow_cupy._jit import SIMULATED, compiled, device, jitable
 from gaugeflow_cupy.device import PRECISION, contiguous, tables
 from gaugeflow_cupy.geometry import hop, link, row
-from gaugeflow_cupy.memory import load, zero_matrix
+from gaugeflow_cupy.memory import load, own, settled, zero_matrix
 
 WARP = 32
 """Threads that run in step."""
@@ -88,12 +89,27 @@ def weighted(codes, place, lanes, lane, x):
     return scaled(load(codes[1], k * lanes + lane, lanes, (0,))[0], x) if k != 0 else x
 
 
+@device
+def received(psi, direction, place, r, lanes, lane, s):
+    """What another process has prepared of field r for a hop that ends on place ``place`` of the layer.
+
+    The triple of psi holds the own rows, rows ``(hops, fields)`` of what came, and the tables of
+    :class:`gaugeflow_cupy.faces.Received`.
+    """
+    k = psi[2][direction * psi[3] + place]
+    return load(psi[1], (k * psi[4] + r) * (len(s) * lanes) + lane, lanes, s)
+
+
 @cache
-def _hops(ndim, n):
+def _hops(ndim, n, cut):
     scope = {
         "hop": hop,
         "link": link,
+        "received": received,
         "weighted": weighted,
+        "settled": settled,
+        "own": own,
+        "upper_half": upper_half,
         "zero_matrix": zero_matrix,
         "times": colour_times,
         "dag_times": colour_dag_times,
@@ -101,19 +117,31 @@ def _hops(ndim, n):
     lines = ["x = (site, 0)", "t = zero_matrix(psi, s)"]
     for mu in range(ndim):
         scope[f"project_{mu}"], scope[f"expand_{mu}"] = (known(f(ndim, mu, n)) for f in (dirac.project, dirac.expand))
-        for sign, c, start, times in ((0, "-c", "x", "times"), (1, "c", "f", "dag_times")):
+        for sign, c, times in ((0, "-c", "times"), (1, "c", "dag_times")):
+            spinor = "link(own(psi), table, r, (row_of[f[0]], f[1]), there, lanes, lane, s)"
             lines += [
                 f"f = hop(table, x, {mu}, {sign}, sites)",
-                f"h = project_{mu}({c}, link(psi, table, r, (row_of[f[0]], f[1]), there, lanes, lane, s))",
-                f"h = {times}(link(links, table, {mu}, {start}, sites, lanes, lane, g), h)",
-                f"t = expand_{mu}(t, {c}, weighted(codes, {2 * mu + sign} * sites + site, lanes, lane, h))",
+                *_half_spinor(f"project_{mu}({c}, {spinor})", mu, sign, times, cut),
+                f"t = settled(expand_{mu}(t, {c}, weighted(codes, {2 * mu + sign} * sites + site, lanes, lane, h)))",
             ]
     lines.append("return t")
-    return assembled(f"hops_{ndim}_{n}", _HOPS, lines, scope)
+    return assembled(f"hops_{ndim}_{n}" + "_cut" * cut, _HOPS, lines, scope)
+
+
+def _half_spinor(projected, mu, sign, times, cut):
+    """Lines for the half spinor of a hop, multiplied by the link; on a cut lattice its owner may have prepared it."""
+    start = "f" if sign else "x"
+    product = f"h = {times}(link(links, table, {mu}, {start}, sites, lanes, lane, g), h)"
+    if not cut:
+        return [f"h = {projected}", product]
+    came = f"h = received(psi, {2 * mu + sign}, f[0] - sites, r, lanes, lane, upper_half(s))"
+    if sign:
+        return ["if f[0] < sites:", f"    h = {projected}", f"    {product}", "else:", f"    {came}"]
+    return ["if f[0] < sites:", f"    h = {projected}", "else:", f"    {came}", product]
 
 
 _HOPS = "links, psi, r, row_of, there, codes, table, site, sites, lanes, lane, c, g, s"
-wilson_hops = family(lambda *sizes: _hops(dimension(sizes[-1], sizes[-2]), math.isqrt(sizes[-2])))
+wilson_hops = family(lambda *sizes: _hops(dimension(sizes[-1], sizes[-2]), math.isqrt(sizes[-2]), sizes[1] is not None))
 """Sum of all hops of Wilson fermions to a site, of field r of a stack; c is the sign of the gamma matrices."""
 
 
@@ -173,7 +201,8 @@ class SpinorGeometry:
         self.rows = count_rows(lattice, parity)
         self.shape = (*psi.shape[:-4], self.rows, *psi.shape[-3:])
         self.places = (*_rows(lattice, parity, _here()), self.fields, self.rows, count_rows(lattice, other(parity)))
-        self.table = tables(lattice, self.lanes)
+        self.parity = parity
+        self.table = tables(lattice, self.lanes, reads.around_sites(lattice.ndim))
         self.g, self.s = (0,) * n**2, (0,) * (spin * n)
         self.half = (0,) * (spin * n // 2)
         self.block = (0,) * dirac.packed(spin * n // 2)

@@ -304,7 +304,6 @@ REFERENCE_ON_GPU = {
     "activate_vjp",
     "convolve_features",
     "convolve_features_vjp",
-    "digit_sums",
     "flow_stage_vjp",
     "loop_gradient",
     "loop_gradient_vjp",

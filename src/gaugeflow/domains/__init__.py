@@ -16,7 +16,11 @@ __all__ = ["Processes", "Traffic", "cut", "suggest_grid"]
 
 
 def cut(
-    shape: Sequence[int], comm: Any, grid: Sequence[int] | None = None, fold: Sequence[int] | None = None
+    shape: Sequence[int],
+    comm: Any,
+    grid: Sequence[int] | None = None,
+    fold: Sequence[int] | None = None,
+    device_memory: bool | None = None,
 ) -> Lattice:
     """A lattice that is cut over the processes of an mpi4py communicator.
 
@@ -30,6 +34,8 @@ def cut(
         Number of processes per direction (default: :func:`suggest_grid`).
     fold
         Number of sub-lattices, per direction, of the part of each process (default: all 1).
+    device_memory
+        Whether MPI takes addresses in the memory of a device (default: what it says of itself).
 
     Returns
     -------
@@ -43,7 +49,7 @@ def cut(
         If the processes cannot share the lattice in equal parts.
     """
     chosen = tuple(grid) if grid is not None else suggest_grid(shape, comm.size)
-    return Lattice(shape, fold, Processes(comm, chosen))
+    return Lattice(shape, fold, Processes(comm, chosen, device_memory))
 
 
 def suggest_grid(shape: Sequence[int], size: int) -> tuple[int, ...]:

@@ -51,7 +51,7 @@ class Faces:
         order = np.argsort(owners[:, 0], kind="stable")  # what one process sends lies together
         self.hops = hops[order, :2]
         """``(hops, 2)``: position among the targets, and 2 mu, or 2 mu + 1 for a hop backward; in the order of rows."""
-        plan = Plan(domain.comm, owners[order].reshape(-1), items[order].reshape(-1))
+        plan = Plan(domain.comm, owners[order].reshape(-1), items[order].reshape(-1), domain.device_memory)
         given = np.concatenate([np.empty(0, dtype=np.int64), *plan.gives.values()])
         block = given // lattice.n_slots * n + given % lattice.n_slots // folds
         first = np.unique(block, return_index=True)[1]
@@ -82,10 +82,14 @@ class Faces:
         target = xp.reshape(result, (-1, inner, self.folds, batch))
 
         def pack(items: Items) -> Array:
-            return xp.ascontiguousarray(source[items // self.folds, :, items % self.folds, :])
+            row = self.plan.placed(xp, "given row", items, lambda i: i // self.folds)
+            fold = self.plan.placed(xp, "given fold", items, lambda i: i % self.folds)
+            return xp.ascontiguousarray(source[row, :, fold, :])
 
         def unpack(positions: Items, buffer: Array) -> None:
-            target[positions // self.folds, :, positions % self.folds, :] = buffer
+            row = self.plan.placed(xp, "row", positions, lambda p: p // self.folds)
+            fold = self.plan.placed(xp, "fold", positions, lambda p: p % self.folds)
+            target[row, :, fold, :] = buffer
 
         self.plan.run(
             pack, lambda positions: xp.empty((len(positions), inner, batch), dtype=prepared.dtype), unpack, traffic

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from array_api_compat import array_namespace
 
 from gaugeflow.devices import to_host
-from gaugeflow.domains.exchange import Items, Plan, Traffic
+from gaugeflow.domains.exchange import Items, Plan, Traffic, takes_device_memory
 from gaugeflow.domains.faces import Faces
 from gaugeflow.kernels.sums import aligned
 from gaugeflow.lattice import Array, Lattice
@@ -35,6 +35,9 @@ class Processes:
     grid
         Number of processes per direction; their product is the size of the communicator.  Ranks are counted like sites:
         the last direction runs fastest.
+    device_memory
+        Whether MPI takes addresses in the memory of a device; by default what it says of itself.  Where it does not, arrays
+        of a device travel through memory of the host.
 
     Raises
     ------
@@ -42,7 +45,7 @@ class Processes:
         If the grid has another number of processes than the communicator.
     """
 
-    def __init__(self, comm: Any, grid: Sequence[int]) -> None:
+    def __init__(self, comm: Any, grid: Sequence[int], device_memory: bool | None = None) -> None:
         self.comm = comm
         self.grid = tuple(int(n) for n in grid)
         if math.prod(self.grid) != comm.size or any(n < 1 for n in self.grid):
@@ -50,6 +53,7 @@ class Processes:
                 f"grid of processes: expected a product of {comm.size}, the communicator's, got {self.grid}"
             )
         self.place = tuple(int(k) for k in np.unravel_index(comm.rank, self.grid))
+        self.device_memory = takes_device_memory() if device_memory is None else device_memory
         self.traffic = Traffic()
         self._plans: dict[Any, Any] = {}
 
@@ -92,6 +96,7 @@ class Processes:
     # ---- sites anywhere ----------------------------------------------------------------------------------------
     def reach(self, lattice: Lattice, slots: npt.NDArray[Any], hops: Sequence[tuple[int, int]]) -> Items:
         """Slots reached by hops ``(mu, sign)``; those of other processes are ``n_slots`` plus the global site."""
+        slots = np.asarray(to_host(slots))
         own = lattice.coordinates.reshape(lattice.ndim, -1)
         there = slots >= lattice.n_slots
         places = np.empty((lattice.ndim, len(slots)), dtype=np.int64)
@@ -228,16 +233,18 @@ class Processes:
         target = result.reshape(groups, -1, inner, folds, last)
 
         def unpack(positions: Items, buffer: Array) -> None:
-            row, fold = layer.targets[positions], layer.folds[positions]
+            row = layer.plan.placed(xp, "row", positions, lambda p: layer.targets[p])
             if layer.whole:
                 target[:, row, ...] = buffer[:, :, :, None, :]
             else:
+                fold = layer.plan.placed(xp, "fold", positions, lambda p: layer.folds[p])
                 target[:, row, :, fold, :] = buffer.swapaxes(0, 1)
 
         def pack(items: Items) -> Array:
             if layer.whole:
-                return xp.take(source, items, axis=1)
-            row, fold = items // lattice.n_folds, items % lattice.n_folds
+                return xp.take(source, layer.plan.placed(xp, "given", items, lambda i: i), axis=1)
+            row = layer.plan.placed(xp, "given row", items, lambda i: i // lattice.n_folds)
+            fold = layer.plan.placed(xp, "given fold", items, lambda i: i % lattice.n_folds)
             return xp.ascontiguousarray(source[:, row, :, fold, :].swapaxes(0, 1))
 
         layer.plan.run(
@@ -288,7 +295,7 @@ class Layer:
         if self.whole:
             owners, slots, folds = owners[:, :1], slots[:, :1], folds[:, :1]
         items = lead * lattice.n_slots + slots
-        self.plan = Plan(domain.comm, owners.reshape(-1), items.reshape(-1))
+        self.plan = Plan(domain.comm, owners.reshape(-1), items.reshape(-1), domain.device_memory)
         self.targets = np.repeat(rows_wanted, slots.shape[1])
         self.folds = folds.reshape(-1)
         length = lattice.n_blocks if rows is None else int(np.max(rows[: lattice.n_blocks])) + 1

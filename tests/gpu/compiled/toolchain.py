@@ -34,6 +34,7 @@ MODULES = [
     for name in (
         "clover_term",
         "dirac",
+        "faces",
         "fermions",
         "gauge",
         "heatbath",
@@ -44,6 +45,7 @@ MODULES = [
         "smear",
         "smeared",
         "smearing",
+        "sums",
     )
 ]
 VARIANTS = {
@@ -125,17 +127,23 @@ def resources(function, argument_types, architecture):
 
 # ---- the same code on the host ---------------------------------------------------------------------------------------
 _registers = {name: ctypes.c_int32(0) for name in ("tid", "ntid", "ctaid")}
-_HOST_NAMES = {"llvm.nvvm.add.rn.d": "rounded_add", "llvm.nvvm.mul.rn.d": "rounded_mul", "__nv_log": "log"}
-_ROUNDED = """
-define linkonce_odr double @rounded_add(double %a, double %b) {
-  %c = fadd double %a, %b
-  ret double %c
+_HOST_NAMES = {
+    "llvm.nvvm.add.rn.": "rounded_add_",
+    "llvm.nvvm.mul.rn.": "rounded_mul_",
+    "__nv_log": "log",
+    'asm sideeffect "", "=d,0"': 'asm sideeffect "", "=x,0"',
+    'asm sideeffect "", "=f,0"': 'asm sideeffect "", "=x,0"',
 }
-define linkonce_odr double @rounded_mul(double %a, double %b) {
-  %c = fmul double %a, %b
-  ret double %c
-}
+_ROUNDED = "".join(
+    f"""
+define linkonce_odr {kind} @rounded_{name}_{kind[0]}({kind} %a, {kind} %b) {{
+  %c = f{name} {kind} %a, %b
+  ret {kind} %c
+}}
 """
+    for name in ("add", "mul")
+    for kind in ("double", "float")
+)
 
 
 class HostKernels:
