@@ -28,6 +28,7 @@ from gaugeflow.ensembles import (
 from gaugeflow.flows import SmearedSweep, Smearing
 from gaugeflow.groups import SU
 from gaugeflow.lattice import Box, Lattice
+from gaugeflow.observables import tensor_slices
 from gaugeflow.observables.flow_scales import slice_sums
 from gaugeflow.observables.loops import plaquette_sites
 from gaugeflow.random import Rng, gauge_rotation, haar_links
@@ -40,8 +41,9 @@ def sweep(lattice, n=2, planes="isotropic"):
     return SmearedSweep(lattice, n, smearing=Smearing((0.06, 0.06), 2, (1, 2)), planes=planes)
 
 
-def families(lattice, n=2):
-    return JoinedSources((PlaquetteSources(lattice), SmearedSources(sweep(lattice, n), (1, 2), True)))
+def families(lattice, n=2, polarisation=None):
+    smeared = SmearedSources(sweep(lattice, n), (1, 2), True, polarisation)
+    return JoinedSources((PlaquetteSources(lattice, polarisation), smeared))
 
 
 def plaquettes(lattice, n):
@@ -49,11 +51,14 @@ def plaquettes(lattice, n):
     return lambda x: slice_sums(lattice, plaquette_sites(lattice, x, 0, 1), mean=False) / n
 
 
-@pytest.mark.parametrize(("shape", "n"), [((4, 4), 1), ((4, 2), 3), ((4, 2, 2), 2)])
-def test_divergence_against_differences(shape, n):
+@pytest.mark.parametrize(
+    ("shape", "n", "polarisation"),
+    [((4, 4), 1, None), ((4, 2), 3, None), ((4, 2, 2), 2, None), ((2, 2, 2, 2), 2, (0.3, 0.7, -1.0))],
+)
+def test_divergence_against_differences(shape, n, polarisation):
     """All fields at once, every link along every generator: 1e-7 where entries are of order 1 to 100."""
     lattice = Lattice(shape)
-    group, sources = SU(lattice), families(lattice, n)
+    group, sources = SU(lattice), families(lattice, n, polarisation)
     x = haar_links(Rng(7), lattice, n, 1)
     dimension = group.dimension(x)
     many = repeated(group, x, dimension)
@@ -99,6 +104,26 @@ def test_forces_of_one_slice_are_gradients_of_its_plaquettes():
     inner = [-2.0 * np.real(np.einsum("dvijb,dvjib->vb", v, direction)) for v in PlaquetteSources(lattice).vectors(x)]
     time, up, down = (slice_sums(lattice, part, mean=False) for part in inner)
     np.testing.assert_allclose(slope, -(time + up + np.roll(down, -1, axis=0)) / (2.0 * n), atol=1e-8)
+
+
+def test_polarised_forces_are_gradients_of_tensor_operators():
+    """``space`` with (1, -1, 0) is a multiple of the gradient of (P_1 - P_2) / sqrt 2, and rotations exchange polarisations."""
+    lattice, n = Lattice((2, 4, 4, 4)), 2
+    x = haar_links(Rng(5), lattice, n, 1)
+    group = SU(lattice)
+    direction = group.tangent(x, np.random.default_rng(2).normal(size=(group.dimension(x), 1)))
+    (slope,) = differentiate(lambda e: (tensor_slices(lattice, group.retract(x, direction, e))[0],))
+    sources = PlaquetteSources(lattice, (1.0, -1.0, 0.0))
+    vector = sources.vectors(x)[sources.names.index("F0 space")]
+    inner = slice_sums(lattice, -2.0 * np.real(np.einsum("dvijb,dvjib->vb", vector, direction)), mean=False)
+    np.testing.assert_allclose(slope, inner / (2.0 * n) / np.sqrt(2.0), atol=1e-7)
+    force = WilsonAction(lattice, 2.0).grad(x)
+    conventional = lattice.unpack(x, 1)
+    turned = np.swapaxes(conventional, 3, 4)[:, [0, 2, 1, 3]]  # directions 1 and 2 exchanged
+    y = lattice.pack(turned, 1)
+    found = families(lattice, n, (1.0, -1.0, 0.0)).tangents(x, force)
+    other = families(lattice, n, (-1.0, 1.0, 0.0)).tangents(y, WilsonAction(lattice, 2.0).grad(y))
+    np.testing.assert_allclose(other, found, atol=1e-9)
 
 
 def test_symmetries():
@@ -245,6 +270,8 @@ def test_bad_input_is_refused():
     lattice = Lattice((4, 4))
     with pytest.raises(ValueError, match=r"steps: expected 1 \.\.\. 2"):
         SmearedSources(sweep(lattice), (0,))
+    with pytest.raises(ValueError, match="polarisation: expected 2 numbers"):
+        PlaquetteSources(Lattice((4, 2, 2)), (1.0, 1.0))
     with pytest.raises(ValueError, match="region"):
         SmearedSources(SmearedSweep(lattice, 2, region=Box((0, 0), (2, 4))), (1,))
     with pytest.raises(ValueError, match="different names"):

@@ -7,9 +7,12 @@ A field is told by the links that move and by the staples that move them:
     down    the same by their staples behind, whose plaquettes begin on the slice before
     space   the same by their staples in spatial planes
 
-so that any weights of plaquettes by time slice are within reach of the coefficients.  Divergences are exact: a link moves by
-P(U S^dagger) or by loops of matrices that know nothing of the links that move with it, as in
-:class:`gaugeflow.flows.SmearedSweep`.  With K = a U + 2 F U, F the force and a = (N^2 - 1)/N (1 for U(1)), every link has
+so that any weights of plaquettes by time slice are within reach of the coefficients.  A polarisation e, one number for each
+spatial direction, multiplies staples in the plane (0, k) by e_k and those in the plane (k, l) by e_k + e_l.  The fields then
+transform as a spin-2 operator does, whose mean vanishes; a fifth class, ``skew``, has e_k - e_l for links of direction k.
+
+Divergences are exact: a link moves by P(U S^dagger) or by loops of matrices that know nothing of the links that move with it,
+as in :class:`gaugeflow.flows.SmearedSweep`.  With K = a U + 2 F U, F the force and a = (N^2 - 1)/N (1 for U(1)), every link has
 
     P(U S^dagger):                               h = Re tr K S^dagger
     (P(B G) + U P(G B) U^dagger) / 2:            h = Re tr (F B + B U^dagger F U) G
@@ -19,9 +22,10 @@ in div X - <X, F>; derivation in ``docs/derivations/sources.md``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -35,6 +39,9 @@ from gaugeflow.observables.flow_scales import slice_sums
 from gaugeflow.sites.matrix import add, add_scaled, dag, mul, mul_dag, project, re_trace_mul_dag, scale
 from gaugeflow.sites.numbers import Matrix
 from gaugeflow.sites.smeared import tangent_direction
+
+Polarisation: TypeAlias = tuple[float, ...] | None
+"""e of every spatial direction."""
 
 
 class _Part(NamedTuple):
@@ -126,28 +133,32 @@ class PlaquetteSources(_Links):
     ----------
     lattice
         The lattice, of two dimensions or more; an even number of time slices.
+    polarisation
+        e of every spatial direction, for :func:`gaugeflow.observables.tensor_slices` (1, -1, 0) or (1, 1, -2); default: 1 for
+        all planes.
 
     Raises
     ------
     ValueError
-        If the lattice has one dimension or an odd number of time slices.
+        If the lattice has one dimension or an odd number of time slices, or the polarisation is not one.
     """
 
     lattice: Lattice
+    polarisation: Polarisation = None
 
     def __post_init__(self) -> None:
-        _check(self.lattice)
+        _check(self.lattice, self.polarisation)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the fields, ``F0 time`` and so on."""
-        return tuple(f"F0 {name}" for name in _classes(self.lattice))
+        return tuple(f"F0 {name}" for name in _classes(self.lattice, self.polarisation))
 
     def _parts(self, x: Array) -> Iterator[_Part]:
         sites = np.arange(self.lattice.n_blocks, dtype=np.int32)
         halves = _halves(self.lattice, x)
         for mu in range(self.lattice.ndim):
-            for name, staples in _staples(self.lattice, x, halves, mu, sites):
+            for name, staples in _staples(self.lattice, x, halves, mu, sites, self.polarisation):
                 yield _Part(f"F0 {name}", mu, sites, staples)
 
 
@@ -167,6 +178,8 @@ class SmearedSources(_Links):
         Numbers n of smearing steps, at least 1 and at most those of the sweep's smearing.
     turned
         Whether to offer Z_n.
+    polarisation
+        As for :class:`PlaquetteSources`.
 
     Raises
     ------
@@ -177,9 +190,10 @@ class SmearedSources(_Links):
     sweep: SmearedSweep
     steps: tuple[int, ...] = (1,)
     turned: bool = False
+    polarisation: Polarisation = None
 
     def __post_init__(self) -> None:
-        _check(self.lattice)
+        _check(self.lattice, self.polarisation)
         if self.sweep.region is not None:
             raise ValueError("SmearedSources: expected a sweep of all links, got one with a region")
         most = len(self.sweep.smearing.eta)
@@ -196,13 +210,17 @@ class SmearedSources(_Links):
         return ("A", "Z") if self.turned else ("A",)
 
     @property
+    def _classes(self) -> tuple[str, ...]:
+        return _classes(self.lattice, self.polarisation)
+
+    @property
     def _plane_classes(self) -> tuple[str, ...]:
         return ("temporal", "spatial") if self.lattice.ndim > 2 else ("temporal",)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the fields: ``A2 up``, ``G4 spatial time`` for the links of direction 0 by spatial plaquettes."""
-        loops = [f"{kind}{n} {name}" for n in self.steps for kind in self._kinds for name in _classes(self.lattice)]
+        loops = [f"{kind}{n} {name}" for n in self.steps for kind in self._kinds for name in self._classes]
         levels = self.sweep.smearing.gradient_steps
         return *loops, *(f"G{m} {p} {link}" for m in levels for p in self._plane_classes for link in ("time", "space"))
 
@@ -215,13 +233,13 @@ class SmearedSources(_Links):
                 halves = _halves(lattice, links)
                 for mu, sites in active:
                     last = active_rows(links, mu, sites)
-                    for name, staples in _staples(lattice, links, halves, mu, sites):
+                    for name, staples in _staples(lattice, links, halves, mu, sites, self.polarisation):
                         for kind in self._kinds:
                             link = last if kind == "Z" else None
                             yield _Part(f"{kind}{n} {name}", mu, sites, staples, link)
             for level, m in enumerate(smearing.gradient_steps):
                 for planes in self._plane_classes:
-                    one = _plane_weights(lattice, planes)
+                    one = _plane_weights(lattice, planes, self.polarisation)
                     weights = [one if k == level else [0.0] * len(one) for k in range(len(smearing.gradient_steps))]
                     gradient = smearing.gradient(lattice, stages, weights, active).active
                     for (mu, sites), rows in zip(active, gradient, strict=True):
@@ -279,21 +297,39 @@ class JoinedSources:
         return array_namespace(x).concat([family.vectors(x) for family in self.families])
 
 
-def _check(lattice: Lattice) -> None:
+def _check(lattice: Lattice, polarisation: Polarisation) -> None:
     if lattice.ndim < 2 or lattice.shape[0] % 2:
         raise ValueError(
             f"sources of links need two dimensions or more and an even number of time slices, got {lattice.shape}"
         )
+    if polarisation is None:
+        return
+    expected = lattice.ndim - 1
+    if lattice.ndim < 3 or len(polarisation) != expected or abs(math.fsum(polarisation)) > 1e-12:
+        raise ValueError(
+            f"polarisation: expected {expected} numbers, one for each spatial direction of three dimensions or more, whose sum "
+            f"is 0, got {polarisation} for a lattice of shape {lattice.shape}"
+        )
 
 
-def _classes(lattice: Lattice) -> tuple[str, ...]:
-    return ("time", "up", "down", "space") if lattice.ndim > 2 else ("time", "up", "down")
+def _classes(lattice: Lattice, polarisation: Polarisation) -> tuple[str, ...]:
+    space = () if lattice.ndim == 2 else ("space",) if polarisation is None else ("space", "skew")
+    return "time", "up", "down", *space
 
 
-def _plane_weights(lattice: Lattice, planes: str) -> list[float]:
-    """1 for every plane of a class, at ``mu * ndim + nu``."""
+def _weight(polarisation: Polarisation, mu: int, nu: int, sign: float = 1.0) -> float:
+    """Weight of staples of links of direction mu in the plane (mu, nu), with e_0 = 0."""
+    if polarisation is None:
+        return 1.0
+    e = (0.0, *polarisation)
+    return e[mu] + sign * e[nu]
+
+
+def _plane_weights(lattice: Lattice, planes: str, polarisation: Polarisation) -> list[float]:
+    """Weight of every plane of a class, at ``mu * ndim + nu``, and 0 for the others."""
     d = range(lattice.ndim)
-    return [float(mu != nu and (0 in (mu, nu)) == (planes == "temporal")) for mu in d for nu in d]
+    chosen = [[mu != nu and (0 in (mu, nu)) == (planes == "temporal") for nu in d] for mu in d]
+    return [_weight(polarisation, mu, nu) if chosen[mu][nu] else 0.0 for mu in d for nu in d]
 
 
 def _is_even(lattice: Lattice, sites: Any, lanes: int) -> Any:
@@ -310,20 +346,24 @@ def _halves(lattice: Lattice, links: Array) -> tuple[Array, Array]:
 
 
 def _staples(
-    lattice: Lattice, links: Array, halves: tuple[Array, Array], mu: int, sites: Any
+    lattice: Lattice, links: Array, halves: tuple[Array, Array], mu: int, sites: Any, polarisation: Polarisation
 ) -> Iterator[tuple[str, Array]]:
     """Sums of staples of some links by class."""
     xp = array_namespace(links)
+    directions = range(lattice.ndim)
     if mu == 0:
-        yield "time", kernels.path_sum(lattice, links, 0, sites, 1.0)
+        weights = [_weight(polarisation, 0, nu) for nu in directions]
+        yield "time", kernels.path_sum(lattice, links, 0, sites, weights)
         return
-    temporal = [float(nu == 0) for nu in range(lattice.ndim)]
+    temporal = [_weight(polarisation, mu, 0) if nu == 0 else 0.0 for nu in directions]
     first, second = (kernels.path_sum(lattice, half, mu, sites, temporal) for half in halves)
     even = xp.asarray(_is_even(lattice, sites, links.shape[-1])[:, None, None, :])
     yield "up", xp.where(even, first, second)
     yield "down", xp.where(even, second, first)
-    if lattice.ndim > 2:
-        yield "space", kernels.path_sum(lattice, links, mu, sites, [1.0 - w for w in temporal])
+    signs = {"space": 1.0, "skew": -1.0}
+    for name in _classes(lattice, polarisation)[3:]:
+        spatial = [_weight(polarisation, mu, nu, signs[name]) if nu > 0 else 0.0 for nu in directions]
+        yield name, kernels.path_sum(lattice, links, mu, sites, spatial)
 
 
 def _numbers(rows: Array) -> Matrix:
