@@ -13,6 +13,7 @@ import click
 
 from gaugeflow.cli.machine import compute_options
 from gaugeflow.cli.output import as_stored, print_json, print_table, results_in, told
+from gaugeflow.cli.world import current
 
 if TYPE_CHECKING:
     from gaugeflow.cli.parts import Part
@@ -106,7 +107,11 @@ def _sample(run: RunFile, settings: SamplerSection, part: Part) -> None:
     observe: list[Any] = [LinkObservable("plaquette", lattice, plaquette)] if isinstance(sampler, HMC) else []
     described = provenance(seed=settings.seed, parameters=_physics(run))
     count = 0
-    with Checkpoint(part.folder / CHECKPOINT) as checkpoint, _storage(run, settings, part, described) as store:
+    with (
+        Checkpoint(part.folder / CHECKPOINT) as checkpoint,
+        _storage(run, settings, part, described) as store,
+        current().progress() as progress,
+    ):
 
         def keep(sample: Any) -> None:
             nonlocal count
@@ -124,6 +129,7 @@ def _sample(run: RunFile, settings: SamplerSection, part: Part) -> None:
                 thin=settings.separation,
                 observe=observe,
                 callback=keep,
+                progress=progress,
                 checkpoint=checkpoint,
             )
         except KeyboardInterrupt as interrupt:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace, is_array_api_obj
 
 from gaugeflow.lattice import Array
-from gaugeflow.progress import progress_bars, silent
+from gaugeflow.progress import Progress, progress_bars, silent
 from gaugeflow.random import Rng
 from gaugeflow.samplers.checkpoint import Checkpoint, leaves
 from gaugeflow.typing import Observable, Sampler
@@ -81,7 +81,7 @@ def run(
     thin: int = 1,
     observe: Sequence[Observable] = (),
     callback: Callable[[Sample], None] | None = None,
-    progress: bool = True,
+    progress: bool | Progress = True,
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     checkpoint_every: int = 100,
     checkpoint_seconds: float = 60.0,
@@ -98,7 +98,7 @@ def run(
         Called with every recorded sample, for instance to write configurations.  It is part of the step for
         checkpoints: after a kill it may see the samples since the last checkpoint again, with equal content.
     progress
-        Show a bar on standard error, or where that is not a terminal, a line every minute.
+        Show a bar on standard error, or where that is not a terminal, a line every minute; or whom to tell every step.
     checkpoint
         File to continue from if it exists, and to save to.  The continued chain equals the uninterrupted one bit for
         bit; ``n_steps`` may grow.  A :class:`Checkpoint` must be locked already.
@@ -143,7 +143,7 @@ def run(
                 raise ValueError(f"checkpoint {file.path} is at step {step}, beyond burn_in + n_steps = {total}")
             done = step, now
             rows = _rows(columns, state)
-        show = stack.enter_context(progress_bars()) if progress else silent
+        show = progress if callable(progress) else stack.enter_context(progress_bars()) if progress else silent
         show("steps", done[0], total)
 
         def save() -> None:
