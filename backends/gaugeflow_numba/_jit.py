@@ -6,11 +6,17 @@ import ast
 import contextlib
 import hashlib
 import os
+import pickle
 from functools import cache
 from pathlib import Path
 
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    UserProvidedCacheLocator,
+)
 from numba.extending import overload, register_jitable
 
 import gaugeflow
@@ -95,6 +101,27 @@ class _CacheImpl(CompileResultCacheImpl):
     _locator_classes = (_Locator,)
 
 
+class _Files(IndexDataCacheFile):
+    """A file for each signature and processor, whose name says which: machines of a cluster may add to a cache at once.
+
+    Numba's own index numbers the files, and of two processes that add one at the same moment, each would be given that of
+    the other, with the instructions of another processor.
+    """
+
+    def save(self, key, data):
+        self._save_data(self._name(key), (key, data))
+
+    def load(self, key):
+        try:
+            found, data = self._load_data(self._name(key))
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return None
+        return data if found == key else None
+
+    def _name(self, key):
+        return self._data_name(int(hashlib.sha256(repr(key).encode()).hexdigest()[:12], 16))
+
+
 class _Cache(FunctionCache):
     """Compiled forms of one kernel.  Of many processes that need the same one, one compiles it and the others wait."""
 
@@ -102,6 +129,8 @@ class _Cache(FunctionCache):
 
     def __init__(self, py_func):
         super().__init__(py_func)
+        locator = self._impl.locator
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base, locator.get_source_stamp())
         self._held = contextlib.ExitStack()
 
     def load_overload(self, sig, target_context):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import gaugeflow.sites
 import gaugeflow_numba
-from gaugeflow_numba._jit import digest, sources
+from gaugeflow_numba import _jit
+from gaugeflow_numba._jit import _Files, digest, sources
 
 DRIVERS = Path(gaugeflow_numba.__file__).parent
 SITES = Path(gaugeflow.sites.__file__).parent
@@ -41,6 +42,34 @@ def test_a_changed_formula_changes_the_digest(tmp_path, monkeypatch):
     sources.cache_clear()
     digest.cache_clear()
     assert len(seen) == 2
+
+
+def test_machines_that_add_a_kernel_at_once_keep_their_own(tmp_path):
+    """Keys are signature, processor with its features, and code; no file is taken for that of another key."""
+    here, there = (("sig", ("x86_64", cpu, features), "code") for cpu, features in (("a", "+avx2"), ("a", "+avx512f")))
+    one, other = (_Files(str(tmp_path), "kernel", "stamp") for _ in range(2))
+    one.save(here, here[1])
+    other.save(there, there[1])
+    assert one._name(here) != other._name(there)
+    for file in (one, other):
+        assert [file.load(key) for key in (here, there)] == [here[1], there[1]]
+    assert one.load(("sig", ("x86_64", "b", ""), "code")) is None
+    path = tmp_path / one._name(there)
+    path.write_bytes((tmp_path / one._name(here)).read_bytes())
+    assert one.load(there) is None  # whatever a name says, the key decides
+    path.write_bytes(b"")
+    assert one.load(there) is None
+
+
+def test_processor_is_part_of_the_key():
+    from numba.core.registry import cpu_target
+
+    kernel = _jit.inline(lambda x: x)
+    codegen = cpu_target.target_context.codegen()
+    _, cpu, features = codegen.magic_tuple()
+    assert cpu == codegen._get_host_cpu_name()
+    assert features == codegen._get_host_cpu_features()
+    assert codegen.magic_tuple() in _jit._Cache(kernel.py_func)._index_key((), codegen)
 
 
 def test_of_many_processes_one_compiles(tmp_path):

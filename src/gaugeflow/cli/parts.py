@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gaugeflow.cli.stopping import UnfinishedError
-from gaugeflow.cli.world import Team, current
+from gaugeflow.cli.team import Team
+from gaugeflow.cli.world import current
 from gaugeflow.filesystem import FileLock, HeldError
 from gaugeflow.runfile import RunFile
 

@@ -14,7 +14,8 @@ from typing import Any
 import gaugeflow
 from gaugeflow.bench import DEFAULT_BACKEND
 from gaugeflow.cli.world import World, current
-from gaugeflow.runfile import SECTIONS, RunFile
+from gaugeflow.runfile import RunFile
+from gaugeflow.runfile.sections import SECTIONS
 
 
 def begin(run: RunFile, pieces: int, what: str) -> World:

@@ -6,13 +6,10 @@ side by side.  What is computed does not depend on either.  With one process the
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import pickle
 import signal
 import socket
-import sys
 import threading
 import time
 import zlib
@@ -20,18 +17,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import numpy as np
 
 from gaugeflow.cli.launch import Launch, connect, launch, own_cores
 from gaugeflow.cli.stopping import INTERRUPTED, STOPPED, UNFINISHED, Stopped, StopRequest
+from gaugeflow.cli.streams import speak, tell
+from gaugeflow.cli.team import Team
 from gaugeflow.errors import GaugeflowError
 from gaugeflow.progress import Progress, progress_bars
 from gaugeflow.runfile import RunFile
-
-Value = TypeVar("Value")
 
 PATIENCE = 3.0
 """Seconds that a process with an error waits for the same error of all others, before it ends them."""
@@ -41,57 +38,6 @@ _WORLD = "gaugeflow.world"
 
 class ElsewhereError(GaugeflowError):
     """Another process has failed, and has said so."""
-
-
-@dataclass(frozen=True)
-class Team:
-    """Processes that share configurations.
-
-    Parameters
-    ----------
-    comm
-        Their mpi4py communicator; None for one process.
-    number, count
-        Which team this is, and how many there are.
-    """
-
-    comm: Any = None
-    number: int = 0
-    count: int = 1
-
-    @property
-    def size(self) -> int:
-        """Number of members."""
-        return 1 if self.comm is None else int(self.comm.size)
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process writes files for its team."""
-        return self.comm is None or self.comm.rank == 0
-
-    def first(self, function: Callable[[], Value]) -> Value:
-        """What the first member finds, for all; an error there is an error of all."""
-        if self.size == 1:
-            return function()
-        found: tuple[Any, BaseException | None] = None, None
-        if self.leads:
-            try:
-                found = function(), None
-            except Exception as error:
-                found = None, _sendable(error)
-        value, error = self.comm.bcast(found)
-        if error is not None:
-            raise error
-        return value  # type: ignore[no-any-return]
-
-    def domain(self, run: RunFile) -> Any:
-        """The part of the lattice of this process; None where it holds all of it."""
-        if self.size == 1:
-            return None
-        from gaugeflow.domains import Processes, suggest_grid
-
-        grid = run.parallel.grid or suggest_grid(run.lattice.shape, self.size)
-        return Processes(self.comm, grid)
 
 
 @dataclass
@@ -182,7 +128,7 @@ class World:
         number = self.rank // members
         comm = self.comm.Split(number, self.rank) if members > 1 else None
         self.team = Team(comm, number, count)
-        _speak(self.rank, self.team.leads)
+        speak(self.rank, self.team.leads)
         if self.leads:
             click.echo(f"{self.size} processes: {count} side by side, {members} for each configuration", err=True)
         return self.team
@@ -202,7 +148,7 @@ class World:
         if lines:
             raise GaugeflowError(f"processes differ: {'; '.join(lines)}")
 
-    def first(self, function: Callable[[], Value]) -> Value:
+    def first(self, function: Callable[[], Any]) -> Any:
         """What the first process finds, for all; an error there is an error of all."""
         return Team(self.comm).first(function)
 
@@ -272,12 +218,12 @@ class World:
         word = zlib.crc32(line.encode()) if line else 0
         failed = status not in (0, STOPPED, UNFINISHED)
         if self._outcomes is None and not self._meet(status, word, PATIENCE if failed else math.inf):
-            _tell(f"rank {self.rank} of {self.size}: {line or f'ended with status {status}'}")
+            tell(f"rank {self.rank} of {self.size}: {line or f'ended with status {status}'}")
             self.comm.Abort(status)
         outcomes = self._outcomes or [(0, 0)]
         words = [word for _, word in outcomes]
         if line and words[self.rank] == word and words.index(word) == self.rank:
-            _tell(line if self.rank == 0 else f"rank {self.rank} of {self.size}: {line}")
+            tell(line if self.rank == 0 else f"rank {self.rank} of {self.size}: {line}")
         return _together([status for status, _ in outcomes])
 
     def _meet(self, status: int, word: int, patience: float) -> bool:
@@ -313,7 +259,7 @@ class World:
                 if os.read(reader, 1)[0] == signal.SIGTERM:
                     gone = [rank for rank, fellow in enumerate(self._fellows) if not self._lives(*fellow)]
                     why = f"{_ranks(gone)} of this machine {'are' if len(gone) > 1 else 'is'} gone" if gone else ""
-                    _tell(
+                    tell(
                         f"rank {self.rank} of {self.size}: received SIGTERM{': ' if why else ''}{why}; "
                         "the same command goes on from the last checkpoint"
                     )
@@ -350,7 +296,7 @@ def _connected(start: Launch) -> World:
             click.echo(f"gaugeflow: warning: {unconnected}", err=True)
         return World(unconnected=unconnected)
     world = World(comm)
-    _speak(world.rank, world.leads)
+    speak(world.rank, world.leads)
     world.watch()
     return world
 
@@ -362,40 +308,6 @@ def current() -> World:
     return found if isinstance(found, World) else World()
 
 
-class _Plain(io.TextIOWrapper):
-    """A stream that is no terminal: launchers give processes one, and pass on what they write there to a file."""
-
-    begin = ""
-
-    def isatty(self) -> bool:
-        return False
-
-    def write(self, text: str) -> int:
-        if not self.begin:
-            return super().write(text)
-        lines = text.splitlines(keepends=True)
-        super().write("".join(self.begin + line if line.strip() else line for line in lines))
-        return len(text)
-
-
-def _speak(rank: int, leads: bool) -> None:
-    """Let the first process print, leaders of other teams write to standard error, and keep the others silent."""
-    sys.stdout = _Plain(_output(1, rank == 0), "utf-8", line_buffering=True)
-    error = _Plain(_output(2, leads), "utf-8", line_buffering=True)
-    error.begin = f"rank {rank}: " if rank else ""
-    sys.stderr = error
-
-
-def _output(number: int, speaks: bool) -> Any:
-    """A file descriptor that outlives its streams, or nowhere."""
-    return open(number, "wb", closefd=False) if speaks else open(os.devnull, "wb")
-
-
-def _tell(line: str) -> None:
-    """One line on standard error at once, whoever is silent."""
-    os.write(2, f"gaugeflow: {line}\n".encode())
-
-
 def _together(statuses: list[int]) -> int:
     """One exit status for all: failures before an interrupt, that before a stop, that before shares of others."""
     failures = sorted(s for s in statuses if s not in (0, INTERRUPTED, STOPPED, UNFINISHED))
@@ -404,11 +316,3 @@ def _together(statuses: list[int]) -> int:
 
 def _ranks(numbers: list[int]) -> str:
     return f"rank{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
-
-
-def _sendable(error: Exception) -> Exception:
-    """The error, or where it cannot be sent, one with the same words."""
-    try:
-        return pickle.loads(pickle.dumps(error))  # type: ignore[no-any-return]
-    except Exception:
-        return GaugeflowError(str(error))

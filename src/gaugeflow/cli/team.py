@@ -1,0 +1,72 @@
+"""Processes that share configurations, and decide together."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from gaugeflow.errors import GaugeflowError
+from gaugeflow.runfile import RunFile
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Team:
+    """Processes that share configurations.
+
+    Parameters
+    ----------
+    comm
+        Their mpi4py communicator; None for one process.
+    number, count
+        Which team this is, and how many there are.
+    """
+
+    comm: Any = None
+    number: int = 0
+    count: int = 1
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+        return 1 if self.comm is None else int(self.comm.size)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files for its team."""
+        return self.comm is None or self.comm.rank == 0
+
+    def first(self, function: Callable[[], Value]) -> Value:
+        """What the first member finds, for all; an error there is an error of all."""
+        if self.size == 1:
+            return function()
+        found: tuple[Any, BaseException | None] = None, None
+        if self.leads:
+            try:
+                found = function(), None
+            except Exception as error:
+                found = None, _sendable(error)
+        value, failure = self.comm.bcast(found)
+        if failure is not None:
+            raise failure
+        return value
+
+    def domain(self, run: RunFile) -> Any:
+        """The part of the lattice of this process; None where it holds all of it."""
+        if self.size == 1:
+            return None
+        from gaugeflow.domains import Processes, suggest_grid
+
+        grid = run.parallel.grid or suggest_grid(run.lattice.shape, self.size)
+        return Processes(self.comm, grid)
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, or where it cannot be sent, one with the same words."""
+    try:
+        return pickle.loads(pickle.dumps(error))
+    except Exception:
+        return GaugeflowError(str(error))
