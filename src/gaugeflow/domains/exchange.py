@@ -93,10 +93,11 @@ class Plan:
         packed = {rank: pack(self.gives[rank]) for rank in goals[:1]}
         device = _device_of([*arrived.values(), *packed.values()])
         memory = arrived
+        to_device = _of_device(device, "to_device")
         if device is not None:  # MPI knows nothing of the order of what the device is still doing
             packed = {rank: pack(self.gives[rank]) for rank in goals}
             if self.direct:
-                offered(device, "synchronize")()
+                _of_device(device, "synchronize")()
             else:
                 packed = {rank: to_host(buffer) for rank, buffer in packed.items()}
                 memory = {rank: np.empty(place.shape, place.dtype) for rank, place in arrived.items()}
@@ -114,7 +115,7 @@ class Plan:
         for _ in sources:
             rank = sources[_next(incoming)]
             if memory is not arrived:
-                arrived[rank][...] = offered(device, "to_device")(memory[rank])
+                arrived[rank][...] = to_device(memory[rank])
             unpack(self.takes[rank], arrived[rank])
         for request in outgoing:
             request.Wait()
@@ -126,6 +127,12 @@ _TAG = 71
 def _device_of(arrays: list[Any]) -> str | None:
     """Back end of arrays in the memory of a device; None for those of the host."""
     return next((backend_of(array) for array in arrays if not isinstance(array, np.ndarray)), None)
+
+
+def _of_device(backend: str | None, name: str) -> Callable[..., Any]:
+    """A function that the back end of a device offers; nothing is to be done on the host."""
+    found = None if backend is None else offered(backend, name)
+    return (lambda *arrays: arrays[0] if arrays else None) if found is None else found
 
 
 @cache
