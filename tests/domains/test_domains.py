@@ -1,0 +1,70 @@
+"""Lattices that are cut over the processes of MPI: the same bits as in one process."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gaugeflow.domains import suggest_grid
+from gaugeflow.lattice import Lattice
+
+HERE = Path(__file__).parent
+FOLDED = ("heatbath", "path_sum", "residual_update", "smear_step", "staggered_hop", "wilson_force", "wilson_hop")
+
+
+def on_ranks(processes, program, *arguments):
+    """Run a program of this folder under mpirun."""
+    pytest.importorskip("mpi4py", reason="mpi4py is not installed")
+    if shutil.which("mpirun") is None:
+        pytest.skip("no mpirun")
+    command = ["mpirun", "--oversubscribe", "-n", str(processes), sys.executable, str(HERE / program), *arguments]
+    if os.geteuid() == 0:
+        command.insert(1, "--allow-run-as-root")
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_kernel_of_the_reference():
+    on_ranks(2, "kernels_on_ranks.py", "2x1x1x1", "1x1x1x1", "reference")
+
+
+def test_every_kernel_of_numba_on_four_processes():
+    on_ranks(4, "kernels_on_ranks.py", "2x1x1x2", "1x1x1x1", "numba")
+
+
+def test_cuts_through_folded_directions():
+    on_ranks(2, "kernels_on_ranks.py", "2x1x1x1", "2x1x2x1", "numba", *FOLDED)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "grid"),
+    [
+        ((16, 8, 8, 8), 2, (2, 1, 1, 1)),
+        ((16, 16, 16, 16), 16, (2, 2, 2, 2)),
+        ((12, 4, 4, 4), 3, (3, 1, 1, 1)),
+        ((4, 4), 1, (1, 1)),
+    ],
+)
+def test_grids_of_small_surface(shape, size, grid):
+    assert suggest_grid(shape, size) == grid
+
+
+def test_what_cannot_be_cut():
+    class Grid:
+        grid, place = (3, 1), (0, 0)
+
+    with pytest.raises(ValueError, match=r"3 processes cannot share direction 0 of extent 8 .* work: \[1, 2, 4\]"):
+        Lattice((8, 8), None, Grid())
+    with pytest.raises(ValueError, match=r"the grid of processes needs 3 entries like shape \(6, 4, 4\), got \(3, 1\)"):
+        Lattice((6, 4, 4), None, Grid())
+    with pytest.raises(ValueError, match="7 processes cannot share"):
+        suggest_grid((8, 8), 7)
+    lattice = Lattice((6, 4), None, Grid())
+    assert (lattice.volume, lattice.n_slots, lattice.local_shape) == (24, 8, (2, 4))
+    with pytest.raises(ValueError, match=r"table of neighbours: needs a whole lattice .* grid \(3, 1\)"):
+        _ = lattice.slot_neighbour
