@@ -19,6 +19,8 @@ from gaugeflow.lattice import Lattice
 SHAPE = (8, 4, 4, 4)
 LOCAL = {"digit_sums"}
 """Kernels whose results belong to one process."""
+ROUNDED = {"convolve_features_vjp"}
+"""Kernels whose sums are exact over processes, but not within one."""
 
 
 def poison():
@@ -76,7 +78,8 @@ def main(grid, fold, names, backend):
                     continue
                 for k, (a, b) in enumerate(zip(found, expected, strict=True)):
                     b = own(lattice, whole, b, a)
-                    if a.dtype != b.dtype or not np.array_equal(a, b):
+                    close = 1e3 * np.finfo(b.dtype).eps * abs(b).max() if name in ROUNDED else 0.0
+                    if a.dtype != b.dtype or not (abs(a - b) <= close).all():
                         wrong.append(
                             f"{name} {n} result {k}: {int((a != b).sum())} of {a.size} differ, {abs(a - b).max():.2e}"
                         )

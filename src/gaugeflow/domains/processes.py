@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
@@ -85,13 +85,51 @@ class Processes:
         own = np.ascontiguousarray(to_host(array))
         parts = np.empty((self.comm.size, *own.shape), dtype=own.dtype)
         self.comm.Allgather(own, parts)
+        return _like(self._joined(lattice, parts, axis), array)
+
+    def collected(self, lattice: Lattice, array: Array, axis: int) -> npt.NDArray[Any] | None:
+        """As :meth:`whole`, in the memory of the host, on the first process; None on the others."""
+        own = np.ascontiguousarray(to_host(array))
+        first = self.comm.rank == 0
+        parts = np.empty((self.comm.size, *own.shape), dtype=own.dtype) if first else None
+        self.comm.Gather(own, parts)
+        return None if parts is None else self._joined(lattice, parts, axis)
+
+    def _joined(self, lattice: Lattice, parts: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
+        own = parts[0]
         lead, trail = own.shape[:axis], own.shape[axis + lattice.ndim :]
         result = np.empty((*lead, *lattice.shape, *trail), dtype=own.dtype)
         for rank, values in enumerate(parts):
             place = np.unravel_index(rank, self.grid)
             sites = [slice(int(k) * n, (int(k) + 1) * n) for k, n in zip(place, lattice.local_shape, strict=True)]
             result[(*[slice(None)] * axis, *sites)] = values
-        return _like(result, array)
+        return result
+
+    # ---- one mind ----------------------------------------------------------------------------------------------
+    def first(self, function: Callable[[], Any]) -> Any:
+        """What the first process finds, for all; an error there is an error of all."""
+        outcome: tuple[Any, Exception | None] = None, None
+        if self.comm.rank == 0:
+            try:
+                outcome = function(), None
+            except Exception as error:
+                outcome = None, error
+        value, error = self.comm.bcast(outcome)
+        if error is not None:
+            raise error
+        return value
+
+    def together(self, function: Callable[[], Any]) -> Any:
+        """What each process finds itself; an error of one is an error of all."""
+        value, failed = None, None
+        try:
+            value = function()
+        except Exception as error:
+            failed = error
+        for error in (failed, *self.comm.allgather(failed)):
+            if error is not None:
+                raise error
+        return value
 
     # ---- sites anywhere ----------------------------------------------------------------------------------------
     def reach(self, lattice: Lattice, slots: npt.NDArray[Any], hops: Sequence[tuple[int, int]]) -> Items:

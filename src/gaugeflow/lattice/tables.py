@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -137,6 +137,15 @@ class Domain(Protocol):
 
     def whole(self, lattice: Any, array: Any, axis: int) -> Any:
         """Array of the whole lattice from those of all processes, whose site axes begin with ``axis``."""
+
+    def collected(self, lattice: Any, array: Any, axis: int) -> npt.NDArray[Any] | None:
+        """As :meth:`whole`, on the first process alone."""
+
+    def first(self, function: Callable[[], Any]) -> Any:
+        """What the first process finds, or its error, for all."""
+
+    def together(self, function: Callable[[], Any]) -> Any:
+        """What each process finds; an error of one is an error of all."""
 
     def behind(self, lattice: Any, mu: int, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Numbers of slots at the sites one hop behind."""

@@ -1,9 +1,14 @@
-"""Checkpoints: one HDF5 file that is replaced atomically and belongs to one run at a time."""
+"""Checkpoints: one HDF5 file that is replaced atomically and belongs to one run at a time.
+
+Fields are stored site by site as conventional arrays, ``(batch, *lead, *shape, *trail)``: a chain may be continued with
+another fold, or by another number of processes, than that which wrote the file.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from io import BytesIO
@@ -15,6 +20,7 @@ from array_api_compat import array_namespace, is_array_api_obj, to_device
 
 from gaugeflow.errors import FormatError, GaugeflowError
 from gaugeflow.filesystem import FileLock, HeldError, open_without_locks, sync_folder
+from gaugeflow.lattice import Lattice
 
 Tree = Any
 """Arrays and numbers in named tuples, dataclasses, mappings, tuples and lists."""
@@ -56,6 +62,19 @@ def rebuild(template: Tree, read: Callable[[str, Any], Any], name: str = "") -> 
     return type(template)(new.values())
 
 
+def lattice_of(sampler: Any) -> Lattice | None:
+    """The lattice of a sampler: the first one among its parts."""
+    if isinstance(sampler, Lattice):
+        return sampler
+    found = (lattice_of(value) for _, value in children(sampler) or ())
+    return next((lattice for lattice in found if lattice is not None), None)
+
+
+def without_fold(text: Any) -> Any:
+    """The description of a sampler without the folds of its lattices."""
+    return re.sub(r", fold=\([0-9, ]*\)", "", text) if isinstance(text, str) else text
+
+
 class Checkpoint:
     """A checkpoint file, locked while the object is used as a context.
 
@@ -67,25 +86,69 @@ class Checkpoint:
     path
         The file.  ``<path>.tmp`` and ``<path>.lock`` beside it are used as well, and ``<path>.lock.owner`` where the file
         system has no locks.
+    lattice
+        That of the fields.  Where it is cut over processes, all of them must call the methods together; the first one
+        writes.  Without a lattice fields are stored as they lie in memory.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], lattice: Lattice | None = None) -> None:
+        self.path, self.lattice = Path(path), lattice
+        self._domain = None if lattice is None else lattice.domain
         self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
+
+    def first(self, function: Callable[[], Any]) -> Any:
+        """What the first process finds, or its error, for all."""
+        return function() if self._domain is None else self._domain.first(function)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        return bool(self.first(self.path.exists))
 
     def __enter__(self) -> Checkpoint:
         """Take the lock; ``GaugeflowError`` if another run holds it."""
-        try:
-            self._lock.__enter__()
-        except HeldError as error:
-            raise GaugeflowError(f"checkpoint {self.path} is in use by another run: {error.owner}") from None
+
+        def take() -> None:
+            try:
+                self._lock.__enter__()
+            except HeldError as error:
+                raise GaugeflowError(f"checkpoint {self.path} is in use by another run: {error.owner}") from None
+
+        self.first(take)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the lock back."""
-        self._lock.__exit__(kind, error, trace)
+        if self._domain is None or self._leads:
+            self._lock.__exit__(kind, error, trace)
+
+    @property
+    def _leads(self) -> bool:
+        return self._domain is None or not any(self._domain.place)
+
+    def _site_axis(self, name: str, value: Any) -> int | None:
+        """The axis before which a field of the state has its sites, None for what is no field."""
+        lattice = self.lattice
+        if lattice is None or not is_array_api_obj(value) or not name.startswith("state/"):
+            return None
+        if not array_namespace(value).isdtype(value.dtype, ("real floating", "complex floating")):
+            return None
+        components = {2: 0, 3: 1, 4: 0, 5: 1}.get(value.ndim)
+        fits = components is not None and value.shape[components] == lattice.n_blocks
+        return components if fits and value.shape[-1] % lattice.n_folds == 0 else None
+
+    def _stored(self, name: str, value: Any) -> Any:
+        """What is written of a leaf: on the first process, the whole field."""
+        components = self._site_axis(name, value)
+        if components is not None and self.lattice is not None:
+            if self._domain is None:
+                value = self.lattice.unpack(value, components)
+            else:
+                own = self.lattice.local.unpack(value, components)
+                return self._domain.collected(self.lattice, own, 1 + components)
+        return to_device(value, "cpu") if is_array_api_obj(value) else value
 
     def save(self, run: Mapping[str, Any], step: int, trees: Mapping[str, Tree]) -> None:
         """Replace the file: written to ``<path>.tmp``, synchronised, renamed; a crash leaves the old or the new one.
@@ -99,6 +162,10 @@ class Checkpoint:
         GaugeflowError
             If another run took this one for dead, see :meth:`gaugeflow.filesystem.FileLock.require_own`.
         """
+        stored = {name: self._stored(name, value) for name, value in leaves(trees)}
+        self.first(lambda: self._write(run, step, stored))
+
+    def _write(self, run: Mapping[str, Any], step: int, stored: Mapping[str, Any]) -> None:
         import h5py
 
         self._lock.require_own()
@@ -106,8 +173,9 @@ class Checkpoint:
         with h5py.File(image, "w") as file:
             file.attrs["run"] = json.dumps(run)
             file.attrs["step"] = step
-            for name, value in leaves(trees):
-                file[name] = to_device(value, "cpu") if is_array_api_obj(value) else value
+            file.attrs["layout"] = "memory" if self.lattice is None else "sites"
+            for name, value in stored.items():
+                file[name] = value
         temporary = self.path.with_name(self.path.name + ".tmp")
         try:
             with open(temporary, "wb") as written:
@@ -132,21 +200,30 @@ class Checkpoint:
         ValueError
             If the file was written by a different run.
         """
+        if self._domain is None:
+            return self._read(run, state, records)
+        found: tuple[int, Tree, dict[str, Any]] = self._domain.together(lambda: self._read(run, state, records))
+        return found
+
+    def _read(self, run: Mapping[str, Any], state: Tree, records: str) -> tuple[int, Tree, dict[str, Any]]:
         import h5py
 
         try:
             with open_without_locks(self.path, lambda locking: h5py.File(self.path, "r", locking=locking)) as file:
                 found = json.loads(file.attrs["run"])
+                by_sites = file.attrs.get("layout", "memory") == "sites"
                 for name, value in run.items():
-                    if found.get(name) != value:
+                    if without_fold(found.get(name)) != without_fold(value):
                         raise ValueError(
                             f"checkpoint {self.path} belongs to another run: {name} is {found.get(name)}, got {value}"
                         )
 
                 def read(name: str, like: Any) -> Any:
-                    value = file[f"state/{name}"][()]
+                    data = file[f"state/{name}"]
                     if not is_array_api_obj(like):
-                        return type(like)(value)
+                        return type(like)(data[()])
+                    axis = self._site_axis(f"state/{name}", like) if by_sites else None
+                    value = data[()] if axis is None else self._own_sites(name, data, axis, like)
                     if value.shape != tuple(like.shape):
                         raise FormatError(
                             f"checkpoint {self.path}: {name} has shape {value.shape}, expected {tuple(like.shape)}"
@@ -164,3 +241,13 @@ class Checkpoint:
                 return int(file.attrs["step"]), rebuild(state, read), columns
         except (OSError, KeyError) as error:
             raise FormatError(f"checkpoint {self.path} cannot be read: {error}") from error
+
+    def _own_sites(self, name: str, data: Any, axis: int, like: Any) -> Any:
+        """A field as it lies in memory here, of the whole one in the file, of which only the own sites are read."""
+        lattice = self.lattice
+        assert lattice is not None
+        shape = tuple(like.shape)
+        expected = (lattice.batch(shape[-1]), *shape[:axis], *lattice.shape, *shape[axis + 1 : -1])
+        if data.shape != expected:
+            raise FormatError(f"checkpoint {self.path}: {name} has shape {data.shape}, expected {expected}")
+        return lattice.local.pack(lattice.part(data, 1 + axis)[...], axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import time
@@ -14,7 +15,7 @@ from array_api_compat import array_namespace, is_array_api_obj
 from gaugeflow.lattice import Array
 from gaugeflow.progress import Progress, progress_bars, silent
 from gaugeflow.random import Rng
-from gaugeflow.samplers.checkpoint import Checkpoint, leaves
+from gaugeflow.samplers.checkpoint import Checkpoint, lattice_of, leaves, without_fold
 from gaugeflow.typing import Observable, Sampler
 
 
@@ -123,7 +124,7 @@ def run(
     done = 0, state  # one object: an interrupt finds number and state of the same step
     rows: list[dict[str, Any]] = []
     identity = {
-        "sampler": re.sub(r" at 0x[0-9a-f]+", "", repr(sampler)),
+        "sampler": without_fold(re.sub(r" at 0x[0-9a-f]+", "", repr(sampler))),
         "seed": int(rng.seed),
         "stream": [
             *(part if isinstance(part, str) else int(part) for part in rng.path),
@@ -136,8 +137,8 @@ def run(
     with ExitStack() as stack:
         file = checkpoint
         if file is not None and not isinstance(file, Checkpoint):
-            file = stack.enter_context(Checkpoint(file))
-        if file is not None and file.path.exists():
+            file = stack.enter_context(Checkpoint(file, lattice_of(sampler)))
+        if file is not None and file.exists:
             step, now, columns = file.load(identity, state, "records")
             if step > total:
                 raise ValueError(f"checkpoint {file.path} is at step {step}, beyond burn_in + n_steps = {total}")
@@ -163,6 +164,7 @@ def run(
                 done = step, now
                 show("steps", step, total)
                 late = time.monotonic() - saved >= checkpoint_seconds
+                late = late if file is None else bool(file.first(functools.partial(bool, late)))
                 if late or step % checkpoint_every == 0 or step == total:
                     save()
                     saved = time.monotonic()

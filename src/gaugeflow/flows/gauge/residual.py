@@ -114,7 +114,8 @@ class ResidualSweep:
         lattice = self.lattice
         order = [(mu, parity) for mu in range(lattice.ndim) for parity in (0, 1)]
         masks = [(mu, lattice.restrict(lattice.active_sites(mu, parity), self.region)) for mu, parity in order]
-        masks = [(mu, sites) for mu, sites in masks if len(sites)]
+        if lattice.domain is None:  # else all processes must take part in every layer, with links of their own or not
+            masks = [(mu, sites) for mu, sites in masks if len(sites)]
         return masks[::-1] if self.reverse else masks
 
     def _paths(self, params: Params, links: Array, mu: int, sites: Any) -> Array:

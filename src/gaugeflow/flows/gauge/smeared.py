@@ -168,8 +168,9 @@ class SmearedSweep:
             for group in groups
             for colour in range(self._modulus)
         ]
-        layers = [tuple((mu, sites) for mu, sites in layer if len(sites)) for layer in layers]
-        layers = [layer for layer in layers if layer]
+        if self.lattice.domain is None:  # else all processes must take part in every layer, with links or without
+            layers = [tuple((mu, sites) for mu, sites in layer if len(sites)) for layer in layers]
+            layers = [layer for layer in layers if layer]
         return layers[::-1] if self.reverse else layers
 
     def _class_weight(self, k: int, mu: int) -> list[float]:
