@@ -8,6 +8,7 @@ import errno
 import os
 import resource
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ FORMS = {  # name: N, options of write
 }
 
 
+@cache
 def random_links(n, shape=SHAPE, seed=5):
     rng = np.random.default_rng(seed)
     size = (len(shape), *shape, n, n)
@@ -66,6 +68,9 @@ def write_whole(folder):
     io.write_propagator(folder / "propagator", source, origin=(0,) * 4, boundary=(-1, 1, 1, 1))
 
 
+read_whole = cache(io.read)
+
+
 def part_of(array, lattice, axis):
     own = [slice(first, first + n) for first, n in zip(lattice.origin, lattice.local_shape, strict=True)]
     return array[(*[slice(None)] * axis, *own)]
@@ -85,7 +90,7 @@ def raised(call, *arguments, **options):
 
 def check_reading(folder, lattice, names):
     for name in names:
-        whole = io.read(folder / name)
+        whole = read_whole(folder / name)
         own = io.read(folder / name, lattice=lattice)
         assert np.array_equal(own.links, part_of(whole.links, lattice, 1)), name
         assert own.metadata == whole.metadata, name
@@ -218,7 +223,7 @@ def check_reference(reference):
     for path in sorted(reference.rglob("*")):
         if path.suffix in (".md", ".xml", ".reference") or "out" in path.name or not path.is_file():
             continue
-        shape = io.read(path).shape
+        shape = read_whole(path).shape
         for grid in ((1, 1, 1, COMM.size), (2, 1, COMM.size // 2, 1)):
             if all(n % p == 0 and n // p >= 2 for n, p in zip(shape, grid, strict=True)):
                 check_reading(path.parent, cut(shape, COMM, grid), [path.name])

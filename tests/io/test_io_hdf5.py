@@ -14,8 +14,8 @@ import pytest
 import gaugeflow
 from gaugeflow.errors import FormatError
 from gaugeflow.io import EnsembleFile, provenance, read_params, read_table, write_params, write_table
-from gaugeflow.io.ensemble import _guarded
 from gaugeflow.io.files import SparseImage
+from gaugeflow.io.growing import guarded
 
 
 @pytest.fixture
@@ -118,9 +118,9 @@ def test_damage_to_one_configuration_spares_the_others(path, links):
 @pytest.mark.parametrize(
     ("name", "value", "field"),
     [
-        ("count", _guarded(8), "crc32"),
-        ("count", _guarded(65), "/count: expected 0 to 64"),
-        ("count", _guarded(7) ^ np.uint64(1 << 2), "/count: expected a number and its complement"),
+        ("count", guarded(8), "crc32"),
+        ("count", guarded(65), "/count: expected 0 to 64"),
+        ("count", guarded(7) ^ np.uint64(1 << 2), "/count: expected a number and its complement"),
         ("count", np.int64(7), "/count"),
         ("count", np.float64(3), "/count"),
         ("id", np.zeros(64), "/id"),
@@ -184,7 +184,7 @@ def test_an_ensemble_larger_than_its_file_is_refused(path):
     with h5py.File(path, "r+") as file:
         del file["links"]
         file.create_dataset("links", (64, 2, 10**6, 10**6, 2, 2), complex, chunks=(1,) * 6)
-        file["count"][()] = _guarded(64)
+        file["count"][()] = guarded(64)
     with pytest.raises(FormatError, match="size in bytes"):
         EnsembleFile.open(path)
 

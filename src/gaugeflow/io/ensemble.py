@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import reduce
 from operator import xor
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -28,19 +29,16 @@ from gaugeflow.io.datasets import (
     opened,
     read_attributes,
     require_fitting,
-    reserve,
     stored_dataset,
 )
-from gaugeflow.io.files import StrPath, atomic_path, flush_to_disk, mismatch, require_equal
+from gaugeflow.io.files import StrPath, flush_to_disk, mismatch, require_equal
+from gaugeflow.io.growing import INDEX, allocate, guarded, read_count, reserve_on_disk
 from gaugeflow.io.hdf5 import link_dtype, require_link_shape
 from gaugeflow.io.part import Part
-from gaugeflow.io.runs import read_items, write_items
+from gaugeflow.io.runs import Bytes, Piece, read_items, shared_file, write_items
 from gaugeflow.lattice import Lattice
 
 _KIND = "gaugeflow ensemble 1"
-_COPY_BYTES = 1 << 26
-_SIEVE_BYTES = 1 << 16  # HDF5 writes that much beyond what it is told to, with what it found there
-_INDEX = {"id": "<i8", "chain": "<i8", "log_weight": "<f8", "crc32": "<u4"}
 _SIGNED = ("id", "chain", "log_weight")  # the columns that the checksum covers, before the links
 _SIGNED_BYTES = 24
 
@@ -143,7 +141,7 @@ class EnsembleFile:
                 if os.path.lexists(path):
                     raise FileExistsError(f"{os.fspath(path)} exists: open it, or choose another name")
                 with new_file(path, _KIND, attributes) as file:
-                    _allocate(file, capacity, item, dtype)
+                    allocate(file, capacity, item, dtype)
         return cls(path, mode="r+", lattice=lattice)
 
     @classmethod
@@ -241,7 +239,7 @@ class EnsembleFile:
             raise IndexError(f"expected 0 <= start <= stop <= {self._size}, got {start} and {stop}")
         links = np.empty((stop - start, *self._own_item), np.complex128)
         with self._part.together():
-            rows = {name: self._read_index(name, start, stop) for name in _INDEX}
+            rows = {name: self._read_index(name, start, stop) for name in INDEX}
             for i, configuration in enumerate(links):
                 found = self._read_links(start + i, configuration, self._crc_of_columns(rows, i))
                 require_equal(self._path, f"configuration {start + i} crc32", f"{rows['crc32'][i]:08x}", f"{found:08x}")
@@ -272,7 +270,7 @@ class EnsembleFile:
             if part.rank == 0:
                 self._file = stack.enter_context(opened(path, _KIND, self._mode))
                 self._links = stored_dataset(path, self._file, "links")
-                self._index = {name: stored_dataset(path, self._file, name) for name in _INDEX}
+                self._index = {name: stored_dataset(path, self._file, name) for name in INDEX}
                 self._count = stored_dataset(path, self._file, "count")
                 size = self._check_structure()
                 place = self._links.id.get_offset()
@@ -296,14 +294,9 @@ class EnsembleFile:
         require_link_shape(self._path, self._links.shape[1:], self._links.dtype)
         capacity = len(self._links)
         for name, dataset in self._index.items():
-            if dataset.shape != (capacity,) or dataset.dtype != _INDEX[name]:
-                raise mismatch(self._path, f"dataset /{name}", f"{_INDEX[name]} of shape ({capacity},)", str(dataset))
-        if self._count.shape != () or self._count.dtype != np.uint64:
-            raise mismatch(self._path, "dataset /count", "one unsigned integer", str(self._count))
-        stored = int(self._count[()])
-        size = stored & _HALF
-        if stored != int(_guarded(size)):
-            raise mismatch(self._path, "dataset /count", "a number and its complement", f"{stored:016x}")
+            if dataset.shape != (capacity,) or dataset.dtype != INDEX[name]:
+                raise mismatch(self._path, f"dataset /{name}", f"{INDEX[name]} of shape ({capacity},)", str(dataset))
+        size = read_count(self._path, self._count)
         if size > capacity:
             raise mismatch(self._path, "dataset /count", f"0 to {capacity}", size)
         require_fitting(self._path, self._links, size * math.prod(self._links.shape[1:]) * self._links.dtype.itemsize)
@@ -317,7 +310,7 @@ class EnsembleFile:
             raise ValueError(f"links: expected shape (n, {', '.join(map(str, self._own_item))}), got {links.shape}")
         for configuration in links:
             require_storable(configuration, part=part)
-        rows = {name: np.broadcast_to(column, (n,)).astype(_INDEX[name]) for name, column in columns.items()}
+        rows = {name: np.broadcast_to(column, (n,)).astype(INDEX[name]) for name, column in columns.items()}
         part.require_same("id, chain and log_weight", [row.tolist() for row in rows.values()])
         if not np.isfinite(rows["log_weight"]).all():
             raise ValueError(f"log_weight: expected finite numbers, got {columns['log_weight']!r}")
@@ -329,7 +322,7 @@ class EnsembleFile:
         if stop > self._capacity:
             self._grow(max(stop, 2 * self._capacity))
         if part.rank == 0:
-            _reserve(self._path, self._file, start, stop)
+            reserve_on_disk(self._path, self._file, start, stop)
         part.gather(None)
         with named(self._path):
             sums = [
@@ -342,7 +335,7 @@ class EnsembleFile:
             for name, row in {**rows, "crc32": np.array(sums, np.uint32)}.items():
                 self._index[name][start:stop] = row
             self._sync()
-            self._count[()] = _guarded(stop)
+            self._count[()] = guarded(stop)
             self._sync()
         part.gather(None)
         self._size = stop
@@ -359,13 +352,16 @@ class EnsembleFile:
     def _read_links(self, number: int, links: ComplexArray, crc: PiecewiseCrc) -> int:
         """Inverse of `_write_links`."""
         for piece in self._items.pieces:
-            start, size = self._offset + number * self._items.nbytes, self._items.item_bytes
-            data = read_items(self._handle, self._path, "dataset /links", start, piece.places, size)
+            data = self._read_piece(number, piece)
             crc_of_items(crc, _SIGNED_BYTES, piece.places, data)
             own = links[piece.corner]
             with np.errstate(invalid="ignore"):  # casting a signalling NaN warns; verify_links looks for NaN
                 own[...] = data.view(self._items.dtype).reshape(own.shape)
         return self._checksum(crc)
+
+    def _read_piece(self, number: int, piece: Piece) -> Bytes:
+        start, size = self._offset + number * self._items.nbytes, self._items.item_bytes
+        return read_items(self._handle, self._path, "dataset /links", start, piece.places, size)
 
     def _crc_of_columns(self, rows: Mapping[str, NDArray[Any]], i: int) -> PiecewiseCrc:
         """The beginning of a checksum: id, chain and log-weight, on the first process."""
@@ -389,66 +385,33 @@ class EnsembleFile:
         return shared
 
     def _grow(self, capacity: int) -> None:
-        """Replace the file by a copy of the given capacity."""
-        if self._part.rank == 0:
-            self._copy(capacity)
-        self._part.gather(None)
+        """Replace the file by a copy of the given capacity, to which every process copies its sites."""
+        offset = None
+
+        def create(temporary: Path) -> None:
+            nonlocal offset
+            with new_file(temporary, _KIND, self.attributes) as file:
+                allocate(file, capacity, self._links.shape[1:], self._links.dtype)
+            with h5py.File(temporary, "r+", libver=LAYOUT, locking=False) as file:  # nobody else knows it
+                reserve_on_disk(self._path, file, 0, self._size)
+                for name in INDEX:
+                    file[name][: self._size] = self._index[name][: self._size]
+                file["count"][()] = guarded(self._size)
+                offset = file["links"].id.get_offset()
+
+        with shared_file(self._path, self._part, create) as handle:
+            place = _given(self._part.share(offset))
+            for number in range(self._size):
+                for piece in self._items.pieces:
+                    data = self._read_piece(number, piece)
+                    write_items(handle, place + number * self._items.nbytes, piece.places, data)
         self.close()
         self._open()
-
-    def _copy(self, capacity: int) -> None:
-        with atomic_path(self._path) as temporary:
-            with new_file(temporary, _KIND, self.attributes) as file:
-                _allocate(file, capacity, self._links.shape[1:], self._links.dtype)
-            with h5py.File(temporary, "r+", libver=LAYOUT, locking=False) as file:  # nobody else knows it
-                _reserve(self._path, file, 0, self._size)
-                for name in _INDEX:
-                    file[name][: self._size] = self._index[name][: self._size]
-                file["count"][()] = _guarded(self._size)
-                offset = file["links"].id.get_offset()
-            with open(temporary, "r+b") as target:
-                target.seek(offset)
-                self._handle.seek(self._offset)
-                left = self._size * self._items.nbytes
-                while block := self._handle.read(min(left, _COPY_BYTES)):
-                    target.write(block)
-                    left -= len(block)
 
     def _sync(self) -> None:
         with named(self._path):
             self._file.flush()
             os.fsync(self._file.id.get_vfd_handle())
-
-
-_HALF = 0xFFFFFFFF
-
-
-def _guarded(count: int) -> np.uint64:
-    """The counter as it is stored: its complement in the upper half, so that no changed bit goes unseen, in one write."""
-    return np.uint64((count ^ _HALF) << 32 | count)
-
-
-def _reserve(path: StrPath, file: h5py.File, start: int, stop: int) -> None:
-    """Have the file system find space for the entries ``start <= i < stop``, where it offers that (macOS does not)."""
-    allocate = getattr(os, "posix_fallocate", None)
-    if allocate is None or start == stop:
-        return
-    for name in ("links", *_INDEX):
-        dataset = file[name]
-        size = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
-        first, last = start * size, min(stop * size + _SIEVE_BYTES, len(dataset) * size)
-        try:
-            allocate(file.id.get_vfd_handle(), dataset.id.get_offset() + first, last - first)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-
-
-def _allocate(file: h5py.File, capacity: int, item: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Create the datasets of an ensemble with all their space, without writing to it."""
-    file.create_dataset("count", data=_guarded(0))
-    for name, column_dtype in _INDEX.items():
-        reserve(file, name, (capacity,), np.dtype(column_dtype))
-    reserve(file, "links", (capacity, *item), dtype)
 
 
 def _given(value: Any) -> Any:
