@@ -14,6 +14,7 @@ import numpy as np
 
 from gaugeflow.cli.output import WRITING_INTERVAL, Failures, as_stored, lock_results
 from gaugeflow.cli.places import LOCK, Place, find_places, load
+from gaugeflow.cli.world import current
 from gaugeflow.progress import Progress
 
 if TYPE_CHECKING:
@@ -212,6 +213,7 @@ def measure_hadrons(
     """
     from gaugeflow import io
 
+    world = current()
     places = find_places(files, failures)
     first, trial = None, Failures(failures.stop)
     for place in places:
@@ -235,19 +237,24 @@ def measure_hadrons(
     progress("configurations", len(rows), len(places))
     try:
         while waiting:
-            now, waiting = waiting[:size], waiting[size:]
+            whole = size * world.size
+            now, waiting = waiting[:whole], waiting[whole:]
             found = {}
-            for k in now:
-                with failures.of(places[k].label):
+            told = Failures(failures.stop)
+            for k in now[world.rank * size : (world.rank + 1) * size]:
+                with told.of(places[k].label):
                     array = load(places[k], setup.shape, setup.n_colours, given[2])
                     if array.shape != first.shape:
                         raise ValueError(f"expected links {first.shape} like the first, got {array.shape}")
                     found[k] = array
+            own: dict[str, Any] = {}
             if found:
                 batch = [places[k] for k in found]
-                part = _measure(setup, lattice, np.stack(list(found.values())), batch, options["propagators"])
-                rows = [*rows, *found]
-                columns = {
+                own = _measure(setup, lattice, np.stack(list(found.values())), batch, options["propagators"])
+            for lines, numbers, part in world.exchange((told.lines, list(found), own)):
+                failures.lines.extend(lines)
+                rows = [*rows, *numbers]
+                columns |= {
                     name: np.concatenate([columns[name], part[name]]) if name in columns else part[name]
                     for name in part
                 }
@@ -255,13 +262,15 @@ def measure_hadrons(
             if time.monotonic() - last > WRITING_INTERVAL and written < len(rows):
                 columns, rows = _in_order(columns, rows)
                 lock.require_own()
-                io.write_table(path, columns, attributes=attributes)
+                if world.leads:
+                    io.write_table(path, columns, attributes=attributes)
                 written, last = len(rows), time.monotonic()
     finally:
         columns, rows = _in_order(columns, rows)
         if written < len(rows):
             lock.require_own()
-            io.write_table(path, columns, attributes=attributes)
+            if world.leads:
+                io.write_table(path, columns, attributes=attributes)
     return columns, attributes
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -15,6 +16,7 @@ from gaugeflow.cli.hadrons import NAMES, hadron_options
 from gaugeflow.cli.input import file_options, read_configuration
 from gaugeflow.cli.machine import compute_options
 from gaugeflow.cli.output import (
+    FAILURES,
     Failures,
     continues,
     figure_option,
@@ -23,8 +25,9 @@ from gaugeflow.cli.output import (
     tell_written,
     write_json,
 )
-from gaugeflow.cli.places import find_places
-from gaugeflow.progress import progress_bars
+from gaugeflow.cli.places import Place, find_places
+from gaugeflow.cli.together import agree
+from gaugeflow.cli.world import current
 
 if TYPE_CHECKING:
     from gaugeflow.cli.measure_table import Table
@@ -121,47 +124,83 @@ def measure(
     _check_options(hadrons, average, out is not None, flow_time)
     if not all(0.0 < level < math.inf for level in levels):
         raise ValueError(f"--level: expected positive numbers, got {', '.join(f'{level:g}' for level in levels)}")
+    agree()
     failures = Failures(stop or click.get_current_context().find_root().params["debug"])
     if hadrons:
         _hadrons(files, options | {"out": out or Path("hadrons")}, (shape, colours, force), as_json, failures)
         return
     from gaugeflow.cli.measure_table import Table
-    from gaugeflow.devices import to_device
-    from gaugeflow.observables import measure as measure_links
 
     times = _times(flow_time, step)
     kind: dict[str, Any] = {"flow_times": times, "step": step, "flow": flow, "charges": charges, "slices": slices}
     table = Table(out, find_places(files, Failures(False)), kind) if average or out is not None else None
     results: list[dict[str, Any]] = []
+    world = current()
+    given = shape, colours, force
     try:
-        with continues(out) if out is not None else nullcontext(), progress_bars() as progress:
-            for count, file in enumerate(files, start=1):
-                with failures.of(file):
-                    for load, row, where in _configurations(file, shape, colours, force):
-                        place = None if table is None else table.place(file, row)
-                        result = None if table is None or place is None else table.find(place)
-                        if result is None:
-                            links = None
-                            with failures.of(file):
-                                links = load()
-                            if links is None:  # the others of an ensemble may be whole
-                                continue
-                            result = measure_links(file, to_device(links), **kind)
-                            if table is not None and place is not None:
-                                table.add(place, result)
-                        results.append({**result, **(where if place is None else place.number)})
-                progress("files", count, len(files))
+        with (
+            continues(out) if out is not None else nullcontext(),
+            world.progress() as progress,
+            closing(_items(files, given, table, failures)) as items,  # it holds a file open
+        ):
+            while now := list(islice(items, world.size)):  # one for each process
+                own = now[world.rank] if world.rank < len(now) else None
+                outcomes = world.exchange(None if own is None else _outcome(own, table, kind))
+                for item, outcome in zip(now, outcomes, strict=False):
+                    with failures.of(item.file):
+                        if isinstance(outcome, Exception):
+                            raise outcome
+                        if item.place is not None and table is not None:
+                            table.add(item.place, outcome)
+                        results.append({**outcome, **(item.where if item.place is None else item.place.number)})
+                progress("files", now[-1].number, len(files))
     finally:  # what was measured before a file that stops the command, or an interrupt, is not lost
         path = None if table is None else table.write()
-        if results and table is not None and average:
+        if not world.leads:
+            pass
+        elif results and table is not None and average:
             _averages(results, table, levels, out, as_json)
         elif as_json:
             print_json(results)
         elif results:
             _print(results, flow)
-        if path is not None and not as_json:
+        if world.leads and path is not None and not as_json:
             tell_written(path)
     failures.report(len(files))
+
+
+class _Item(NamedTuple):
+    """A configuration that is to be measured."""
+
+    number: int
+    """Of its file, from 1."""
+    file: str
+    load: Callable[[], Any]
+    where: dict[str, int]
+    place: Place | None
+    """In the table, if there is one."""
+
+
+def _items(files: tuple[str, ...], given: Any, table: Table | None, failures: Failures) -> Generator[_Item, None, None]:
+    """All configurations, except those of files that fail."""
+    for count, file in enumerate(files, start=1):
+        with failures.of(file):
+            for load, row, where in _configurations(file, *given):
+                yield _Item(count, file, load, where, None if table is None else table.place(file, row))
+
+
+def _outcome(item: _Item, table: Table | None, kind: dict[str, Any]) -> dict[str, Any] | Exception:
+    """Results of a configuration, found in the table or measured; or why there are none."""
+    from gaugeflow.devices import to_device
+    from gaugeflow.observables import measure as measure_links
+
+    found = None if table is None or item.place is None else table.find(item.place)
+    if found is not None:
+        return found
+    try:
+        return measure_links(item.file, to_device(item.load()), **kind)
+    except FAILURES as error:
+        return error
 
 
 def _averages(
@@ -217,8 +256,11 @@ def _hadrons(files: tuple[str, ...], options: dict[str, Any], given: Any, as_jso
     from gaugeflow.cli.hadrons import TABLE, fit_range, measure_hadrons
 
     folder = options["out"]
-    with progress_bars() as progress, continues(folder):
+    with current().progress() as progress, continues(folder):
         table = measure_hadrons(files, options, given, progress, failures)
+    if not current().leads:
+        failures.report(len(files))
+        return
     times = fit_range(options["fit"], table[1]["parameters"]["shape"][0])
     try:
         result = report(folder, table, times, options["correlated"])

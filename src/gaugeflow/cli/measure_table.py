@@ -11,6 +11,7 @@ import numpy as np
 
 from gaugeflow.cli.output import WRITING_INTERVAL, as_stored, lock_results
 from gaugeflow.cli.places import LOCK, Place
+from gaugeflow.cli.world import current
 
 TABLE = "observables.h5"
 _SCALARS = ("plaquette", "plaquette_spatial", "plaquette_temporal", "link_trace", "q")
@@ -134,7 +135,8 @@ class Table:
         if self._path is not None and self._lock is not None and len(self) > self._written:
             self._lock.require_own()
             described = io.provenance(parameters=self.parameters, axes=self._axes())
-            io.write_table(self._path, self.columns(), attributes=described)
+            if current().leads:
+                io.write_table(self._path, self.columns(), attributes=described)
             self._written, self._last = len(self), time.monotonic()
         return self._path if self._written else None
 

@@ -111,6 +111,10 @@ def error_line(error: BaseException, file: str = "") -> str:
     return text if not file or file in text else f"{file}: {text}"
 
 
+FAILURES = (GaugeflowError, ValueError, OSError)
+"""Errors of a file, which is left out then."""
+
+
 @dataclass(frozen=True)
 class Failures:
     """Files that fail and are left out; or the first one ends everything.
@@ -131,7 +135,7 @@ class Failures:
         """Leave out the file if the block fails on it."""
         try:
             yield
-        except (GaugeflowError, ValueError, OSError) as error:
+        except FAILURES as error:
             if self.stop:
                 raise
             self.lines.append(error_line(error, file))

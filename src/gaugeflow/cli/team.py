@@ -48,7 +48,7 @@ class Team:
             try:
                 found = function(), None
             except Exception as error:
-                found = None, _sendable(error)
+                found = None, sendable(error)
         value, failure = self.comm.bcast(found)
         if failure is not None:
             raise failure
@@ -64,9 +64,11 @@ class Team:
         return Processes(self.comm, grid)
 
 
-def _sendable(error: Exception) -> Exception:
-    """The error, or where it cannot be sent, one with the same words."""
+def sendable(value: Any) -> Any:
+    """The value; in place of an error that cannot be sent, one with the same words."""
+    if not isinstance(value, Exception):
+        return value
     try:
-        return pickle.loads(pickle.dumps(error))
+        return pickle.loads(pickle.dumps(value))
     except Exception:
-        return GaugeflowError(str(error))
+        return GaugeflowError(str(value))

@@ -20,11 +20,18 @@ from gaugeflow.runfile.sections import SECTIONS
 
 def begin(run: RunFile, pieces: int, what: str) -> World:
     """Require that all processes have been given the same, and deal them into teams, see :meth:`World.deal`."""
+    agree(run)
     world = current()
-    if world.size > 1:
-        world.require_equal({**programs(), "command line": " ".join(sys.argv[1:]), **keys(run)})
     world.deal(run, pieces, what)
     return world
+
+
+def agree(run: RunFile | None = None) -> None:
+    """``GaugeflowError`` unless all processes run the same programs, with the same options and the same run file."""
+    world = current()
+    if world.size > 1:
+        found = {**programs(), "command line": " ".join(sys.argv[1:])}
+        world.require_equal(found if run is None else found | keys(run))
 
 
 def keys(run: RunFile) -> dict[str, Any]:

@@ -25,7 +25,7 @@ import numpy as np
 from gaugeflow.cli.launch import Launch, connect, launch, own_cores
 from gaugeflow.cli.stopping import INTERRUPTED, STOPPED, UNFINISHED, Stopped, StopRequest
 from gaugeflow.cli.streams import speak, tell
-from gaugeflow.cli.team import Team
+from gaugeflow.cli.team import Team, sendable
 from gaugeflow.errors import GaugeflowError
 from gaugeflow.progress import Progress, progress_bars
 from gaugeflow.runfile import RunFile
@@ -151,6 +151,12 @@ class World:
     def first(self, function: Callable[[], Any]) -> Any:
         """What the first process finds, for all; an error there is an error of all."""
         return Team(self.comm).first(function)
+
+    def exchange(self, value: Any) -> list[Any]:
+        """Values of all processes, which work in step."""
+        if self.comm is None:
+            return [value]
+        return list(self.comm.allgather(sendable(value)))
 
     # ---- stopping together -------------------------------------------------------------------------------------
     def check(self) -> None:
