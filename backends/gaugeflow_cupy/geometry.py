@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from gaugeflow_cupy import sites as _known_sites  # noqa: F401
 from gaugeflow_cupy._jit import TUPLE, compiled, device
-from gaugeflow_cupy.memory import load, load_real, own, store
+from gaugeflow_cupy.memory import load, load_at, load_real_at, own, store
 
 
 @device
@@ -77,27 +77,26 @@ def _(table, permutation, lane, lanes):
     return lambda table, permutation, lane, lanes: table[3][permutation * lanes + lane]
 
 
-def memory_at(field, k, count, position):
-    """Memory and row in which row ``position`` of the k-th of fields of ``count`` own rows lies.
+def around(field, k, count, position):
+    """Place of row ``position`` of the k-th of fields of ``count`` own rows.
 
-    On a cut lattice a field that is read at hops is a triple: own rows, those around them, and the number of these.
+    On a cut lattice a field that is read at hops is a triple: own rows, those around them, and the number of these.  Then the
+    place is a triple as well: a row of the former, one of the latter, and whether it is the former.
     """
     return (_around if isinstance(field, tuple) else _whole)(field, k, count, position)
 
 
 @device
 def _whole(field, k, count, position):
-    return field, k * count + position
+    return k * count + position
 
 
 @device
 def _around(field, k, count, position):
-    if position < count:
-        return field[0], k * count + position
-    return field[1], k * field[2] + (position - count)
+    return k * count + position, k * field[2] + (position - count), position < count
 
 
-@compiled(memory_at)
+@compiled(around)
 def _(field, k, count, position):
     chosen = _around if isinstance(field, TUPLE) else _whole
     return lambda field, k, count, position: chosen(field, k, count, position)
@@ -106,15 +105,15 @@ def _(field, k, count, position):
 @device
 def link(field, table, mu, place, sites, lanes, lane, g):
     """Matrix of direction mu at a place."""
-    memory, number = memory_at(field, mu, sites, place[0])
-    return load(memory, number * (len(g) * lanes) + read_lane(table, place[1], lane, lanes), lanes, g)
+    at = around(field, mu, sites, place[0])
+    return load_at(field, at, len(g) * lanes, read_lane(table, place[1], lane, lanes), lanes, g)
 
 
 @device
 def real_at(field, table, place, sites, lanes, lane):
     """Real number of a field on sites at a place."""
-    memory, number = memory_at(field, 0, sites, place[0])
-    return load_real(memory, number * lanes + read_lane(table, place[1], lane, lanes))
+    at = around(field, 0, sites, place[0])
+    return load_real_at(field, at, lanes, read_lane(table, place[1], lane, lanes))
 
 
 @device

@@ -24,8 +24,11 @@ __all__ = [
     "gaussians",
     "haar",
     "load",
+    "load_at",
     "load_real",
+    "load_real_at",
     "momentum",
+    "own",
     "scratch",
     "settled",
     "store",
@@ -101,29 +104,74 @@ def _pointer(ctx, b, array, value, place):
     return b.gep(ctx.make_array(array)(ctx, b, value).data, [place])
 
 
-def _entry(ctx, b, array, value, place):
+def _first_number(ctx, b, field, value, row, size, offset):
+    """Pointer to a number behind ``offset`` in a row, also of a field with rows around the own ones; its type of array."""
+    if not isinstance(field, types.BaseTuple):
+        return _pointer(ctx, b, field, value, b.add(b.mul(row, size), offset)), field
+    own, around = (b.extract_value(value, i) for i in (0, 1))
+    here, there, inside = (b.extract_value(row, i) for i in (0, 1, 2))
+    pointers = (
+        _pointer(ctx, b, field[i], memory, b.add(b.mul(number, size), offset))
+        for i, (memory, number) in enumerate(((own, here), (around, there)))
+    )
+    return b.select(ctx.get_value_as_argument(b, types.boolean, inside), *pointers), field[0]
+
+
+def _pair_at(b, array, pointer):
     """Pointer to both parts of a complex number, and the bytes to which they are aligned."""
     bits = _precision(array)
     pair = ir.VectorType(RealType(bits).llvm, 2)
-    return b.bitcast(_pointer(ctx, b, array, value, place), pair.as_pointer()), bits // 4
+    return b.bitcast(pointer, pair.as_pointer()), bits // 4
+
+
+def _entry(ctx, b, array, value, place):
+    return _pair_at(b, array, _pointer(ctx, b, array, value, place))
+
+
+def _load_matrix(ctx, b, array, number, count, pointer, stride):
+    values = []
+    for k in range(count):
+        at, alignment = _pair_at(b, array, b.gep(pointer, [b.mul(stride, ir.Constant(_INDEX, k))]))
+        pair = b.load(at, align=alignment)
+        re, im = (b.extract_element(pair, ir.Constant(ir.IntType(32), i)) for i in (0, 1))
+        values.append(join(ctx, b, number, re, im))
+    return ctx.make_tuple(b, types.UniTuple(number, count), values)
+
+
+@intrinsic
+def own(tx, field):
+    if isinstance(field, types.BaseTuple):
+        return field[0](field), lambda ctx, b, sig, a: b.extract_value(a[0], 0)
+    return field(field), lambda ctx, b, sig, a: a[0]
 
 
 @intrinsic
 def load(tx, field, place, stride, g):
     number = ComplexType(_precision(field))
-    matrix = types.UniTuple(number, g.count)
 
     def generate(ctx, b, sig, a):
-        values = []
-        for k in range(g.count):
-            at = b.add(a[1], b.mul(a[2], ir.Constant(_INDEX, k)))
-            pointer, alignment = _entry(ctx, b, field, a[0], at)
-            pair = b.load(pointer, align=alignment)
-            re, im = (b.extract_element(pair, ir.Constant(ir.IntType(32), i)) for i in (0, 1))
-            values.append(join(ctx, b, number, re, im))
-        return ctx.make_tuple(b, matrix, values)
+        return _load_matrix(ctx, b, field, number, g.count, _pointer(ctx, b, field, a[0], a[1]), a[2])
 
-    return matrix(field, types.int64, types.int64, g), generate
+    return types.UniTuple(number, g.count)(field, types.int64, types.int64, g), generate
+
+
+@intrinsic
+def load_at(tx, field, row, size, offset, stride, g):
+    number = ComplexType(_precision(field))
+
+    def generate(ctx, b, sig, a):
+        pointer, array = _first_number(ctx, b, field, a[0], a[1], a[2], a[3])
+        return _load_matrix(ctx, b, array, number, g.count, pointer, a[4])
+
+    return types.UniTuple(number, g.count)(field, row, types.int64, types.int64, types.int64, g), generate
+
+
+@intrinsic
+def load_real_at(tx, field, row, size, offset):
+    def generate(ctx, b, sig, a):
+        return b.load(_first_number(ctx, b, field, a[0], a[1], a[2], a[3])[0])
+
+    return RealType(_precision(field))(field, row, types.int64, types.int64), generate
 
 
 def _put_pair(ctx, b, field, value, place, re, im):

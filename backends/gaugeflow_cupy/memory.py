@@ -9,7 +9,7 @@ from __future__ import annotations
 from gaugeflow.sites.jacobian import memory_size
 from gaugeflow.sites.matrix import size
 from gaugeflow.sites.random import haar_of_size, momentum_of_size
-from gaugeflow_cupy._jit import SIMULATED, TUPLE, compiled
+from gaugeflow_cupy._jit import SIMULATED
 
 
 def own(field):
@@ -17,14 +17,23 @@ def own(field):
     return field[0] if isinstance(field, tuple) else field
 
 
-@compiled(own)
-def _(field):
-    return (lambda field: field[0]) if isinstance(field, TUPLE) else (lambda field: field)
-
-
 def load(field, place, stride, g):
     """Matrix whose entry k lies ``stride`` numbers after entry k - 1."""
     return tuple(field[place + k * stride] for k in range(len(g)))
+
+
+def load_at(field, row, size, offset, stride, g):
+    """Matrix that begins behind ``offset`` in a row of ``size`` numbers, as :func:`gaugeflow_cupy.geometry.around` tells it."""
+    if isinstance(field, tuple):
+        field, row = (field[0], row[0]) if row[2] else (field[1], row[1])
+    return load(field, row * size + offset, stride, g)
+
+
+def load_real_at(field, row, size, offset):
+    """The same for a real number."""
+    if isinstance(field, tuple):
+        field, row = (field[0], row[0]) if row[2] else (field[1], row[1])
+    return load_real(field, row * size + offset)
 
 
 def store(field, place, stride, matrix):

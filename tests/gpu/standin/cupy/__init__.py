@@ -59,6 +59,12 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         return SimpleNamespace(ptr=self._host.ctypes.data)
 
     @property
+    def __cuda_array_interface__(self):
+        """What MPI asks for an address; the memory is that of the host, so that any MPI can use it."""
+        pointer = (self._host.ctypes.data, False)
+        return {"shape": self._host.shape, "typestr": self._host.dtype.str, "data": pointer, "version": 3}
+
+    @property
     def device(self):
         return cuda.Device()
 
