@@ -71,7 +71,7 @@ def _digit_sums(values, out, parts, batch, g):
 def digit_sums(lattice, values):
     values = np.ascontiguousarray(values, dtype=np.float64)
     lead, (sites, lanes) = values.shape[:-2], values.shape[-2:]
-    flat = values.reshape(-1, sites, lanes)
+    flat = values.reshape(math.prod(lead), sites, lanes)  # also where this process has none of the sites
     batch = lattice.batch(lanes)
     out = np.empty((1 + DIGITS, len(flat), batch))
     parts = np.empty((len(flat), -(-sites // ROWS), 1 + DIGITS, lanes))

@@ -29,6 +29,7 @@ from gaugeflow.sites.jacobian import (
 )
 from gaugeflow.sites.matrix import (
     add,
+    add_scaled,
     dag_mul,
     mul,
     mul_dag,
@@ -40,7 +41,7 @@ from gaugeflow.sites.matrix import (
     size,
     sub,
 )
-from gaugeflow.sites.numbers import Matrix, Number, largest, real, sqrt
+from gaugeflow.sites.numbers import Matrix, Number, largest, real, sqrt, where
 
 
 # ---- the determinant -------------------------------------------------------------------------------------------------
@@ -121,7 +122,8 @@ def solve(memory: Any, y: Matrix, a: Matrix, tolerance: float, limit: int) -> tu
 
     The fixed point of ``F = P(exp(-F) y a)`` is a contraction with the norm of a, which also bounds the distance from the
     limit; near it Newton steps ``u <- exp(J^-1 log(y update(u)^-1)) u`` go on until one is not larger than ``tolerance``.
-    Each squares the error, so that the last one leaves rounding only.
+    Each squares the error, so that the last one leaves rounding only.  What has converged stays as it is while others in the
+    same register or array go on: the result does not depend on who they are.
 
     Parameters
     ----------
@@ -141,10 +143,10 @@ def solve(memory: Any, y: Matrix, a: Matrix, tolerance: float, limit: int) -> tu
     gap = gap * gap + 1e-12
     steps = 0
     while largest(change / gap) > COARSE * COARSE and steps < limit:
-        g = project(dag_mul(exp(f), target))
-        d = sub(g, f)
-        change = re_trace_mul_dag(d, d)
-        f = g
+        far = change / gap > COARSE * COARSE
+        d = sub(project(dag_mul(exp(f), target)), f)
+        f = add_scaled(f, where(far, change * 0.0 + 1.0, change * 0.0), d)
+        change = where(far, re_trace_mul_dag(d, d), change)
         steps += 1
     u = update(y, scale(-1.0, f))
     steps = 0
@@ -153,8 +155,9 @@ def solve(memory: Any, y: Matrix, a: Matrix, tolerance: float, limit: int) -> tu
         w = mul(u, a)
         f = project(w)
         reduced_inverse(memory, f, w)
+        far = change > tolerance * tolerance
         d = inverse_jacobian(memory, f, project(mul_dag(y, update(u, f))))
-        change = re_trace_mul_dag(d, d)
-        u = update(u, d)
+        u = add_scaled(u, where(far, change * 0.0 + 1.0, change * 0.0), sub(update(u, d), u))
+        change = where(far, re_trace_mul_dag(d, d), change)
         steps += 1
     return u, change

@@ -38,6 +38,7 @@ from gaugeflow.sites.jacobian import (
 )
 from gaugeflow.sites.matrix import (
     add,
+    add_scaled,
     dag,
     dag_mul,
     mul,
@@ -51,7 +52,7 @@ from gaugeflow.sites.matrix import (
     sub,
     trace,
 )
-from gaugeflow.sites.numbers import Matrix, Number, get, largest, put, real, sqrt
+from gaugeflow.sites.numbers import Matrix, Number, get, largest, put, real, sqrt, where
 
 
 # ---- frozen matrices of an active link -------------------------------------------------------------------------------
@@ -267,10 +268,10 @@ def solve_loops(
     gap = gap * gap + 1e-12
     steps = 0
     while largest(change / gap) > COARSE * COARSE and steps < limit:
-        g = generator(dag_mul(exp(f), v), a, c, d, r, t)
-        e = sub(g, f)
-        change = re_trace_mul_dag(e, e)
-        f = g
+        far = change / gap > COARSE * COARSE
+        e = sub(generator(dag_mul(exp(f), v), a, c, d, r, t), f)
+        f = add_scaled(f, where(far, change * 0.0 + 1.0, change * 0.0), e)
+        change = where(far, re_trace_mul_dag(e, e), change)
         steps += 1
     u = dag_mul(exp(f), v)
     steps = 0
@@ -279,8 +280,9 @@ def solve_loops(
         f = generator(u, a, c, d, r, t)
         fill_loops(memory, f, u, a, c, d, r, t)
         invert(memory, 0, u)
+        far = change > tolerance * tolerance
         e = inverse_jacobian(memory, f, project(mul_dag(v, mul(exp(f), u))))
-        change = re_trace_mul_dag(e, e)
-        u = mul(exp(e), u)
+        u = add_scaled(u, where(far, change * 0.0 + 1.0, change * 0.0), sub(mul(exp(e), u), u))
+        change = where(far, re_trace_mul_dag(e, e), change)
         steps += 1
     return u, change
