@@ -37,15 +37,16 @@ class Geometry:
         ``sites`` are those that the kernel computes, by default all; ``rows`` tell where the field holds sites, if not all
         of them; ``reads`` are those of this field if others are read elsewhere.
         """
-        own = flat(field)
-        self._kept.append(own)
-        here = around = own.ctypes.data
-        if self.lattice.domain is not None:
-            reads = self.reads if reads is None else reads
-            halo = flat(self.lattice.domain.halo(self.lattice, field, reads, sites, rows, self.reads.depth))
-            self._kept.append(halo)
-            around = halo.ctypes.data
-        return here, around
+        if self.lattice.domain is None:
+            return self.pair(field)
+        reads = self.reads if reads is None else reads
+        return self.pair(field, self.lattice.domain.halo(self.lattice, field, reads, sites, rows, self.reads.depth))
+
+    def pair(self, field, layer=None):
+        """Addresses of a field and of the layer around it, if there is one."""
+        arrays = [flat(array) for array in (field, field if layer is None else layer)]
+        self._kept += arrays
+        return arrays[0].ctypes.data, arrays[1].ctypes.data
 
 
 def rows_of(lattice, sites, depth):

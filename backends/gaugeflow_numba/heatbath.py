@@ -107,9 +107,23 @@ def _start(lattice, links, coupling):
     return geometry, weight, out
 
 
-def _frozen(geometry, out, mu, active):
-    """The field whose staples are summed: what the last masks changed around this process comes anew."""
-    return geometry.around(out, active, reads=reads.staples(geometry.lattice.ndim, (mu,)))
+@lru_cache(maxsize=64)
+def _layers(lattice):
+    """What has to be fetched before the update of each mask; nothing where the lattice is whole."""
+    if lattice.domain is None:
+        return (None,) * len(_masks(lattice))
+    return lattice.domain.sweep(
+        lattice, _masks(lattice), [reads.staples(lattice.ndim, (mu,)) for mu, _ in _masks(lattice)]
+    )
+
+
+def _updates(geometry, out):
+    """Direction, active sites, and the field whose staples are summed, with what masks before changed around it."""
+    lattice, around = geometry.lattice, None
+    for (mu, active), layer in zip(_masks(lattice), _layers(lattice), strict=True):
+        if layer is not None:
+            around = lattice.domain.fetch(lattice, out, layer, around)
+        yield mu, active, geometry.pair(out, around)
 
 
 def heatbath(lattice, links, coupling, key):
@@ -120,10 +134,9 @@ def heatbath(lattice, links, coupling, key):
     numbers, words = lane_numbers(lattice, batch, start), tuple(words)
     failed = np.zeros((2 * lattice.ndim, geometry.pieces, geometry.lanes))
     given = flat(links)
-    for (mu, active), bad in zip(_masks(lattice), failed, strict=True):
-        fields = (given, _frozen(geometry, out, mu, active), flat(out))
+    for (mu, active, frozen), bad in zip(_updates(geometry, out), failed, strict=True):
         block = first_block(mu, geometry.n)
-        _heatbath(*fields, weight, mu, active, numbers, block, words, bad, *geometry.arguments)
+        _heatbath(given, frozen, flat(out), weight, mu, active, numbers, block, words, bad, *geometry.arguments)
     check_accepted(lattice, failed.reshape(-1, geometry.lanes))
     return out
 
@@ -131,7 +144,6 @@ def heatbath(lattice, links, coupling, key):
 def overrelax(lattice, links, coupling):
     geometry, weight, out = _start(lattice, links, coupling)
     given = flat(links)
-    for mu, active in _masks(lattice):
-        fields = (given, _frozen(geometry, out, mu, active), flat(out))
-        _overrelax(*fields, weight, mu, active, *geometry.arguments)
+    for mu, active, frozen in _updates(geometry, out):
+        _overrelax(given, frozen, flat(out), weight, mu, active, *geometry.arguments)
     return out

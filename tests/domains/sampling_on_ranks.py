@@ -5,6 +5,7 @@ Arguments: the grid, the fold, the back end and the names of checks (default: al
 
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -221,4 +222,8 @@ def main(grid, fold, backend, names):
 
 if __name__ == "__main__":
     numbers = [tuple(int(k) for k in a.split("x")) for a in sys.argv[1:3]]
-    main(*numbers, sys.argv[3], sys.argv[4:] or [*CHECKS, "checkpoints"])
+    try:
+        main(*numbers, sys.argv[3], sys.argv[4:] or [*CHECKS, "checkpoints"])
+    except Exception:
+        traceback.print_exc()
+        MPI.COMM_WORLD.Abort(1)  # the others would wait

@@ -12,7 +12,16 @@ from gaugeflow.domains import suggest_grid
 from gaugeflow.lattice import Lattice
 
 HERE = Path(__file__).parent
-FOLDED = ("heatbath", "path_sum", "residual_update", "smear_step", "staggered_hop", "wilson_force", "wilson_hop")
+FOLDED = (
+    "heatbath",
+    "path_sum",
+    "residual_solve",
+    "residual_update",
+    "smear_step",
+    "staggered_hop",
+    "wilson_force",
+    "wilson_hop",
+)
 
 
 def on_ranks(processes, program, *arguments):
@@ -35,6 +44,16 @@ def test_every_kernel_of_the_reference():
 
 def test_every_kernel_of_numba_on_four_processes():
     on_ranks(4, "kernels_on_ranks.py", "2x1x1x2", "1x1x1x1", "numba")
+
+
+def test_samplers_flows_and_checkpoints():
+    checks = ("heat_bath", "hmc_wilson", "residual_flow", "residual_region", "gradient_flow", "checkpoints")
+    on_ranks(2, "sampling_on_ranks.py", "2x1x1x1", "1x1x1x1", "numba", *checks)
+
+
+@pytest.mark.slow
+def test_samplers_flows_and_observables_on_four_processes():
+    on_ranks(4, "sampling_on_ranks.py", "2x1x1x2", "1x1x1x1", "numba")
 
 
 def test_cuts_through_folded_directions():

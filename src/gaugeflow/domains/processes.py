@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import product
 from typing import Any
 
@@ -114,9 +115,9 @@ class Processes:
                 outcome = function(), None
             except Exception as error:
                 outcome = None, error
-        value, error = self.comm.bcast(outcome)
-        if error is not None:
-            raise error
+        value, failed = self.comm.bcast(outcome)
+        if failed is not None:
+            raise failed
         return value
 
     def together(self, function: Callable[[], Any]) -> Any:
@@ -126,9 +127,9 @@ class Processes:
             value = function()
         except Exception as error:
             failed = error
-        for error in (failed, *self.comm.allgather(failed)):
-            if error is not None:
-                raise error
+        for one in (failed, *self.comm.allgather(failed)):
+            if one is not None:
+                raise one
         return value
 
     # ---- sites anywhere ----------------------------------------------------------------------------------------
@@ -253,18 +254,36 @@ class Processes:
             As the field, with ``n_halo`` rows in the order of :meth:`gaugeflow.lattice.Lattice.hops`.  Only what is read
             has been written.
         """
-        xp = array_namespace(field)
-        links = all(direction >= 0 for direction, _ in reads.entries)
-        leads = field.shape[0]
         depth = reads.depth if depth is None else depth
         chosen = [None if x is None else np.asarray(x).tobytes() for x in (sites, rows)]
         layer = self._plan(
             ("halo", lattice, reads, *chosen, depth), lambda: Layer(self, lattice, reads, sites, rows, depth)
         )
+        return self.fetch(lattice, field, layer)
+
+    def sweep(
+        self, lattice: Lattice, masks: Sequence[tuple[int, npt.NDArray[Any]]], reads: Sequence[Reads]
+    ) -> list[Layer]:
+        """What has to be fetched before each update of a sweep over masks of links ``(mu, sites)``, for :meth:`fetch`.
+
+        What an update before has fetched and none has changed since is not fetched again.
+        """
+        depth, known, layers = max(r.depth for r in reads), set[int](), []
+        for (mu, sites), r in zip(masks, reads, strict=True):
+            layers.append(Layer(self, lattice, r, sites, None, depth, known))
+            changed = np.nonzero(self.rows(lattice, sites, depth)[lattice.n_blocks :] >= 0)[0]
+            known |= layers[-1].wanted
+            known -= set((mu * layers[-1].count + changed).tolist())
+        return layers
+
+    def fetch(self, lattice: Lattice, field: Array, layer: Layer, into: Array = None) -> Array:
+        """What a layer says of a field, as :meth:`halo` gives it; ``into`` is one of the same field to be completed."""
+        xp = array_namespace(field)
+        leads, links = field.shape[0], layer.links
         inner = math.prod(field.shape[2:-1])
         lanes = int(field.shape[-1])
         batch = lattice.batch(lanes)
-        result = empty((leads, layer.count, *field.shape[2:]), field)
+        result = empty((leads, layer.count, *field.shape[2:]), field) if into is None else into
         groups = 1 if links else leads
         folds, last = (1, lanes) if layer.whole else (lattice.n_folds, batch)
         source = xp.reshape(field, (groups, -1, inner, folds, last))
@@ -306,10 +325,18 @@ class Layer:
     """Which places around the own sites are read of a field, and the plan that fetches them."""
 
     def __init__(
-        self, domain: Processes, lattice: Lattice, reads: Reads, sites: npt.NDArray[Any] | None, rows: Any, depth: int
+        self,
+        domain: Processes,
+        lattice: Lattice,
+        reads: Reads,
+        sites: npt.NDArray[Any] | None,
+        rows: Any,
+        depth: int,
+        known: AbstractSet[int] = frozenset(),
     ) -> None:
         table = lattice.hops(depth)
         self.count = table.coordinates.shape[1]
+        self.links = all(direction >= 0 for direction, _ in reads.entries)
         active = np.arange(lattice.n_blocks) if sites is None else np.asarray(sites)
         n = self.count
         wanted: set[int] = set()
@@ -322,7 +349,9 @@ class Layer:
             if rows is not None and len(rows) > lattice.n_blocks:
                 outside = outside[np.asarray(rows)[lattice.n_blocks + outside] >= 0]
             wanted.update((max(direction, 0) * n + outside).tolist())
-        rows_wanted = np.array(sorted(wanted), dtype=np.int64)
+        self.wanted = wanted - known
+        """Rows that are fetched; those that are known are not."""
+        rows_wanted = np.array(sorted(self.wanted), dtype=np.int64)
         layer, lead = rows_wanted % max(n, 1), (rows_wanted // max(n, 1))[:, None]
         places = lattice.coordinates_of(table.coordinates)[:, layer]  # (ndim, m, n_folds)
         owners, slots = domain.owner(lattice, places), lattice.slot_of(places)

@@ -170,6 +170,12 @@ class Domain(Protocol):
     def exchange(self, faces: Any, prepared: Any) -> Any:
         """What other processes have prepared for such hops."""
 
+    def sweep(self, lattice: Any, masks: Any, reads: Any) -> Any:
+        """What has to be fetched before each update of a sweep over masks of links, for :meth:`fetch`."""
+
+    def fetch(self, lattice: Any, field: Any, layer: Any, into: Any = None) -> Any:
+        """What a layer says of a field, as :meth:`halo` gives it; ``into`` is one of the same field to be completed."""
+
     def total(self, parts: Any) -> Any:
         """Parts of exact sums of all processes, added up: see :func:`gaugeflow.kernels.sums.sum_sites`."""
 
