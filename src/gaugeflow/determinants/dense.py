@@ -14,6 +14,7 @@ from array_api_compat import array_namespace
 from gaugeflow.determinants import hermitian
 from gaugeflow.determinants.lu import LU
 from gaugeflow.determinants.result import LogDet, LogDetDerivative, LogDetGradient, LogDetSecond
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array
 from gaugeflow.operators.dense import (
     count_components,
@@ -200,7 +201,8 @@ def rest_trace(small: EvenOdd, change: Callable[[Array], Array]) -> Array:
     even = xp.asarray(xp.broadcast_to(unit, (spin * colours, rows, spin, colours, lanes)), copy=True)
     image, _ = split(lattice, change(joined(lattice, even, xp.zeros_like(even))))
     product = xp.astype(even, xp.complex128) * xp.astype(full.diagonal_inverse(image, EVEN), xp.complex128)
-    return lattice.sum_folds(xp.sum(xp.reshape(product, (-1, lanes)), axis=0))
+    product = xp.reshape(product, (-1, lanes))
+    return sum_sites(lattice, xp.real(product)) + 1j * sum_sites(lattice, xp.imag(product))
 
 
 class _Decompositions:

@@ -65,10 +65,10 @@ class HoppingNoise:
         """tr D^-1, one estimate for every vector, ``(R, batch)`` float64."""
         lattice, t = self.operator.lattice, self.operator.diagonal_number
         xp = array_namespace(self.eta)
-        rows, spin, n, _ = self.operator.field_shape()
+        _, spin, n, _ = self.operator.field_shape()
         sums = kernels.plaquette(lattice, self.operator.bound) * (n * lattice.volume)
         weights = xp.asarray(self._plaquettes(), dtype=xp.float64)[:, None]
-        exact = rows * spin * n - 4.0 * xp.sum(weights * sums, axis=0)  # tr H^4 = -4 times order 4 of log det
+        exact = lattice.volume * spin * n - 4.0 * xp.sum(weights * sums, axis=0)  # tr H^4 = -4 times order 4 of log det
         last = _hop(self.operator, self.terms[5]) if self._order == 6 else self.terms[4]
         return exact[None, :] / t + xp.real(dot(lattice, self.eta, last))
 
@@ -101,6 +101,7 @@ class HoppingNoise:
             raise ValueError("Laplacian by noise: expected 2 vectors or more, got 1")
         operator = self.operator
         lattice, links = operator.lattice, operator.bound
+        lattice.check_whole("Laplacian by noise")
         xp = array_namespace(links)
         n = int(links.shape[2])
         part = 1.0 / n if n > 1 else 0.0

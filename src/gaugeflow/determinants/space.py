@@ -42,6 +42,7 @@ class Slices:
 
     def __init__(self, operator: HoppingOperator) -> None:
         lattice = operator.lattice
+        lattice.check_whole("determinant by slices")
         if lattice.n_folds > 1:
             plain = Lattice(lattice.shape)
             links = plain.pack(lattice.unpack(operator.bound, 1), 1)

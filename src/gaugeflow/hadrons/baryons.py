@@ -41,15 +41,17 @@ def nucleon_density(quark: Propagator, channel: str = "nucleon") -> Array:
     xp = array_namespace(field)
     # S[c, c'] is a list of spin matrices (sites, 4, 4), sink spin first.
     s = xp.reshape(xp.permute_dims(field, (3, 0, 1, 4, 2)), (3, 4, 3, rows * lanes, 4))
-    s = xp.permute_dims(s, (0, 2, 3, 4, 1))
+    shape = (3, 3, rows * lanes, 4, 4)
+    s = xp.reshape(
+        xp.reshape(xp.permute_dims(s, (0, 2, 3, 4, 1)), (-1,)), shape
+    )  # in order: sums do not depend on sizes
     diquark = product(charge_conjugation(4), gamma_5(4))
     time = gamma(4, 0)
     creator = product(time, dagger(diquark), transpose(time))
     projector = _dense(xp, s.dtype, time, 0.5 * NUCLEONS[channel]) + 0.5 * xp.eye(4, dtype=s.dtype)
     left, right = _dense(xp, s.dtype, diquark), _dense(xp, s.dtype, creator)
     d = left @ s @ right
-    u = xp.asarray(s, copy=True)
-    projected = u @ projector  # spin source index gamma' to gamma: traces below close the loop of the third quark
+    u, projected = s, s @ projector  # spin source index gamma' to gamma: traces below close the loop of the third quark
     total: Any = xp.zeros((rows * lanes,), dtype=s.dtype)
     for (a, b, c), sign in _EVEN:
         for (a2, b2, c2), other in _EVEN:

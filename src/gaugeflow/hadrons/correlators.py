@@ -14,6 +14,7 @@ from array_api_compat import array_namespace
 from gaugeflow.hadrons.baryons import NUCLEONS, nucleon_density
 from gaugeflow.hadrons.gammas import bar, gamma_5, meson_structures, product
 from gaugeflow.hadrons.propagators import Propagator
+from gaugeflow.kernels.sums import sum_slices
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.dirac import SpinMatrix, spin_components
 
@@ -161,22 +162,29 @@ def slice_sums(
         boundary and take that of direction 0.
     """
     xp = array_namespace(density)
-    values = xp.astype(lattice.unpack(density), xp.complex128)
-    batch, extent = values.shape[0], lattice.shape[0]
-    values = xp.reshape(values, (batch * extent, -1))
-    waves = xp.stack([_wave(xp, lattice, n, origin, phases) for n in momenta], axis=1)
-    sums = xp.reshape(values @ waves, (batch, extent, len(momenta)))
-    before = [complex(phases[0]) if t < origin[0] else 1.0 + 0.0j for t in range(extent)]
-    sums = xp.roll(sums * xp.asarray(before, dtype=xp.complex128)[None, :, None], -origin[0], axis=1)
-    return xp.permute_dims(sums, (2, 1, 0))
+    batch = lattice.batch(density.shape[-1])
+    a, b = (xp.astype(part(density), xp.float64) for part in (xp.real, xp.imag))
+    sums = []
+    for n in momenta:
+        c, d = _wave(xp, lattice, n, origin, phases, batch)
+        both = sum_slices(lattice, xp.stack([a * c - b * d, a * d + b * c]))
+        sums.append(both[0, ...] + 1j * both[1, ...])
+    before = [complex(phases[0]) if t < origin[0] else 1.0 + 0.0j for t in range(lattice.shape[0])]
+    turned = xp.stack(sums) * xp.asarray(before, dtype=xp.complex128)[None, :, None]
+    return xp.roll(turned, -origin[0], axis=1)
 
 
-def _wave(xp: Any, lattice: Lattice, n: Sequence[int], origin: Sequence[int], phases: Sequence[complex]) -> Array:
-    """exp(-i p (x - x_0)) of the sites of a time slice, flat."""
-    wave = xp.ones((1,), dtype=xp.complex128)
+def _wave(
+    xp: Any, lattice: Lattice, n: Sequence[int], origin: Sequence[int], phases: Sequence[complex], batch: int
+) -> tuple[Array, Array]:
+    """Real and imaginary part of exp(-i p (x - x_0)) at every site of this process, ``(n_blocks, lanes)``."""
+    c, d = xp.ones((), dtype=xp.float64), xp.zeros((), dtype=xp.float64)
     for mu, k in enumerate(n, start=1):
         extent = lattice.shape[mu]
         p = (2.0 * math.pi * k + cmath.phase(phases[mu])) / extent
-        row = [cmath.exp(-1j * p * (x - origin[mu])) for x in range(extent)]
-        wave = xp.reshape(wave[:, None] * xp.asarray(row, dtype=xp.complex128)[None, :], (-1,))
-    return wave
+        row = [cmath.exp(-1j * p * (z - origin[mu])) for z in range(extent)]
+        parts = ([z.real for z in row], [z.imag for z in row])
+        place = xp.reshape(xp.asarray(lattice.coordinates[mu], dtype=xp.int64), (-1,))
+        x, y = (xp.take(xp.asarray(part, dtype=xp.float64), place) for part in parts)
+        c, d = c * x - d * y, c * y + d * x
+    return tuple(xp.repeat(xp.reshape(part, (lattice.n_blocks, -1)), batch, axis=-1) for part in (c, d))

@@ -157,6 +157,6 @@ def d_kappa(operator: Wilson, trace: Array, flavours: int = 2) -> Array:
     """
     if operator.kappa is None:
         raise ValueError(f"{operator.label}: the derivative with respect to kappa needs the kappa form")
-    rows, spin, n, _ = operator.field_shape()
-    size = rows * operator.lattice.n_folds * spin * n
+    _, spin, n, _ = operator.field_shape()
+    size = operator.lattice.volume * spin * n
     return (flavours / operator.kappa) * (trace - size)

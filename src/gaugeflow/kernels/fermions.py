@@ -36,6 +36,11 @@ def count_rows(lattice: Lattice, parity: int) -> int:
     return lattice.n_blocks if parity == BOTH else len(_sites_of_parity(lattice, parity))
 
 
+def count_sites(lattice: Lattice, parity: int) -> int:
+    """Number of sites of a parity on the whole lattice."""
+    return lattice.volume if parity == BOTH else lattice.volume // 2
+
+
 def rows_of(lattice: Lattice, parity: int, like: Array) -> Array:
     """Block sites of a parity as an array of indices where ``like`` lives; copied there once."""
     xp = array_namespace(like)

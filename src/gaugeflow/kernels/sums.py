@@ -114,3 +114,22 @@ def sum_sites(lattice: Lattice, values: Array) -> Array:
     if lattice.domain is not None:
         parts = lattice.domain.total(parts)
     return parts[3, ...] + parts[2, ...] + parts[1, ...]
+
+
+def sum_slices(lattice: Lattice, values: Array) -> Array:
+    """Sums over the sites of every time slice, as :func:`sum_sites`: ``(..., n_blocks, lanes)`` to ``(..., time, batch)``."""
+    xp = array_namespace(values)
+    lead = tuple(values.shape[:-2])
+    x = lattice.local.unpack(values, components=len(lead))
+    x = xp.moveaxis(xp.reshape(x, (*x.shape[: 2 + len(lead)], -1)), 0, -1)
+    parts = digit_sums(Lattice(lattice.local_shape), xp.asarray(x, copy=True))
+    if lattice.domain is not None:
+        first = lattice.origin[0]
+        last = lattice.shape[0] - first - lattice.local_shape[0]
+        empty = [(*lead, k, parts.shape[-1]) for k in (first, last)]
+        before, after = (
+            xp.concat([xp.full((1, *n), float(LOWEST), dtype=parts.dtype), xp.zeros((DIGITS, *n), dtype=parts.dtype)])
+            for n in empty
+        )
+        parts = lattice.domain.total(xp.concat([before, parts, after], axis=-2))
+    return parts[3, ...] + parts[2, ...] + parts[1, ...]

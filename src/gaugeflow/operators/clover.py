@@ -10,7 +10,8 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
-from gaugeflow.kernels.fermions import BOTH, rows_in_order, rows_of
+from gaugeflow.kernels.fermions import BOTH, count_rows, rows_in_order, rows_of
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array
 from gaugeflow.operators.wilson import Wilson
 from gaugeflow.sites.dirac import block_size, triangle
@@ -114,7 +115,7 @@ class Clover(Wilson):
     def _sum_sites(self, values: Array, parity: int) -> Array:
         xp = array_namespace(values)
         rows = xp.take(values, rows_of(self.lattice, parity, values), axis=0)
-        return self.lattice.sum_folds(xp.sum(rows, axis=0))
+        return sum_sites(self.lattice, rows)
 
     def diagonal_log_det_force(self, parity: int) -> Array | None:
         """Gradient of :meth:`diagonal_log_det`: Re tr T^-1 dT with T^-1 as a sum over unit vectors."""
@@ -124,7 +125,8 @@ class Clover(Wilson):
         if parity == BOTH:
             here = xp.ones((rows,), dtype=self.bound.dtype)
         else:
-            halves = [xp.full((rows // 2,), float(p == parity), dtype=self.bound.dtype) for p in (0, 1)]
+            counts = [count_rows(self.lattice, p) for p in (0, 1)]
+            halves = [xp.full((counts[p],), float(p == parity), dtype=self.bound.dtype) for p in (0, 1)]
             here = xp.take(xp.concat(halves), rows_in_order(self.lattice, unit))
         left = xp.asarray(
             xp.broadcast_to(unit * here[None, :, None, None, None], (spin * n, rows, spin, n, lanes)), copy=True

@@ -64,6 +64,7 @@ def transposed_matrix(operator: Any) -> Array:
     zero = operator.zeros()
     xp = array_namespace(zero)
     lattice = operator.lattice
+    lattice.check_whole(f"matrix of {operator.label}")
     n, step = count_components(operator), stack_length(operator)
     result = xp.empty((lattice.batch(zero.shape[-1]), n, n), dtype=zero.dtype)
     for first in range(0, n, step):
@@ -84,6 +85,11 @@ def matrix(operator: Any) -> Array:
     -------
     Array
         ``(batch, n, n)``: 16 n^2 bytes a configuration in double precision.
+
+    Raises
+    ------
+    ValueError
+        If the lattice is cut over processes.
     """
     result = transposed_matrix(operator)
     return array_namespace(result).matrix_transpose(result)

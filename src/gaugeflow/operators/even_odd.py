@@ -118,7 +118,9 @@ def even_odd(operator: HoppingOperator) -> EvenOdd:
 
 def has_parities(operator: HoppingOperator) -> bool:
     """Whether the lattice of an operator splits into even and odd sites, the same ones in all lanes."""
-    return all(n % 2 == 0 for n in operator.lattice.block_shape)
+    lattice = operator.lattice
+    sizes = zip(lattice.shape, lattice.fold, lattice.block_shape, strict=True)
+    return all(n % 2 == 0 and (fold == 1 or block % 2 == 0) for n, fold, block in sizes)
 
 
 def reduced(operator: Any) -> Any:

@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
-from gaugeflow.kernels.fermions import BOTH, count_rows
+from gaugeflow.kernels.fermions import BOTH, count_sites
 from gaugeflow.lattice import Array
 from gaugeflow.operators.hopping import HoppingOperator
 
@@ -83,14 +83,14 @@ class Staggered(HoppingOperator):
         """log m^(sites N), ``(batch,)``."""
         xp = array_namespace(self.bound)
         _, _, n, lanes = self.field_shape(parity)
-        count = count_rows(self.lattice, parity) * self.lattice.n_folds * n
+        count = count_sites(self.lattice, parity) * n
         value = count * math.log(abs(self._nonzero_mass))
         return xp.full((self.lattice.batch(lanes),), value, dtype=xp.float64)
 
     def diagonal_phase(self, parity: int) -> Array:
         """Sign of m^(sites N), ``(batch,)``."""
         _, _, n, _ = self.field_shape(parity)
-        count = count_rows(self.lattice, parity) * self.lattice.n_folds * n
+        count = count_sites(self.lattice, parity) * n
         return super().diagonal_phase(parity) * (-1.0 if self.mass < 0.0 and count % 2 else 1.0)
 
     def diagonal_log_det_force(self, parity: int) -> Array | None:

@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
-from gaugeflow.kernels.fermions import BOTH, count_rows
+from gaugeflow.kernels.fermions import BOTH, count_sites
 from gaugeflow.lattice import Array
 from gaugeflow.operators.hopping import HoppingOperator
 from gaugeflow.sites.dirac import spin_components
@@ -133,8 +133,7 @@ class Wilson(HoppingOperator):
         """log det T, ``(batch,)``: the same for all configurations."""
         xp = array_namespace(self.bound)
         _, spin, n, lanes = self.field_shape(parity)
-        sites = count_rows(self.lattice, parity) * self.lattice.n_folds
-        value = sites * spin * n * math.log(abs(self._diagonal(False)))
+        value = count_sites(self.lattice, parity) * spin * n * math.log(abs(self._diagonal(False)))
         return xp.full((self.lattice.batch(lanes),), value, dtype=xp.float64)
 
     def diagonal_log_det_force(self, parity: int) -> Array | None:

@@ -50,7 +50,8 @@ class Yukawa:
     Raises
     ------
     ValueError
-        If the lattice is folded or has an odd extent, a phase is not 1 or -1, or all are 1, so that D has zero modes.
+        If the lattice is folded, cut over processes or has an odd extent, a phase is not 1 or -1, or all are 1, so that D
+        has zero modes.
     TypeError
         If the field is not real.
     """
@@ -62,6 +63,7 @@ class Yukawa:
 
     def __post_init__(self) -> None:
         require_finite(self, "coupling")
+        self.lattice.check_whole("Yukawa")
         if self.lattice.n_folds != 1:
             raise ValueError(f"Yukawa: expected a lattice without folds, got {self.lattice}")
         self.lattice.sites_of_parity(ODD)

@@ -41,6 +41,7 @@ def to_scipy(operator: Any, configuration: int = 0, *, normal: bool = False) -> 
     scipy.sparse.linalg.LinearOperator
         With ``matvec``, ``rmatvec`` and ``matmat``; that of CuPy where links are on a GPU.
     """
+    operator.lattice.check_whole(f"SciPy operator of {operator.label}")
     one = operator.select([configuration])
     zero = one.zeros()
     shape = tuple(zero.shape)
