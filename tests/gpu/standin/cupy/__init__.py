@@ -91,6 +91,7 @@ for _name in (
     "ravel",
     "reshape",
     "sum",
+    "swapaxes",
     "transpose",
     "view",
 ):
