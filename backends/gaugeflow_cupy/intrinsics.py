@@ -114,7 +114,7 @@ def _first_number(ctx, b, field, value, row, size, offset):
         _pointer(ctx, b, field[i], memory, b.add(b.mul(number, size), offset))
         for i, (memory, number) in enumerate(((own, here), (around, there)))
     )
-    return b.select(ctx.get_value_as_argument(b, types.boolean, inside), *pointers), field[0]
+    return b.select(inside, *pointers), field[0]
 
 
 def _pair_at(b, array, pointer):
