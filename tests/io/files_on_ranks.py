@@ -17,6 +17,7 @@ from test_io_other_programs import write_hirep, write_milc_1, write_text
 
 from gaugeflow import io
 from gaugeflow.domains import cut
+from gaugeflow.ensembles import FileEnsemble
 from gaugeflow.errors import FormatError
 from gaugeflow.io import lime
 from gaugeflow.io.checksums import scidac_checksum
@@ -99,6 +100,8 @@ def check_reading(folder, lattice, names):
         assert link_trace(own.links, own.part) == link_trace(whole.links), name
         field = lattice.local.pack(own.links[None], 1)
         assert np.array_equal(field, lattice.pack(whole.links[None], 1)), name
+    (batch,) = FileEnsemble(lattice, (folder / names[0], folder / names[0])).batches(2)
+    assert np.array_equal(batch.fields, lattice.pack(np.stack([read_whole(folder / names[0]).links] * 2), 1))
 
 
 def check_writing(folder, lattice):

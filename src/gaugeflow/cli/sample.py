@@ -271,6 +271,7 @@ def _ensemble(run: RunFile, settings: SamplerSection, part: Part, described: dic
         file = EnsembleFile.open(path, append=True)
         before, now = file.attributes.get("parameters") or {}, as_stored(described["parameters"])
         if before != now:
+            file.close()
             raise ValueError(f"{path} was sampled with other parameters: {_differences(before, now)}")
     elif (part.folder / CHECKPOINT).exists():
         raise ValueError(f"{path} is missing beside {CHECKPOINT}: remove that too to start again")

@@ -151,6 +151,7 @@ class EnsembleFile:
         Parameters
         ----------
         path : path
+            The file.
         append : bool
             Whether configurations are to be added.
         lattice : Lattice, optional

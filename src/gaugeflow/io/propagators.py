@@ -90,6 +90,7 @@ def read_propagator(path: StrPath, *, lattice: Lattice | None = None) -> StoredP
     Parameters
     ----------
     path : path
+        The file.
     lattice : Lattice, optional
         The lattice that the file must have. Where it is cut over processes, all of them call this, and each gets its sites.
 
