@@ -209,22 +209,22 @@ class EnsembleFile:
     @property
     def id(self) -> NDArray[np.int64]:
         """Numbers of all configurations, shape (n,)."""
-        return self._read_index("id", 0, self._size)
+        return self._column("id")
 
     @property
     def chain(self) -> NDArray[np.int64]:
         """Chains of all configurations, shape (n,)."""
-        return self._read_index("chain", 0, self._size)
+        return self._column("chain")
 
     @property
     def log_weight(self) -> NDArray[np.float64]:
         """Logarithms of the reweighting factors of all configurations, shape (n,)."""
-        return self._read_index("log_weight", 0, self._size)
+        return self._column("log_weight")
 
     @property
     def checksum(self) -> NDArray[np.uint32]:
         """Checksums of all configurations, shape (n,); they cover links, number, chain and log-weight."""
-        return self._read_index("crc32", 0, self._size)
+        return self._column("crc32")
 
     def read(self, start: int, stop: int) -> EnsembleSlice:
         """Read and verify the configurations ``start <= i < stop`` in the order of appending.
@@ -287,7 +287,9 @@ class EnsembleFile:
             self._own_item = (len(extents), *extents, self.n_colours, self.n_colours)
             self._items = FieldItems(self._own_item, dtype, (1, 1 + len(extents)), part)
             self._handle: Any = stack.enter_context(open(path, "rb" if self._mode == "r" else "r+b"))
-            self._pairs = set(zip(self.chain.tolist(), self.id.tolist(), strict=True))
+            self._pairs = set(
+                zip(*(self._read_index(name, 0, self._size).tolist() for name in ("chain", "id")), strict=True)
+            )
             self._closing = stack.pop_all()
 
     def _check_structure(self) -> int:
@@ -374,6 +376,10 @@ class EnsembleFile:
     def _checksum(self, crc: PiecewiseCrc) -> int:
         """The crc32 of id, chain, log-weight and links as they are stored, from the part of every process."""
         return reduce(xor, self._part.gather(crc.total(_SIGNED_BYTES + self._items.nbytes)))
+
+    def _column(self, name: str) -> NDArray[Any]:
+        with self._part.together():
+            return self._read_index(name, 0, self._size)
 
     def _read_index(self, name: str, start: int, stop: int) -> NDArray[Any]:
         values = None
