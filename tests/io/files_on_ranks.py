@@ -125,7 +125,11 @@ def check_ensemble(folder, lattice):
     COMM.Barrier()
     with io.EnsembleFile.create(path, shape=SHAPE, n_colours=3, capacity=2, lattice=lattice) as file:
         for id in range(3):
-            file.append(part_of(random_links(3, seed=id), lattice, 1)[None], id=id, log_weight=-0.5 * id)
+            new = part_of(random_links(3, seed=id), lattice, 1)[None]
+            error = raised(fail_on_last, file.append, new, id=id, log_weight=-0.5 * id)
+            assert error.filename == str(path)
+            assert len(file) == id
+            file.append(new, id=id, log_weight=-0.5 * id)
         own = file.read(0, 3)
         error = raised(file.append, own.links[:1], id=2)
         assert "(chain, id)" in str(error)
@@ -188,7 +192,6 @@ def check_errors(folder, lattice):
         first = (t, z + 1 - lattice.local_shape[1], y, x + 1 - lattice.local_shape[3])
         assert f"link (1, {', '.join(map(str, first))})" in str(error), error
         error = raised(fail_on_last, io.write, folder / "new", good, format=form)
-        assert isinstance(error, OSError)
         assert error.errno == errno.ENOSPC
         assert error.filename == str(folder / "new")
     assert "the same on all processes" in str(
@@ -205,7 +208,7 @@ def check_errors(folder, lattice):
 
 def fail_on_last(call, *arguments, **options):
     """A disk that is full for the last process."""
-    modules = [sys.modules[f"gaugeflow.io.{name}"] for name in ("nersc", "ildg", "openqcd", "datasets")]
+    modules = [sys.modules[f"gaugeflow.io.{name}"] for name in ("nersc", "ildg", "openqcd", "datasets", "ensemble")]
     kept = [module.write_items for module in modules]
 
     def fail(*_):

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gaugeflow.filesystem import named
 from gaugeflow.io.files import StrPath, atomic_path, flush_to_disk, mismatch
 from gaugeflow.io.part import Part
 from gaugeflow.lattice.tables import Box
@@ -146,7 +147,7 @@ def shared_file(path: StrPath, part: Part, create: Callable[[Path], None]) -> It
     create : callable
         Gives the new path a file; called on the first process.
     """
-    with ExitStack() as stack:
+    with named(path), ExitStack() as stack:
         temporary = None
         if part.rank == 0:
             temporary = stack.enter_context(atomic_path(path))
