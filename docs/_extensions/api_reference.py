@@ -30,7 +30,7 @@ SECTIONS = {
     "Measurements": ("observables", "analysis", "plots"),
     "Files and runs": ("io", "runfile", "systems", "filesystem", "progress"),
     "Other programs": ("interop", "lending"),
-    "Machines": ("backend", "devices", "bench"),
+    "Machines": ("backend", "devices", "domains", "bench"),
     "Extending": ("check", "kernels"),
 }
 """Every public module below ``gaugeflow``, in the order of the reference."""
