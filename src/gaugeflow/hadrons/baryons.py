@@ -57,7 +57,10 @@ def nucleon_density(quark: Propagator, channel: str = "nucleon") -> Array:
         for (a2, b2, c2), other in _EVEN:
             pair = xp.sum(d[b, b2, ...] * u[a, a2, ...], axis=(-2, -1))
             third = xp.sum(u[c, c2, ...] * xp.permute_dims(projector, (1, 0)), axis=(-2, -1))
-            crossed = xp.sum(d[b, b2, ...] * (projected[a, c2, ...] @ u[c, a2, ...]), axis=(-2, -1))
+            last = (
+                projected[a, c2, ...] @ u[c, a2, ...]
+            )  # named: NumPy swaps factors of which one is large and has no name
+            crossed = xp.sum(d[b, b2, ...] * last, axis=(-2, -1))
             total = total + (sign * other) * (pair * third - crossed)
     return xp.reshape(total, (rows, lanes))
 

@@ -133,8 +133,9 @@ def meson_density(quark: Propagator, antiquark: Propagator, structure: SpinMatri
     for i, (a, number) in enumerate(sink):
         for k, (b, weight) in enumerate(source):
             left = s[k * columns : (k + 1) * columns, :, a, :, :]
-            right = t[b * columns : (b + 1) * columns, :, i, :, :]
-            total = total - (number * weight) * xp.sum(left * xp.conj(right), axis=(0, 2))
+            # Named: NumPy swaps factors of which one is large and has no name, and rounding would depend on the size.
+            right = xp.conj(t[b * columns : (b + 1) * columns, :, i, :, :])
+            total = total - (number * weight) * xp.sum(left * right, axis=(0, 2))
     return total
 
 
