@@ -111,26 +111,29 @@ class World:
         """
         if self.unconnected and pieces == 1:
             raise ValueError(self.unconnected)
+        if self.unconnected:
+            click.echo(f"gaugeflow: warning: {self.unconnected}. They share the parts by locks of files", err=True)
         if self.size == 1:
             return self.team
         members = run.parallel.ranks or math.prod(run.parallel.grid or (0,)) or max(1, self.size // pieces)
         if self.size % members:
             raise ValueError(
-                f"{run.path}: [parallel] ranks: {self.size} processes were started, which {members} for each configuration "
-                "do not divide"
+                f"{run.path}: [parallel] ranks: expected a number that divides the {self.size} processes that were started, "
+                f"found {members}"
             )
         count = self.size // members
         if count > pieces:
             raise ValueError(
-                f"{run.path}: [parallel]: {self.size} processes were started, {members} for each configuration, which is "
-                f"work for {count} teams, and there {'is' if pieces == 1 else 'are'} {pieces} {what}"
+                f"{run.path}: [parallel]: {self.size} processes were started, {members} for each configuration: expected work "
+                f"for {count} teams, found {pieces} {what}"
             )
         number = self.rank // members
         comm = self.comm.Split(number, self.rank) if members > 1 else None
         self.team = Team(comm, number, count)
         speak(self.rank, self.team.leads)
         if self.leads:
-            click.echo(f"{self.size} processes: {count} side by side, {members} for each configuration", err=True)
+            together = f"{members} share a configuration" if members > 1 else "each with configurations of its own"
+            click.echo(f"{self.size} processes, {together}{f'; {count} teams' if 1 < count < self.size else ''}", err=True)
         return self.team
 
     def require_equal(self, found: Mapping[str, Any]) -> None:
@@ -298,8 +301,8 @@ def enter_world() -> World:
 def _connected(start: Launch) -> World:
     comm, unconnected = connect(start)
     if comm is None:
-        if start.rank == 0:
-            click.echo(f"gaugeflow: warning: {unconnected}", err=True)
+        if start.rank > 0:
+            speak(start.rank, False)
         return World(unconnected=unconnected)
     world = World(comm)
     speak(world.rank, world.leads)
