@@ -17,6 +17,7 @@ from gaugeflow.cli.world import current
 
 if TYPE_CHECKING:
     from gaugeflow.cli.parts import Part
+    from gaugeflow.lattice import Lattice
     from gaugeflow.runfile import RunFile, SamplerSection
 
 CHECKPOINT, HISTORY = "sampler.h5", "history.h5"
@@ -25,7 +26,7 @@ CHECKPOINT, HISTORY = "sampler.h5", "history.h5"
 QUENCHED_STEPS = 50
 
 Store = Callable[[Any, int], None]
-"""Keeps the links ``(chains, d, *shape, N, N)`` of one number."""
+"""Keeps the links ``(chains, d, *shape, N, N)`` of one number, on every process those of its sites."""
 
 
 @click.command()
@@ -94,22 +95,22 @@ def _sample(run: RunFile, settings: SamplerSection, part: Part) -> None:
     from gaugeflow.samplers import HMC, Checkpoint
     from gaugeflow.samplers import run as run_chain
 
-    chains = len(part.items)
+    chains, team = len(part.items), current().team
     lattice = make_lattice(run, chains, moved=False)
     sampler, check = _make_sampler(run, settings, lattice)
     rng = Rng(settings.seed).beginning_at(part.items.start)
     links = haar_links(rng, lattice, run.group.n, chains)
     if settings.start == "cold":
         links = SU(lattice).identity(links)
-    elif settings.start == "quenched" and not (part.folder / CHECKPOINT).exists():
+    elif settings.start == "quenched" and not team.first((part.folder / CHECKPOINT).exists):
         links = _quenched(run, lattice, rng, links)
     start = sampler.init(links)
     observe: list[Any] = [LinkObservable("plaquette", lattice, plaquette)] if isinstance(sampler, HMC) else []
     described = provenance(seed=settings.seed, parameters=_physics(run))
     count = 0
     with (
-        Checkpoint(part.folder / CHECKPOINT) as checkpoint,
-        _storage(run, settings, part, described) as store,
+        Checkpoint(part.folder / CHECKPOINT, lattice) as checkpoint,
+        _storage(run, settings, part, described, lattice) as store,
         current().progress() as progress,
     ):
 
@@ -117,7 +118,7 @@ def _sample(run: RunFile, settings: SamplerSection, part: Part) -> None:
             nonlocal count
             check(sample.state.x)
             count = (sample.step - settings.burn_in) // settings.separation
-            store(lattice.unpack(to_host(sample.state.x), components=1), count - 1)
+            store(lattice.local.unpack(to_host(sample.state.x), components=1), count - 1)
 
         try:
             chain = run_chain(
@@ -136,7 +137,8 @@ def _sample(run: RunFile, settings: SamplerSection, part: Part) -> None:
             done = f"{count} of {settings.configurations} configurations a chain"
             raise told(interrupt, f"{done} are stored; give the same command again to go on") from None
         records = {name: to_host(values) for name, values in chain.records.items()}
-        write_table(part.folder / HISTORY, {"step": chain.steps, **records}, attributes=described)
+        columns = {"step": chain.steps, **records}
+        team.first(lambda: write_table(part.folder / HISTORY, columns, attributes=described))
 
 
 def _report(run: RunFile, settings: SamplerSection, parts: list[Part]) -> dict[str, Any]:
@@ -241,13 +243,15 @@ def _require_form(run: RunFile) -> None:
 
 # ---- where configurations go -----------------------------------------------------------------------------------------
 @contextmanager
-def _storage(run: RunFile, settings: SamplerSection, part: Part, described: dict[str, object]) -> Iterator[Store]:
+def _storage(
+    run: RunFile, settings: SamplerSection, part: Part, described: dict[str, object], lattice: Lattice
+) -> Iterator[Store]:
     """The function that keeps configurations; it skips those that an interrupted run has stored already."""
     from gaugeflow.cli.source import written_file
     from gaugeflow.io import Config, write
 
     if run.output.format == "ensemble":
-        with _ensemble(run, settings, part, described) as store:
+        with _ensemble(run, settings, part, described, lattice) as store:
             yield store
         return
     metadata: dict[str, object] = {"ensemble_id": run.path.stem, "creator": "gaugeflow"}
@@ -255,25 +259,27 @@ def _storage(run: RunFile, settings: SamplerSection, part: Part, described: dict
     def keep(links: Any, number: int) -> None:
         for chain, configuration in zip(part.items, links, strict=True):
             path = written_file(run, chain, number)
-            config = Config(configuration, {**metadata, "sequence_number": number})
+            config = Config(configuration, {**metadata, "sequence_number": number}, lattice=lattice)
             write(path, config, format=run.output.format, precision=run.output.precision)
 
     yield keep
 
 
 @contextmanager
-def _ensemble(run: RunFile, settings: SamplerSection, part: Part, described: dict[str, object]) -> Iterator[Store]:
+def _ensemble(
+    run: RunFile, settings: SamplerSection, part: Part, described: dict[str, object], lattice: Lattice
+) -> Iterator[Store]:
     from gaugeflow.cli.source import ENSEMBLE
     from gaugeflow.io.ensemble import EnsembleFile
 
-    path = part.folder / ENSEMBLE
-    if path.exists():
-        file = EnsembleFile.open(path, append=True)
+    path, first = part.folder / ENSEMBLE, current().team.first
+    if first(path.exists):
+        file = EnsembleFile.open(path, append=True, lattice=lattice)
         before, now = file.attributes.get("parameters") or {}, as_stored(described["parameters"])
         if before != now:
             file.close()
             raise ValueError(f"{path} was sampled with other parameters: {_differences(before, now)}")
-    elif (part.folder / CHECKPOINT).exists():
+    elif first((part.folder / CHECKPOINT).exists):
         raise ValueError(f"{path} is missing beside {CHECKPOINT}: remove that too to start again")
     else:
         file = EnsembleFile.create(
@@ -283,6 +289,7 @@ def _ensemble(run: RunFile, settings: SamplerSection, part: Part, described: dic
             precision=run.output.precision,
             capacity=settings.configurations * len(part.items),
             attributes=described,
+            lattice=lattice,
         )
     with file:
         stored = set(file.id.tolist())

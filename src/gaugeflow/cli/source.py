@@ -225,9 +225,12 @@ class _StoredEnsemble:
     def batches(self, size: int) -> Iterator[Batch]:
         """Consecutive batches of at most ``size`` configurations."""
         with ExitStack() as stack:
-            files = {path: stack.enter_context(EnsembleFile.open(path)) for path in set(self.paths)}
+            files = {
+                path: stack.enter_context(EnsembleFile.open(path, lattice=self.lattice))
+                for path in dict.fromkeys(self.paths)  # the same order on all processes
+            }
             places = list(zip(self.paths, self.rows, strict=True))
             for start in range(0, len(places), size):
                 parts = [files[path].read(i, i + 1) for path, i in places[start : start + size]]
                 links, id, chain, log_weight = (np.concatenate(column) for column in zip(*parts, strict=True))
-                yield Batch(to_device(self.lattice.pack(links, 1)), log_weight, id, chain)
+                yield Batch(to_device(self.lattice.local.pack(links, 1)), log_weight, id, chain)

@@ -33,6 +33,8 @@ from gaugeflow.runfile import RunFile
 PATIENCE = 3.0
 """Seconds that a process with an error waits for the same error of all others, before it ends them."""
 _POLL = 0.02
+_FORWARDING = 0.5
+"""Seconds in which a launcher passes on a last line: it may forget what has not arrived when it ends the others."""
 _WORLD = "gaugeflow.world"
 
 
@@ -133,7 +135,9 @@ class World:
         speak(self.rank, self.team.leads)
         if self.leads:
             together = f"{members} share a configuration" if members > 1 else "each with configurations of its own"
-            click.echo(f"{self.size} processes, {together}{f'; {count} teams' if 1 < count < self.size else ''}", err=True)
+            click.echo(
+                f"{self.size} processes, {together}{f'; {count} teams' if 1 < count < self.size else ''}", err=True
+            )
         return self.team
 
     def require_equal(self, found: Mapping[str, Any]) -> None:
@@ -228,6 +232,7 @@ class World:
         failed = status not in (0, STOPPED, UNFINISHED)
         if self._outcomes is None and not self._meet(status, word, PATIENCE if failed else math.inf):
             tell(f"rank {self.rank} of {self.size}: {line or f'ended with status {status}'}")
+            time.sleep(_FORWARDING)
             self.comm.Abort(status)
         outcomes = self._outcomes or [(0, 0)]
         words = [word for _, word in outcomes]
