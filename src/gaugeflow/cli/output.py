@@ -36,9 +36,11 @@ def print_json(value: Any) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON to a file."""
-    with named(path):
-        path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Write JSON to a file, which is replaced at once: two processes may put the same results together."""
+    from gaugeflow.io.files import atomic_path
+
+    with named(path), atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 SOME_FAILED = 2
