@@ -338,13 +338,13 @@ def _overload(function, kind, implementation):
             return implementation
 
 
-_sqrt, _abs, _floor = _unary("sqrt"), _unary("fabs"), _unary("floor")
+_sqrt, _floor = _unary("sqrt"), _unary("floor")
 _overload(numbers.conj, ComplexType, lambda z: _conj(z))
 _overload(numbers.real, ComplexType, lambda z: _real(z))
 _overload(numbers.imag, ComplexType, lambda z: _imag(z))
 _overload(numbers.cplx, RealType, lambda x, y: _cplx(x, y))
 _overload(numbers.sqrt, RealType, lambda x: _sqrt(x))
-_overload(numbers.absolute, RealType, lambda x: _abs(x))
+_overload(numbers.absolute, RealType, lambda x: _where(x < 0.0, -x, x))  # NVVM has no intrinsic of this
 _overload(numbers.floor, RealType, lambda x: _floor(x))
 _overload(numbers.wide, RealType, lambda x: _wide(x))
 _overload(numbers.log, RealType, lambda x: _from_float(math.log(_to_float(x))))

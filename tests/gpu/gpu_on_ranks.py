@@ -7,16 +7,13 @@ numba-cuda compiles runs on this machine's processor, see ``compiled/toolchain.p
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
-sys.path[:0] = [str(HERE / ("simulated" if SIMULATED else "compiled")), str(HERE.parent), str(HERE.parent / "domains")]
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "domains")]
 
-if SIMULATED:
-    import conftest  # noqa: F401  (how the simulator sees arrays)
-else:
-    import toolchain
 import cupy
 import kernels_on_ranks
 import numpy as np
@@ -30,6 +27,9 @@ from gaugeflow.domains import cut, processes
 from gaugeflow.lattice import Lattice
 
 BATCH = 2
+sys.path.insert(0, str(HERE / ("simulated" if SIMULATED else "compiled")))
+tools = import_module("conftest" if SIMULATED else "toolchain")
+"""How the simulator sees arrays, or how compiled code runs on the host."""
 
 
 def results(name, lattice, n):
@@ -69,5 +69,5 @@ if __name__ == "__main__":
     arguments = (sys.argv[1], *sizes, int(sys.argv[5]), sys.argv[6:])
     with pytest.MonkeyPatch.context() as monkeypatch:
         if not SIMULATED:
-            toolchain.HostKernels(monkeypatch)
+            tools.HostKernels(monkeypatch)
         main(*arguments)

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from numba.cuda import codegen, compiler, dispatcher
 
 from cases.kernels import GPU, KERNELS, Case
 from gaugeflow.backend import kernels
+from gaugeflow.errors import ConvergenceError
 from gaugeflow.lattice import Lattice
 from gaugeflow_cupy import launches
 from gaugeflow_cupy.launches import flatten, layout, signature
@@ -92,9 +94,10 @@ def drivers(n, lattice, dtype):
             f"{function.__module__.partition('.')[2]}.{function.__name__}", (function, signature(arguments))
         )
 
-    with np.errstate(all="ignore"):  # nothing fills the results
+    with np.errstate(all="ignore"):  # nothing fills the results, not even the number of rejection loops that failed
         for name in GPU:
-            with_launcher(record, name, Case(lattice, n, 2, dtype, cupy.asarray))
+            with suppress(ConvergenceError):
+                with_launcher(record, name, Case(lattice, n, 2, dtype, cupy.asarray))
     return found
 
 
