@@ -10,9 +10,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "domains")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "domains"))
 
 import cupy
 import kernels_on_ranks
@@ -27,7 +26,8 @@ from gaugeflow.domains import cut, processes
 from gaugeflow.lattice import Lattice
 
 BATCH = 2
-sys.path.insert(0, str(HERE / ("simulated" if SIMULATED else "compiled")))
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+sys.path.insert(0, str(Path(__file__).resolve().parent / ("simulated" if SIMULATED else "compiled")))
 tools = import_module("conftest" if SIMULATED else "toolchain")
 """How the simulator sees arrays, or how compiled code runs on the host."""
 
