@@ -20,8 +20,10 @@ ROWS = 256
 
 @inline
 def _power(largest):
-    if not (largest > 0.0) or math.isinf(largest):
+    if not (largest > 0.0):
         return float(LOWEST)
+    if math.isinf(largest):
+        return float(HIGHEST)
     return min(max(math.floor((math.log2(largest) + 1.5) / BITS) + 1.0, float(LOWEST)), float(HIGHEST))
 
 
@@ -52,6 +54,9 @@ def _digit_sums(values, out, parts, batch, g):
             store_real(own[1], lane, first)
             store_real(own[2], lane, second)
             store_real(own[3], lane, third)
+            for i in range(lane, lane + width(g)):
+                if math.isnan(own[1, i]):  # no comparison finds these; a higher power would drop their digits
+                    own[0, i] = float(HIGHEST)
     for k in range(lead):
         for b in range(batch):
             power = float(LOWEST)

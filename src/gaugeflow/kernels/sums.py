@@ -46,8 +46,8 @@ def digit_sums(lattice: Lattice, values: Array) -> Array:
 
 
 def first_power(xp: Any, largest: Array) -> Array:
-    """Power of 2^26 that is larger than twice a number."""
-    finite = xp.where(xp.isfinite(largest), largest, xp.asarray(0.0, dtype=xp.float64))
+    """Power of 2^26 that is larger than twice a number; the highest one for what is not finite, so that no sum loses it."""
+    finite = xp.where(xp.isfinite(largest), largest, xp.asarray(2.0**1000, dtype=xp.float64))
     size = xp.log2(xp.where(finite > 0.0, finite, xp.asarray(2.0**-1000, dtype=xp.float64)))
     return xp.clip(xp.floor((size + 1.5) / BITS) + 1.0, float(LOWEST), float(HIGHEST))
 
