@@ -1,12 +1,15 @@
 """What can be said of the GPU back end without a GPU: sessions of their own in the simulator and with the compiler."""
 
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+
+from cases.kernels import GPU
 
 HERE = Path(__file__).parent
 WITHOUT_CUPY = """
@@ -85,6 +88,39 @@ def test_in_the_simulator():
 @pytest.mark.slow
 def test_whole_systems_in_the_simulator():
     _session("simulated", "-m", "slow", NUMBA_ENABLE_CUDASIM="1")
+
+
+def _on_ranks(*arguments, **environment):
+    """Kernels on a cut lattice over two processes, see ``gpu_on_ranks.py``."""
+    pytest.importorskip("mpi4py", reason="mpi4py is not installed")
+    if shutil.which("mpirun") is None:
+        pytest.skip("no mpirun")
+    command = ["mpirun", "--oversubscribe", "-n", "2", sys.executable, str(HERE / "gpu_on_ranks.py"), *arguments]
+    if os.geteuid() == 0:
+        command.insert(1, "--allow-run-as-root")
+    environment = _environment(GAUGEFLOW_STANDIN="1", OMP_NUM_THREADS="1", **environment)
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500, check=False)
+    assert found.returncode == 0, found.stdout[-4000:] + found.stderr[-4000:]
+
+
+EVERY = sorted(set(GPU) - {"digit_sums"})
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [("direct", "4x4", "2x1", "1x1", "2"), ("direct", "8x4", "2x1", "2x1", "1"), ("staged", "4x4", "2x1", "1x1", "3")],
+    ids=["plain", "folded", "through the host"],
+)
+def test_every_kernel_on_a_cut_lattice_in_the_simulator(layout):
+    names = EVERY if layout[0] == "direct" else ["wilson_force", "residual_update", "wilson_hop"]
+    _on_ranks(*layout, *names, NUMBA_ENABLE_CUDASIM="1")
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_compiled_kernels_on_a_cut_lattice():
+    """The whole lattice and the cut and folded one run different code: multiply-adds are those of the formulas."""
+    _on_ranks("staged", "8x4", "2x1", "2x1", "2", *EVERY)
 
 
 @needs_compiler

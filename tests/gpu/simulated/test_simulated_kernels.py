@@ -1,6 +1,7 @@
 """Every kernel in the CUDA simulator, on tiny lattices, against the reference; and what crosses to and from the device."""
 
 import inspect
+import math
 
 import cupy
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from cases.kernels import GPU, KERNELS, REFERENCE_ON_GPU, Case
 from gaugeflow.backend import _load, kernels, use_backend
 from gaugeflow.errors import BackendError
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Lattice
 from gaugeflow_cupy import device
 
@@ -78,6 +80,31 @@ def test_random_numbers_are_those_of_the_reference_bit_for_bit(name):
     with use_backend("reference"):
         expected = kernels[name](lattice, *KERNELS[name](Case(lattice, n, batch, dtype)))
     np.testing.assert_array_equal(found.get(), expected)
+
+
+@pytest.mark.parametrize(("sites", "lanes"), [(0, 2), (3, 2), (500, 6), (3000, 2)])
+def test_sums_are_those_of_the_reference_bit_for_bit(sites, lanes):
+    """One to three stages; numbers of all magnitudes, so that threads begin with different digits."""
+    lattice = Lattice((4, 2), (2, 1))
+    rng = np.random.default_rng(5)
+    numbers = rng.normal(size=(2, sites, lanes)) * 2.0 ** rng.integers(-300, 300, size=(2, sites, lanes))
+    numbers[0] = rng.normal(size=(sites, lanes))
+    found = sum_sites(lattice, cupy.asarray(numbers)).get()
+    with use_backend("reference"):
+        np.testing.assert_array_equal(found, sum_sites(lattice, numbers))
+    exact = [math.fsum(numbers[0, :, b :: lanes // 2].ravel()) for b in range(lanes // 2)]
+    np.testing.assert_allclose(found[0], exact, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore:.*invalid value:RuntimeWarning")
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+def test_sums_keep_what_is_not_finite(bad):
+    lattice = Lattice((2, 2))
+    numbers = np.ones((3000, 2))
+    numbers[77, 1] = bad
+    found = sum_sites(lattice, cupy.asarray(numbers)).get()
+    assert found[0] == 3000.0
+    assert not math.isfinite(found[1])
 
 
 def test_arrays_of_host_and_device_do_not_meet():
