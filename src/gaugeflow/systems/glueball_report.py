@@ -188,7 +188,7 @@ def figure(path: Path, result: dict[str, Any]) -> Path:
         right.errorbar(
             [m["t"] + shift for m in masses], [m["value"] for m in masses], yerr=[m["error"] for m in masses], **style
         )
-    left.set(xlabel="$t$", ylabel="$C(t) / C(0)$", yscale="symlog")
+    left.set(xlabel="$t$", ylabel="$C(t) / C(0)$")
     left.set_yscale("symlog", linthresh=1e-2)
     right.set(xlabel="$t$", ylabel="effective mass")
     plot.set_figheight(4.0)
