@@ -57,6 +57,8 @@ class Processes:
         self.device_memory = takes_device_memory() if device_memory is None else device_memory
         self.traffic = Traffic()
         self._plans: dict[Any, Any] = {}
+        self._agreed_plans: list[Any] = []
+        self._numbers: dict[Any, list[int]] = {}
 
     # ---- sums --------------------------------------------------------------------------------------------------
     def total(self, parts: Array) -> Array:
@@ -156,7 +158,7 @@ class Processes:
         where = np.asarray(to_host(slots), dtype=np.int64)
         row_of = np.arange(lattice.n_slots) if rows is None else np.asarray(to_host(rows), dtype=np.int64)
         there = np.nonzero(where >= lattice.n_slots)[0]
-        plan = self._plan(("take", lattice, where.tobytes()), lambda: self._plan_of_sites(lattice, where[there]))
+        plan = self._agreed(("take", lattice, where.tobytes()), lambda: self._plan_of_sites(lattice, where[there]))
         found = np.empty((host.shape[0], len(where), host.shape[2]), dtype=host.dtype)
         here = where < lattice.n_slots
         found[:, here] = host[:, row_of[where[here]]]
@@ -187,6 +189,26 @@ class Processes:
             self._plans[key] = make()
         return self._plans[key]
 
+    def _agreed(self, key: Any, make: Any) -> Any:
+        """As :meth:`_plan` for keys that name sites of this process.
+
+        Requests that differ can look alike to a process that has no, or the same, part in them.  All must take the same plan:
+        the first that was made for what every process asks for now.
+        """
+        numbers = self._numbers.setdefault(key, [])
+        fits = np.zeros(len(self._agreed_plans) // 8 + 1, dtype=np.uint8)
+        for number in numbers:
+            fits[number // 8] |= 1 << number % 8
+        everywhere = np.empty_like(fits)
+        self.comm.Allreduce(fits, everywhere, op=self._operation("BAND"))
+        common = np.flatnonzero(np.unpackbits(everywhere, bitorder="little"))
+        if len(common):
+            return self._agreed_plans[int(common[0])]
+        plan = make()
+        numbers.append(len(self._agreed_plans))
+        self._agreed_plans.append(plan)
+        return plan
+
     def _plan_of_sites(self, lattice: Lattice, extended: Items) -> Plan:
         places = np.array(np.unravel_index(extended - lattice.n_slots, lattice.shape))
         return Plan(self.comm, self.owner(lattice, places), lattice.slot_of(places))
@@ -205,7 +227,7 @@ class Processes:
         """
         chosen = np.asarray(sites)
         return np.asarray(
-            self._plan(("rows", lattice, chosen.tobytes(), depth), lambda: self._rows(lattice, chosen, depth))
+            self._agreed(("rows", lattice, chosen.tobytes(), depth), lambda: self._rows(lattice, chosen, depth))
         )
 
     def _rows(self, lattice: Lattice, sites: npt.NDArray[Any], depth: int) -> npt.NDArray[np.int32]:
@@ -256,9 +278,8 @@ class Processes:
         """
         depth = reads.depth if depth is None else depth
         chosen = [None if x is None else np.asarray(x).tobytes() for x in (sites, rows)]
-        layer = self._plan(
-            ("halo", lattice, reads, *chosen, depth), lambda: Layer(self, lattice, reads, sites, rows, depth)
-        )
+        find = self._plan if sites is None and rows is None else self._agreed
+        layer = find(("halo", lattice, reads, *chosen, depth), lambda: Layer(self, lattice, reads, sites, rows, depth))
         return self.fetch(lattice, field, layer)
 
     def sweep(
