@@ -56,6 +56,16 @@ def test_samplers_flows_and_observables_on_four_processes():
     on_ranks(4, "sampling_on_ranks.py", "2x1x1x2", "1x1x1x1", "numba")
 
 
+def test_operators_and_trajectories_with_quarks():
+    on_ranks(2, "operators_on_ranks.py", "2x1x1x1", "1x1x1x1", "numba", "applied", "trajectory", "messages")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [("4", "2x1x1x2", "1x1x1x1"), ("2", "2x1x1x1", "2x1x2x1")])
+def test_solvers_actions_and_correlators_of_quarks(arguments):
+    on_ranks(int(arguments[0]), "operators_on_ranks.py", *arguments[1:], "numba")
+
+
 def test_cuts_through_folded_directions():
     on_ranks(2, "kernels_on_ranks.py", "2x1x1x1", "2x1x2x1", "numba", *FOLDED)
 
