@@ -129,8 +129,9 @@ def test_every_configuration_is_cut(gaugeflow, runfile, tmp_path):
 
 
 def test_a_run_goes_on_after_a_stop_and_after_a_kill(gaugeflow, runfile, tmp_path):
-    """Two processes with half a lattice each are stopped by a signal, then one is killed; one process ends the run."""
-    path, lock = runfile("many", configurations=150), tmp_path / "many" / "sampler.h5.lock"
+    """HMC on two processes with half a lattice each is stopped by a signal, then one is killed; one process ends it."""
+    settings = {"configurations": 150, "more": "[hmc]\nsteps = 3"}
+    path, lock = runfile("many", **settings), tmp_path / "many" / "sampler.h5.lock"
     running = _start(["sample", path])
     _wait_for(lock, running)
     running.send_signal(signal.SIGUSR1)  # mpirun passes it on to all
@@ -147,7 +148,7 @@ def test_a_run_goes_on_after_a_stop_and_after_a_kill(gaugeflow, runfile, tmp_pat
         "checkpoint"
     ]
     gaugeflow("sample", path, *OPTIONS)
-    gaugeflow("sample", runfile("one", configurations=150), *OPTIONS)
+    gaugeflow("sample", runfile("one", **settings), *OPTIONS)
     _same(_links(tmp_path / "many"), _links(tmp_path / "one"))
 
 
