@@ -91,8 +91,8 @@ flow_time = 0.5               # of t2_e, and of q_squared in 4D
 
 # [parallel]                  # with this section, processes that are started together share the work
 # parts = 1                   # shares of the chains of sample, and of the configurations of derive
-# ranks = 2                   # processes of mpirun that share a configuration; default: all there are for each part
-# grid = [2, 1, 1, 1]         # how these cut the lattice, for each direction; default: the smallest surface
+# ranks = 2                   # none; processes of mpirun that share a configuration; default: all there are for each part
+# grid = [2, 1, 1, 1]         # none; how these cut the lattice, for each direction; default: the smallest surface
 
 [output]
 dir = "results"               # folder of everything that is computed
