@@ -17,6 +17,7 @@ from gaugeflow_cupy import gauge, launches
 
 PLAIN, FOLDED = Lattice((4, 2, 2, 2)), Lattice((4, 4, 2, 2), (2, 2, 1, 1))
 QUICK = {
+    "digit_sums",
     "evolve",
     "fermion_combine",
     "heatbath",
