@@ -1,4 +1,4 @@
-/* Action, force and gradient flow of U(1) links on a lattice that is cut over all processes; writes them to a file. */
+/* Action, force and gradient flow of U(1) links on a lattice that is cut over all processes, and the action of those in a file. */
 #include <complex.h>
 #include <mpi.h>
 #include <stdio.h>
@@ -15,6 +15,12 @@ static void check(int status) {
 }
 
 int main(int count, char **arguments) {
+  const int one[] = {1, 1};
+  gf_handle early;
+  if (gf_domain(0, 2, one, &early) != GF_BAD_ARGUMENT) {
+    fprintf(stderr, "MPI was not initialised by the host, and yet: %s\n", gf_message());
+    return 1;
+  }
   MPI_Init(&count, &arguments);
   int rank, size;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -34,17 +40,19 @@ int main(int count, char **arguments) {
   gf_field u = {.data = links, .precision = 64, .colours = 1, .configurations = 1, .dimensions = 2, .extents = {t, X}, .domain = domain};
   gf_field f = u;
   f.data = force;
-  double value, times[] = {0.25}, energy;
+  double value, times[] = {0.25}, energy, stored;
   check(gf_value(action, &u, &value));
   check(gf_force(action, &u, &f));
   check(gf_gradient_flow(&u, 1, times, 0.05, &energy, NULL));
+  check(gf_read(arguments[2], &u));
+  check(gf_value(action, &u, &stored));
 
   MPI_File file;
   MPI_File_open(MPI_COMM_WORLD, arguments[1], MPI_MODE_CREATE | MPI_MODE_WRONLY, MPI_INFO_NULL, &file);
-  const double numbers[] = {value, energy};
-  if (rank == 0) MPI_File_write_at(file, 0, numbers, 2, MPI_DOUBLE, MPI_STATUS_IGNORE);
+  const double numbers[] = {value, energy, stored};
+  if (rank == 0) MPI_File_write_at(file, 0, numbers, 3, MPI_DOUBLE, MPI_STATUS_IGNORE);
   for (int mu = 0; mu < 2; mu++) {
-    const MPI_Offset place = 16 + 16 * ((MPI_Offset)mu * T * X + rank * t * X);
+    const MPI_Offset place = 24 + 16 * ((MPI_Offset)mu * T * X + rank * t * X);
     MPI_File_write_at(file, place, force + mu * t * X, 2 * t * X, MPI_DOUBLE, MPI_STATUS_IGNORE);
   }
   MPI_File_close(&file);

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gaugeflow import io
 from gaugeflow.actions import WilsonAction
 from gaugeflow.cli.embed import compile_flags, link_flags
 from gaugeflow.lattice import Lattice
@@ -28,8 +29,8 @@ def program(library):
     return program
 
 
-def _numbers(program, processes, path):
-    command = ["mpirun", "--oversubscribe", "-n", str(processes), str(program), str(path)]
+def _numbers(program, processes, path, stored):
+    command = ["mpirun", "--oversubscribe", "-n", str(processes), str(program), str(path), str(stored)]
     if os.geteuid() == 0:
         command.insert(1, "--allow-run-as-root")
     environment = {**os.environ, "NUMBA_NUM_THREADS": "1"}
@@ -43,11 +44,13 @@ def test_numbers_do_not_depend_on_processes(program, tmp_path):
     place = np.arange(lattice.volume, dtype=np.float64)
     angles = np.stack([0.37 * place * (mu + 1) - 0.11 * place * place for mu in range(2)])
     links = np.exp(1j * angles)[:, :, None, None, None]
-    one, two = (_numbers(program, n, tmp_path / f"{n}.bin") for n in (1, 2))
+    stored = tmp_path / "stored.h5"
+    io.write(stored, io.Config(lattice.unpack(links.conj(), 1)[0]), format="hdf5")
+    one, two = (_numbers(program, n, tmp_path / f"{n}.bin", stored) for n in (1, 2))
     assert one == two
     found = np.frombuffer(one, dtype=np.float64)
     action = WilsonAction(lattice, 2.0)
     expected = [action.value(links)[0], flow_history(lattice, links, [0.25], step=0.05).t2_e[0, 0]]
-    np.testing.assert_allclose(found[:2], expected, rtol=1e-13)
-    force = found[2:].view(np.complex128).reshape(2, lattice.volume)
+    np.testing.assert_allclose(found[:3], [*expected, expected[0]], rtol=1e-13)
+    force = found[3:].view(np.complex128).reshape(2, lattice.volume)
     np.testing.assert_allclose(force, action.grad(links)[:, :, 0, 0, 0], atol=1e-13)

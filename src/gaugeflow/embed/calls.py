@@ -105,6 +105,9 @@ class _Calls:
         if not 2 <= dimensions <= self._lib.GF_DIMENSIONS:
             raise ValueError(f"dimensions: expected 2 to {self._lib.GF_DIMENSIONS}, got {dimensions}")
         try:
+            import mpi4py
+
+            mpi4py.rc.initialize = mpi4py.rc.finalize = False  # both are the host's
             from mpi4py import MPI
         except ImportError:
             raise ValueError("communicator: needs mpi4py, built for the MPI of this program") from None
@@ -284,13 +287,13 @@ class _Calls:
         from gaugeflow.io import read
 
         path, field = self._text(file, "file"), self._links(links)
-        lattice = self._lattice(field)
-        config = read(path, shape=lattice.shape, n_colours=field.colours)
         if field.configurations != 1:
             raise ValueError(
                 f"links: expected configurations 1, which is what a file holds, got {field.configurations}"
             )
-        field.write(lattice, lattice.pack(config.links[None], components=1))
+        lattice = self._lattice(field)
+        config = read(path, lattice=lattice, n_colours=field.colours)
+        field.write(lattice, lattice.local.pack(config.links[None], components=1))
 
     # ---- what C hands over -------------------------------------------------------------------------------------------
     def _needed(self, **pointers: Any) -> None:
