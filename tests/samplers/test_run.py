@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -140,6 +141,19 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
         step = int(file.attrs["step"])
     assert step > 3
     same(run(SAMPLER, RNG, start(), step + 5, checkpoint=path), run(SAMPLER, RNG, start(), step + 5))
+
+
+def test_resumed_with_another_fold(tmp_path):
+    """The file holds fields site by site; one that holds them as they lie in memory is resumed as well."""
+    folded = replace(SAMPLER, lattice=Lattice((4, 4), (2, 1)))
+    expected, file = run(SAMPLER, RNG, start(), 4), tmp_path / "sites.h5"
+    run(SAMPLER, RNG, start(), 2, checkpoint=file)
+    chain = run(folded, RNG, folded.hot(RNG.stream("start"), 1, 2), 4, checkpoint=file)
+    assert np.array_equal(folded.lattice.unpack(chain.state.x, 1), LATTICE.unpack(expected.state.x, 1))
+    assert np.array_equal(chain.records["plaquette"], expected.records["plaquette"])
+    with Checkpoint(tmp_path / "memory.h5") as checkpoint:
+        run(SAMPLER, RNG, start(), 2, checkpoint=checkpoint)
+    same(run(SAMPLER, RNG, start(), 4, checkpoint=tmp_path / "memory.h5"), expected)
 
 
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
