@@ -112,6 +112,13 @@ def test_chains_side_by_side(gaugeflow, runfile, tmp_path):
         gaugeflow("sample", one, "--json", *OPTIONS)
     )
     _same(_links(tmp_path / "many"), _links(tmp_path / "one"))
+    measure = ["measure", *sorted(tmp_path.glob("one/part-*/ensemble.h5")), tmp_path / "nothing.h5", "--json"]
+    running = _start(measure)
+    found, error = running.communicate(timeout=120)
+    assert running.returncode == 2  # a file is missing
+    gaugeflow(*measure, *OPTIONS, status=2)
+    assert json.loads(found) == json.loads(gaugeflow.stdout)
+    assert _lines(error) == _lines(gaugeflow.stderr)
 
 
 def test_every_configuration_is_cut(gaugeflow, runfile, tmp_path):

@@ -36,9 +36,9 @@ class _Program(click.Group):
             sys.exit(current().end(ended.code if isinstance(ended.code, int) else NUMERICAL_FAILURE))
         except UnfinishedError as unfinished:
             sys.exit(current().end(UNFINISHED, str(unfinished)))
-        except BrokenPipeError:  # the reader of our output has ended: nothing to tell it
-            raise
         except (GaugeflowError, ValueError, TypeError, OSError, ArithmeticError) as error:
+            if isinstance(error, BrokenPipeError) and current().comm is None:
+                raise  # the reader of our output has ended: nothing to tell it
             sys.exit(_failed(ctx, error))
         except KeyboardInterrupt as interrupt:
             stopped = isinstance(interrupt, Stopped)

@@ -17,7 +17,7 @@ class _Plain(io.TextIOWrapper):
         return False
 
     def write(self, text: str) -> int:
-        if not self.begin:
+        if not self.begin or not isinstance(text, str):  # click tries whether a stream takes bytes
             return super().write(text)
         lines = text.splitlines(keepends=True)
         super().write("".join(self.begin + line if line.strip() else line for line in lines))
