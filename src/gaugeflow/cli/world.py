@@ -111,7 +111,7 @@ class World:
         ValueError
             If that does not fit the number of processes, or processes that must speak to each other cannot.
         """
-        if self.unconnected and pieces == 1:
+        if self.unconnected and (pieces == 1 or run.parallel.ranks > 1 or run.parallel.grid):
             raise ValueError(self.unconnected)
         if self.unconnected:
             click.echo(f"gaugeflow: warning: {self.unconnected}. They share the parts by locks of files", err=True)
@@ -144,7 +144,7 @@ class World:
         """``GaugeflowError`` that names the processes and what differs, unless all have found the same."""
         if self.size == 1:
             return
-        everywhere = self._control.allgather(dict(found))
+        everywhere = self.comm.allgather(dict(found))
         lines = []
         for name in sorted(set().union(*everywhere)):
             values = [found.get(name) for found in everywhere]
@@ -170,13 +170,15 @@ class World:
         """Raise :class:`Stopped` in all members of a team where one of them was asked to stop."""
         if self.comm is None:
             return
-        asked = np.array([bool(self.request.reason)], dtype=np.int32)
+        asked, reasons = np.array([bool(self.request.reason)], dtype=np.int32), [self.request.reason]
         if self.team.size > 1:
             from mpi4py import MPI
 
             self.team.comm.Allreduce(MPI.IN_PLACE, asked, op=MPI.MAX)
+            if asked[0]:
+                reasons = self.team.comm.allgather(self.request.reason)
         if asked[0]:
-            raise Stopped(self.request.reason or "another process was asked to stop")
+            raise Stopped(next(filter(None, reasons)))
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
