@@ -90,12 +90,12 @@ def test_whole_systems_in_the_simulator():
     _session("simulated", "-m", "slow", NUMBA_ENABLE_CUDASIM="1")
 
 
-def _on_ranks(*arguments, **environment):
-    """Kernels on a cut lattice over two processes, see ``gpu_on_ranks.py``."""
+def _on_ranks(program, *arguments, **environment):
+    """Run a program of this folder on two processes."""
     pytest.importorskip("mpi4py", reason="mpi4py is not installed")
     if shutil.which("mpirun") is None:
         pytest.skip("no mpirun")
-    command = ["mpirun", "--oversubscribe", "-n", "2", sys.executable, str(HERE / "gpu_on_ranks.py"), *arguments]
+    command = ["mpirun", "--oversubscribe", "-n", "2", sys.executable, str(HERE / program), *arguments]
     if os.geteuid() == 0:
         command.insert(1, "--allow-run-as-root")
     environment = _environment(GAUGEFLOW_STANDIN="1", OMP_NUM_THREADS="1", **environment)
@@ -133,14 +133,18 @@ COMPILED = (
 )
 def test_every_kernel_on_a_cut_lattice_in_the_simulator(layout):
     names = EVERY if layout[0] == "direct" else ["wilson_force", "residual_update", "wilson_hop"]
-    _on_ranks(*layout, *names, NUMBA_ENABLE_CUDASIM="1")
+    _on_ranks("gpu_on_ranks.py", *layout, *names, NUMBA_ENABLE_CUDASIM="1")
+
+
+def test_samplers_solvers_and_flows_on_a_cut_lattice_in_the_simulator():
+    _on_ranks("gpu_systems_on_ranks.py", "staged", NUMBA_ENABLE_CUDASIM="1")
 
 
 @pytest.mark.slow
 @needs_compiler
 def test_compiled_kernels_on_a_cut_lattice():
     """The whole lattice and the cut and folded one run different code: multiply-adds are those of the formulas."""
-    _on_ranks("staged", "8x4", "2x1", "2x1", "2", *COMPILED)
+    _on_ranks("gpu_on_ranks.py", "staged", "8x4", "2x1", "2x1", "2", *COMPILED)
 
 
 @needs_compiler
