@@ -103,7 +103,7 @@ def digit_sums(lattice, values):
     parts = xp.empty((1 + DIGITS, lead, pieces, batch))
     launch(_digit_sums, lead * pieces * batch, values, constant(SCALES), parts, lead, rows, pieces, batch)
     while pieces > 1:
-        rows, pieces = pieces, 1 if pieces <= 2 * ROWS else math.isqrt(pieces)
+        rows, pieces = pieces, 1 if pieces <= 2 * ROWS else -(-pieces // ROWS)
         given, parts = parts, xp.empty((1 + DIGITS, lead, pieces, batch))
         launch(_add_digits, lead * pieces * batch, given, parts, lead, rows, pieces, batch)
     return parts.reshape(-1, *shape, batch)
