@@ -41,8 +41,8 @@ def noisy_tangents(
     Returns
     -------
     Array
-        ``(n_fields, T, batch)`` float64.  Beside the noise it has the error of a central difference, of order
-        :data:`gaugeflow.ensembles.sources.SOURCE_STEP` squared.
+        ``(n_fields, T, batch)`` float64.  Beside the noise it has the error of a central difference, of second order in its
+        step of 1e-4.
 
     Raises
     ------
