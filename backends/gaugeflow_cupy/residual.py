@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import cupy as xp
 import numpy as np
@@ -33,7 +32,7 @@ from gaugeflow.sites.residual import (
     update_vjp,
 )
 from gaugeflow_cupy._jit import device, kernel
-from gaugeflow_cupy.device import Geometry, contiguous, largest, rows, sites_on_device
+from gaugeflow_cupy.device import Geometry, constant, contiguous, largest, rows, sites_on_device
 from gaugeflow_cupy.gauge import each_link, staple_sum
 from gaugeflow_cupy.geometry import hop, link, link_of, put, row
 from gaugeflow_cupy.launches import launch
@@ -140,17 +139,14 @@ def rows_of(lattice, sites, depth):
     On a cut lattice also of places on the layers around; on a whole one nothing is known on the host.
     """
     if lattice.domain is not None:
-        return _rows_around(lattice, np.asarray(sites, dtype=np.int32).tobytes(), depth, xp.cuda.Device().id)
+        around = lattice.domain.rows(
+            lattice, np.asarray(sites, dtype=np.int32), depth
+        )  # all processes find them together
+        return around, constant(around)
     active = sites_on_device(sites)
     here = xp.full(lattice.n_blocks, -1, dtype=xp.int32)
     here[active] = xp.arange(active.size, dtype=xp.int32)
     return None, here
-
-
-@lru_cache(maxsize=64)
-def _rows_around(lattice, sites, depth, device):
-    rows = lattice.domain.rows(lattice, np.frombuffer(sites, dtype=np.int32), depth)
-    return rows, xp.asarray(rows)
 
 
 def path_sum_vjp(lattice, links, mu, sites, weight, paths_bar, total):

@@ -6,6 +6,7 @@ constructors refuse numbers that are none.
 """
 
 import cmath
+import pickle
 from typing import Any
 
 
@@ -63,6 +64,17 @@ def require_finite(owner: object, *names: str, infinite: bool = False) -> None:
         for number in _numbers(where, value):
             if cmath.isnan(number) or not (infinite or cmath.isfinite(number)):
                 raise ValueError(f"{where}: expected a number {expected}, got {value}")
+
+
+def sendable(value: Any) -> Any:
+    """The value; in place of an error that cannot be sent to other processes, one that says the same."""
+    if not isinstance(value, Exception):
+        return value
+    try:
+        pickle.loads(pickle.dumps(value))
+    except Exception:
+        return GaugeflowError(f"{type(value).__name__}: {value}")
+    return value
 
 
 def _numbers(where: str, value: Any) -> list[complex]:

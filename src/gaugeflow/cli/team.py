@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from gaugeflow.errors import GaugeflowError
+from gaugeflow.errors import sendable
 from gaugeflow.runfile import RunFile
 
 Value = TypeVar("Value")
@@ -28,6 +27,7 @@ class Team:
     comm: Any = None
     number: int = 0
     count: int = 1
+    _domains: dict[tuple[int, ...], Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def size(self) -> int:
@@ -60,15 +60,7 @@ class Team:
             return None
         from gaugeflow.domains import Processes, suggest_grid
 
-        grid = run.parallel.grid or suggest_grid(run.lattice.shape, self.size)
-        return Processes(self.comm, grid)
-
-
-def sendable(value: Any) -> Any:
-    """The value; in place of an error that cannot be sent, one with the same words."""
-    if not isinstance(value, Exception):
-        return value
-    try:
-        return pickle.loads(pickle.dumps(value))
-    except Exception:
-        return GaugeflowError(str(value))
+        grid = tuple(run.parallel.grid or suggest_grid(run.lattice.shape, self.size))
+        if grid not in self._domains:  # one for each grid: exchanges are planned once, and equal lattices are equal
+            self._domains[grid] = Processes(self.comm, grid)
+        return self._domains[grid]

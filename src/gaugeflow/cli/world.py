@@ -25,8 +25,8 @@ import numpy as np
 from gaugeflow.cli.launch import Launch, connect, launch, own_cores
 from gaugeflow.cli.stopping import INTERRUPTED, STOPPED, UNFINISHED, Stopped, StopRequest
 from gaugeflow.cli.streams import speak, tell
-from gaugeflow.cli.team import Team, sendable
-from gaugeflow.errors import GaugeflowError
+from gaugeflow.cli.team import Team
+from gaugeflow.errors import GaugeflowError, sendable
 from gaugeflow.progress import Progress, progress_bars
 from gaugeflow.runfile import RunFile
 

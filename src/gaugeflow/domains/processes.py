@@ -15,6 +15,7 @@ from array_api_compat import array_namespace
 from gaugeflow.devices import to_host
 from gaugeflow.domains.exchange import Items, Plan, Traffic, takes_device_memory
 from gaugeflow.domains.faces import Faces
+from gaugeflow.errors import sendable
 from gaugeflow.kernels.sums import aligned
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.lattice.reads import Reads
@@ -116,7 +117,7 @@ class Processes:
             try:
                 outcome = function(), None
             except Exception as error:
-                outcome = None, error
+                outcome = None, sendable(error)
         value, failed = self.comm.bcast(outcome)
         if failed is not None:
             raise failed
@@ -129,7 +130,7 @@ class Processes:
             value = function()
         except Exception as error:
             failed = error
-        for one in (failed, *self.comm.allgather(failed)):
+        for one in (failed, *self.comm.allgather(sendable(failed))):
             if one is not None:
                 raise one
         return value

@@ -7,7 +7,6 @@ exchange follow such a call directly, so that nobody waits for a process that ha
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gaugeflow.errors import GaugeflowError
+from gaugeflow.errors import sendable
 from gaugeflow.lattice import Lattice
 from gaugeflow.lattice.tables import Box
 
@@ -134,7 +133,7 @@ class Part:
         return int(np.ravel_multi_index(place, self.lattice.grid))
 
     def _exchange(self, error: Exception | None, value: Any) -> list[Any]:
-        found = self.comm.allgather((_sendable(error), value))
+        found = self.comm.allgather((sendable(error), value))
         first = next((other for other, _ in found if other is not None), None)
         if first is not None:
             raise _Heard(first)
@@ -143,15 +142,6 @@ class Part:
 
 WHOLE = Part()
 """A field that one process holds."""
-
-
-def _sendable(error: Exception | None) -> Exception | None:
-    """The error, or one that says the same where this one cannot be sent."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return GaugeflowError(f"{type(error).__name__}: {error}")
-    return error
 
 
 def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -96,7 +96,7 @@ def spinors(lattice: Lattice, psi: Array, parity: int, slots: Array) -> tuple[Ar
     xp = array_namespace(psi)
     rows, spin, n, lanes = psi.shape
     x = xp.reshape(psi, (rows, spin * n, lattice.n_folds, lattice.batch(lanes)))
-    x = xp.reshape(xp.permute_dims(x, (1, 0, 2, 3)), (spin * n, rows * lattice.n_folds, -1))
+    x = xp.reshape(xp.permute_dims(x, (1, 0, 2, 3)), (spin * n, rows * lattice.n_folds, lattice.batch(lanes)))
     place = None
     if parity != BOTH:
         own = slots_of(lattice, xp, xp.asarray(sites_of(lattice, parity), dtype=xp.int64))

@@ -43,7 +43,7 @@ def _rows_to_numbers(lattice: Lattice, active: Array) -> Matrix:
     xp = array_namespace(active)
     count, n = active.shape[:2]
     x = xp.reshape(active, (count, n * n, lattice.n_folds, lattice.batch(active.shape[-1])))
-    x = xp.reshape(xp.permute_dims(x, (1, 0, 2, 3)), (n * n, count * lattice.n_folds, -1))
+    x = xp.reshape(xp.permute_dims(x, (1, 0, 2, 3)), (n * n, count * lattice.n_folds, lattice.batch(active.shape[-1])))
     return tuple(x[k, ...] for k in range(n * n))
 
 

@@ -95,6 +95,16 @@ def largest_entry(lattice: Lattice, field: Array) -> float:
     return float(found if lattice.domain is None else lattice.domain.largest(xp.reshape(found, (1,)))[0])
 
 
+def different_numbers(lattice: Lattice, numbers: Array) -> list[int]:
+    """Different ones of integers that are not negative, of all processes, in increasing order."""
+    xp = array_namespace(numbers)
+    if lattice.domain is None:
+        return [int(n) for n in xp.unique_values(numbers)]
+    present = xp.zeros((int(largest_entry(lattice, numbers)) + 1,), dtype=xp.float64)
+    present[xp.unique_values(numbers)] = 1.0
+    return [n for n, there in enumerate(lattice.domain.largest(present)) if there]
+
+
 def sum_sites(lattice: Lattice, values: Array) -> Array:
     """Sum over all sites of the lattice, whatever its fold and however it is cut over processes.
 

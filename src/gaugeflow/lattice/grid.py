@@ -298,7 +298,8 @@ class Lattice:
         if box is None:
             return sites
         inside = self.inside(box)
-        if not (inside == inside[:, :1]).all():
+        mixed = np.array([float((inside != inside[:, :1]).any())])
+        if (mixed if self.domain is None else self.domain.largest(mixed))[0]:
             raise ValueError(f"a region needs the same sites in all sub-lattices: {box} on {self}; do not fold")
         return sites[inside[sites, 0]]
 

@@ -208,7 +208,7 @@ class _Lost:
         xp = array_namespace(start)
         self.lattice, self.manifold, self.start = lattice, manifold, start
         self.found = xp.zeros((lattice.batch(start.shape[-1]),), dtype=xp.bool)
-        self._limit = RUNAWAY * math.prod(start.shape) / self.found.shape[0]
+        self._limit = RUNAWAY * math.prod(start.shape) * math.prod(lattice.grid) / self.found.shape[0]
 
     def __call__(self, x: Array, p: Array) -> tuple[Array, Array]:
         xp = array_namespace(x)

@@ -104,7 +104,8 @@ def run(
         File to continue from if it exists, and to save to.  The continued chain equals the uninterrupted one bit for
         bit; ``n_steps`` may grow.  A :class:`Checkpoint` must be locked already.
     checkpoint_every, checkpoint_seconds
-        Steps, and time, after which a checkpoint is due; one more is written at the end and on ``KeyboardInterrupt``.
+        Steps, and time, after which a checkpoint is due; one more is written at the end and, where the lattice is
+        whole, on ``KeyboardInterrupt``.
 
     Raises
     ------
@@ -169,7 +170,9 @@ def run(
                     save()
                     saved = time.monotonic()
         except KeyboardInterrupt:
-            save()
+            lattice = lattice_of(sampler)
+            if lattice is None or lattice.domain is None:  # processes may be interrupted in different steps
+                save()
             raise
     steps = [s for s in range(1, total + 1) if _recorded(s, burn_in, thin)]
     return Chain(steps, _columns(rows, state), done[1])

@@ -65,6 +65,7 @@ class HoppingCoupling:
         if self.by_direction and not isinstance(self.operator, Wilson):
             raise ValueError(f"by_direction: expected hops of a Wilson operator, got {self.operator.label}")
         even_odd(self.operator)
+        self.operator.lattice.check_whole("HoppingCoupling")
         if not self.words:
             planes = self.operator.lattice.planes
             object.__setattr__(self, "words", tuple((m + 1, n + 1, -m - 1, -n - 1) for m, n in planes))

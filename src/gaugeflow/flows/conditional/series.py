@@ -17,7 +17,7 @@ from array_api_compat import array_namespace
 from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.flows.conditional.probes import classes
 from gaugeflow.kernels.fermions import rows_of
-from gaugeflow.kernels.sums import largest_entry
+from gaugeflow.kernels.sums import different_numbers, largest_entry
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.operators import EvenOdd, HoppingOperator, even_odd
 from gaugeflow.operators.dense import stack_length
@@ -222,7 +222,7 @@ class HoppingSeries:
         components = xp.eye(spin * n, dtype=zero.dtype)
         fields = []
         length = stack_length(m)
-        for value in [int(v) for v in xp.unique_values(colour)]:
+        for value in different_numbers(lattice, colour):
             mask = xp.astype(colour == value, zero.dtype)[:, None, None, :, None]
             for k in range(spin * n):
                 one = xp.reshape(components[k, :], (1, spin, n, 1, 1)) * mask
