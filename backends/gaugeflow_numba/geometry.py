@@ -26,7 +26,7 @@ from gaugeflow_numba.lanes import (
 )
 
 CHUNKS = 256
-"""Loops over sites are cut into at most this many pieces: a fixed number, so that sums do not depend on threads."""
+"""Loops over sites are cut into at most this many pieces, which threads share."""
 
 
 @lru_cache(maxsize=64)

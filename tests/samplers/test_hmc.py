@@ -16,6 +16,7 @@ from gaugeflow.analysis import gamma_method
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.flows import Convolution, ResidualSweep
 from gaugeflow.groups import manifold_of
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Lattice
 from gaugeflow.observables import plaquette
 from gaugeflow.random import Rng, haar_links
@@ -250,8 +251,8 @@ class Moments:
 
     def __call__(self, x):
         if self.name == "phi2":
-            return self.lattice.sum_folds(np.sum(x**2, axis=0)) / self.lattice.volume
-        return self.lattice.sum_folds(np.sum(x, axis=0)) ** 2 / self.lattice.volume
+            return sum_sites(self.lattice, x**2) / self.lattice.volume
+        return sum_sites(self.lattice, x) ** 2 / self.lattice.volume
 
 
 def run_scalar(sampler, lattice, steps, burn_in, batch=32):

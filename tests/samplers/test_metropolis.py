@@ -14,6 +14,7 @@ from gaugeflow.actions import ScalarAction, WilsonAction
 from gaugeflow.analysis import acceptance_gaussian, gamma_method
 from gaugeflow.backend import use_backend
 from gaugeflow.flows import Convolution, ResidualSweep
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Lattice
 from gaugeflow.observables import plaquette
 from gaugeflow.priors import Haar, Normal
@@ -58,8 +59,8 @@ class Square:
         self.lattice = lattice
 
     def __call__(self, x):
-        squares = self.lattice.sum_folds(np.sum(x**2, axis=0)) / self.lattice.volume
-        return np.stack([squares, self.lattice.sum_folds(np.sum(x, axis=0)) ** 2 / self.lattice.volume])
+        squares = sum_sites(self.lattice, x**2) / self.lattice.volume
+        return np.stack([squares, sum_sites(self.lattice, x) ** 2 / self.lattice.volume])
 
 
 # ---- local -------------------------------------------------------------------------------------------------------

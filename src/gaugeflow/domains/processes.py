@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from itertools import product
 from typing import Any
 
@@ -290,12 +289,11 @@ class Processes:
 
         What an update before has fetched and none has changed since is not fetched again.
         """
-        depth, known, layers = max(r.depth for r in reads), set[int](), []
+        depth, known, layers = max(r.depth for r in reads), _NONE, list[Layer]()
         for (mu, sites), r in zip(masks, reads, strict=True):
             layers.append(Layer(self, lattice, r, sites, None, depth, known))
             changed = np.nonzero(self.rows(lattice, sites, depth)[lattice.n_blocks :] >= 0)[0]
-            known |= layers[-1].wanted
-            known -= set((mu * layers[-1].count + changed).tolist())
+            known = np.setdiff1d(np.union1d(known, layers[-1].wanted), mu * layers[-1].count + changed)
         return layers
 
     def fetch(self, lattice: Lattice, field: Array, layer: Layer, into: Array = None) -> Array:
@@ -354,14 +352,14 @@ class Layer:
         sites: npt.NDArray[Any] | None,
         rows: Any,
         depth: int,
-        known: AbstractSet[int] = frozenset(),
+        known: Items | None = None,
     ) -> None:
         table = lattice.hops(depth)
         self.count = table.coordinates.shape[1]
         self.links = all(direction >= 0 for direction, _ in reads.entries)
         active = np.arange(lattice.n_blocks) if sites is None else np.asarray(sites)
         n = self.count
-        wanted: set[int] = set()
+        found = [_NONE]
         for direction, displacement in reads.entries:
             there: npt.NDArray[Any] = active
             for mu, hops in enumerate(displacement):
@@ -370,11 +368,10 @@ class Layer:
             outside = np.unique(there[there >= lattice.n_blocks]) - lattice.n_blocks
             if rows is not None and len(rows) > lattice.n_blocks:
                 outside = outside[np.asarray(rows)[lattice.n_blocks + outside] >= 0]
-            wanted.update((max(direction, 0) * n + outside).tolist())
-        self.wanted = wanted - known
-        """Rows that are fetched; those that are known are not."""
-        rows_wanted = np.array(sorted(self.wanted), dtype=np.int64)
-        layer, lead = rows_wanted % max(n, 1), (rows_wanted // max(n, 1))[:, None]
+            found.append(max(direction, 0) * n + outside.astype(np.int64))
+        self.wanted: Items = np.setdiff1d(np.concatenate(found), _NONE if known is None else known)
+        """Rows that are fetched, in increasing order; those that are known are not."""
+        layer, lead = self.wanted % max(n, 1), (self.wanted // max(n, 1))[:, None]
         places = lattice.coordinates_of(table.coordinates)[:, layer]  # (ndim, m, n_folds)
         owners, slots = domain.owner(lattice, places), lattice.slot_of(places)
         folds = np.broadcast_to(np.arange(lattice.n_folds), slots.shape)
@@ -385,7 +382,7 @@ class Layer:
             owners, slots, folds = owners[:, :1], slots[:, :1], folds[:, :1]
         items = lead * lattice.n_slots + slots
         self.plan = Plan(domain.comm, owners.reshape(-1), items.reshape(-1), domain.device_memory)
-        self.targets = np.repeat(rows_wanted, slots.shape[1])
+        self.targets = np.repeat(self.wanted, slots.shape[1])
         self.folds = folds.reshape(-1)
         length = lattice.n_blocks if rows is None else int(np.max(rows[: lattice.n_blocks])) + 1
         for rank, given in self.plan.gives.items():
@@ -393,6 +390,9 @@ class Layer:
             block, fold = slot // lattice.n_folds, slot % lattice.n_folds
             place = first * length + (block if rows is None else np.asarray(rows)[block])
             self.plan.gives[rank] = place if self.whole else place * lattice.n_folds + fold
+
+
+_NONE: Items = np.empty(0, dtype=np.int64)
 
 
 def _like(host: npt.NDArray[Any], array: Array) -> Array:

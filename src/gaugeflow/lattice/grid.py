@@ -411,14 +411,6 @@ class Lattice:
             raise ValueError(f"batch: expected a positive number, got {batch}")
         return suggest_fold(self.local_shape, -(-LANES[device] // batch))
 
-    def sum_folds(self, values: Array) -> Array:
-        """Sum per-lane values ``(..., n_folds * batch)`` over the sub-lattices: ``(..., batch)``."""
-        if self.n_folds == 1:
-            return values
-        xp = _namespace(values)
-        lead = tuple(values.shape[:-1])
-        return xp.sum(xp.reshape(values, (*lead, self.n_folds, self.batch(values.shape[-1]))), axis=-2)
-
     def spread_folds(self, values: Array) -> Array:
         """Repeat per-configuration values ``(..., batch)`` in every sub-lattice: ``(..., n_folds * batch)``."""
         if self.n_folds == 1:
