@@ -68,7 +68,7 @@ def main() -> None:
                 text = f"{low:g}" if high == low else f"{low:g} to {high:g}"
                 axis.annotate(text, (high, k + shift), (3, 0), textcoords="offset points", va="center", fontsize=7)
         axis.axvline(1.0, color="0.5", lw=0.8)
-        axis.set(xscale="log", title=title, ylim=(len(rows) - 0.5, -0.5), xlim=(0.7, 400.0))
+        axis.set(xscale="log", title=title, ylim=(len(rows) - 0.5, -0.5), xlim=(0.7, 900.0))
         axis.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
     axes[-1, 0].set_xlabel("ratio of variances for equal numbers of configurations", fontsize=9)
     for shade, hatch, label in ((0, "", "this library"), (1, "//", "published")):
