@@ -70,6 +70,10 @@ def test_cuts_through_folded_directions():
     on_ranks(2, "kernels_on_ranks.py", "2x1x1x1", "2x1x2x1", "numba", *FOLDED)
 
 
+def test_what_one_process_finds_out_is_known_to_all():
+    on_ranks(4, "decisions_on_ranks.py")
+
+
 @pytest.mark.parametrize(
     ("shape", "size", "grid"),
     [

@@ -7,6 +7,7 @@ what is exact does not depend on the order.  What is dropped is smaller than 2^-
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -14,6 +15,9 @@ from array_api_compat import array_namespace
 from gaugeflow.backend import kernel
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.digits import BITS, DIGITS, HIGHEST, LOWEST, digits
+
+MOST = 1 << 27
+"""Numbers of which the sums of digits are exact."""
 
 
 @kernel()
@@ -119,7 +123,15 @@ def sum_sites(lattice: Lattice, values: Array) -> Array:
     -------
     Array
         ``(..., batch)`` float64; the same bits for every order of summation.  Numbers that are not finite give one.
+
+    Raises
+    ------
+    ValueError
+        If there are so many numbers that sums of digits would be rounded.
     """
+    count = values.shape[-2] * lattice.n_folds * math.prod(lattice.grid)
+    if count > MOST:
+        raise ValueError(f"sum over sites: expected at most {MOST} numbers for each configuration, got {count}")
     parts = digit_sums(lattice, values)
     if lattice.domain is not None:
         parts = lattice.domain.total(parts)
