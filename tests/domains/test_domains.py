@@ -48,7 +48,7 @@ def test_every_kernel_of_numba_on_four_processes():
 
 def test_samplers_flows_and_checkpoints():
     checks = ("heat_bath", "hmc_wilson", "residual_flow", "residual_region", "gradient_flow", "checkpoints")
-    on_ranks(2, "sampling_on_ranks.py", "2x1x1x1", "1x1x1x1", "numba", *checks)
+    on_ranks(2, "sampling_on_ranks.py", "1x1x1x2", "1x1x1x1", "numba", *checks)
 
 
 @pytest.mark.slow

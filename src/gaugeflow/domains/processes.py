@@ -319,7 +319,8 @@ class Processes:
 
         def pack(items: Items) -> Array:
             if layer.whole:
-                return xp.take(source, layer.plan.placed(xp, "given", items, lambda i: i), axis=1)
+                taken = xp.take(source, layer.plan.placed(xp, "given", items, lambda i: i), axis=1)
+                return xp.reshape(taken, (groups, -1, inner, last))
             row = layer.plan.placed(xp, "given row", items, lambda i: i // lattice.n_folds)
             fold = layer.plan.placed(xp, "given fold", items, lambda i: i % lattice.n_folds)
             return xp.ascontiguousarray(source[:, row, :, fold, :].swapaxes(0, 1))
