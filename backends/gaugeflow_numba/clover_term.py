@@ -49,6 +49,11 @@ def _leaves(links, table, mu, nu, x, sites, lanes, lane, g):
     )
 
 
+def _near(lattice, geometry, field):
+    """A field as kernels that hop take it; alone, where the lattice is whole: choosing between two costs a tenth here."""
+    return flat(field) if lattice.domain is None else geometry.around(field)
+
+
 @parallel
 def _strength(links, out, table, d, sites, lanes, g):
     n = pieces(sites)
@@ -81,7 +86,7 @@ def clover_blocks(lattice, links, diagonal, weights):
     n, lanes = links.shape[2], links.shape[4]
     strength = empty((len(lattice.planes), *links.shape[1:]), links.dtype)
     geometry = Geometry(lattice, links, reads.clover_leaves(lattice.ndim))
-    _strength(geometry.around(links), flat(strength), *geometry.arguments)
+    _strength(_near(lattice, geometry, links), flat(strength), *geometry.arguments)
     out = empty((lattice.n_blocks, 2, dirac.packed(spin // 2 * n), lanes), links.dtype)
     g = lanes_of(n, spin, lanes, 8 * PRECISION[links.dtype](0).itemsize)
     _blocks(flat(strength), weights, float(diagonal), flat(out), lattice.n_blocks, lanes, g)
@@ -178,5 +183,5 @@ def clover_gradient(lattice, links, tensor):
     out = empty_like(links)
     geometry = Geometry(lattice, links, reads.staples(lattice.ndim))
     corners = Geometry(lattice, links, reads.corners(lattice.ndim))
-    _gradient(geometry.around(links), corners.around(tensor), flat(out), *geometry.arguments)
+    _gradient(_near(lattice, geometry, links), _near(lattice, corners, tensor), flat(out), *geometry.arguments)
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numba import prange
 
 from gaugeflow.kernels import reads
@@ -16,6 +17,7 @@ from gaugeflow_numba.hops import (
     fetch_next,
     fetch_numbers,
     hops_of,
+    note_any_hop,
     note_hop,
     note_hops,
     note_spinor,
@@ -167,8 +169,8 @@ def _staggered_hop(links, psi, base, out, received, numbers, fields, places, siz
                 clear(note, g)
                 for mu in range(d):
                     at = hops + 32 * (k * d + mu)
-                    note_hop(note, 0, 0, at, u, x, r * there, far, values, cross, lanes, lane, g)
-                    note_hop(note, 1, 1, at + 16, u, x, r * there, far, values, cross, lanes, lane, g)
+                    note_any_hop(note, 0, 0, at, u, x, r * there, far, values, cross, lanes, lane, g)
+                    note_any_hop(note, 1, 1, at + 16, u, x, r * there, far, values, cross, lanes, lane, g)
                     add_colour_hops(note, g)
                 place = (r * own + k) * (entries(g) * stride) + lane * number_bytes(g)
                 put_colours(note, b + place, y + place, stride, beta, alpha, with_base, g)
@@ -190,12 +192,11 @@ def staggered_hop(lattice, links, psi, factors, parity, beta, base, alpha):
 
 
 @parallel
-def _force(links, left, right, layers, out, weight, fields, places, sizes, g):
-    own, _, d, lanes, inside = sizes
+def _force(links, left, right, out, weight, fields, places, sizes, g):
+    own, there, d, lanes, inside = sizes
     _, hops, values, start, source, shuffle = places
     cross = (start, source, shuffle, inside)
     u, one, two, y = address(links), address(left), address(right), address(out)
-    far_one, far_two, around = layers
     n, stride = parts(own), lanes * number_bytes(g)
     matrix = colours(g) * colours(g) * stride
     for item in prange(n * blocks(lanes, g)):
@@ -206,13 +207,10 @@ def _force(links, left, right, layers, out, weight, fields, places, sizes, g):
             for mu in range(d):
                 at = hops + 32 * (site * d + mu)
                 clear(note, g)
-                outside = integer_at(at, 0) >= own
-                a, b = (far_one, far_two) if outside else (one, two)
                 for r in range(fields):
-                    row = r * around - own if outside else r * own
-                    note_hop(note, 0, 0, at, u, b, row, (b, 0), values, cross, lanes, lane, g)
-                    note_spinor(note, 1, at, a, row, cross, lanes, lane, g)
-                    place = (r * own + site) * (entries(g) * stride) + offset
+                    note_hop(note, 0, 0, at, u, two, r * there, values, cross, lanes, lane, g)
+                    note_spinor(note, 1, at, one, r * there, cross, lanes, lane, g)
+                    place = (r * there + site) * (entries(g) * stride) + offset
                     add_force(note, one + place, two + place, stride, mu, g)
                 put_algebra(note, y + (mu * own + site) * matrix + offset, stride, weight, g)
 
@@ -233,11 +231,15 @@ def _put_force(lattice, links, left, right, factors, weight, spin):
     hops = hops_of(lattice, links, left, BOTH, factors, prepared=False)
     out = empty_like(links)
     fields = left.shape[0] if left.ndim == 5 else 1
-    around = reads.ahead_of_sites(lattice.ndim)
-    kept = [
-        flat(x if lattice.domain is None else lattice.domain.halo(lattice, stack(x), around)) for x in (left, right)
-    ]
-    layers = (*(x.ctypes.data for x in kept), lattice.hops().coordinates.shape[1])
     arguments = (-0.5 * float(weight), fields, *hops.arguments)
-    _force(flat(links), flat(left), flat(right), layers, flat(out), *arguments)
+    _force(flat(links), flat(_with_layer(lattice, left)), flat(_with_layer(lattice, right)), flat(out), *arguments)
     return out
+
+
+def _with_layer(lattice, psi):
+    """The fields, with the rows that forward hops read of other processes behind the own ones."""
+    if lattice.domain is None:
+        return psi
+    return np.concatenate(
+        [stack(psi), lattice.domain.halo(lattice, stack(psi), reads.ahead_of_sites(lattice.ndim))], axis=1
+    )

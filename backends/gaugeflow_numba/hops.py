@@ -245,26 +245,32 @@ def note_spinor(note, slot, hop, psi, start, cross, lanes, lane, g):
 
 
 @inline
-def note_hop(note, slot, side, hop, links, psi, start, far, values, cross, lanes, lane, g):
-    """Write down a hop, of which the table ``hop`` tells; the link of a forward hop (side 0) is the site's own.
-
-    ``far`` tells where the results of other processes begin, and how many bytes a row of them has.
-    """
+def note_hop(note, slot, side, hop, links, psi, start, values, cross, lanes, lane, g):
+    """Write down a hop, of which the table ``hop`` tells; the link of a forward hop (side 0) is the site's own."""
     n, word, code = colours(g), WORDS * slot + 2, integer_at(hop, 3)
     note_spinor(note, slot, hop, psi, start, cross, lanes, lane, g)
     permutation = integer_at(hop, 2) if side else 0
     _note(note, word, copies(g, slot, 1), links, integer_at(hop, 1), n * n, permutation, cross, lanes, lane, g)
+    put_word(note, word + 2, values + (code * lanes + lane) * number_bytes(g) if code != 0 else 0)
+
+
+@inline
+def note_any_hop(note, slot, side, hop, links, psi, start, far, values, cross, lanes, lane, g):
+    """Write down a hop of which another process may have prepared the result.
+
+    ``far`` tells where the results of other processes begin, and how many bytes a row of them has.
+    """
+    note_hop(note, slot, side, hop, links, psi, start, values, cross, lanes, lane, g)
+    code = integer_at(hop, 3)
     if code < 0:
-        put_word(note, word + 2, far[0] + (-1 - code) * far[1] + lane * number_bytes(g) + 1)
-    else:
-        put_word(note, word + 2, values + (code * lanes + lane) * number_bytes(g) if code != 0 else 0)
+        put_word(note, WORDS * slot + 4, far[0] + (-1 - code) * far[1] + lane * number_bytes(g) + 1)
 
 
 @inline
 def note_hops(note, hops, d, links, psi, start, far, values, cross, lanes, lane, g):
     """Write down all hops to a site; ``hops`` is the place of its part of the table."""
     for j in range(2 * d):
-        note_hop(note, j, j % 2, hops + 16 * j, links, psi, start, far, values, cross, lanes, lane, g)
+        note_any_hop(note, j, j % 2, hops + 16 * j, links, psi, start, far, values, cross, lanes, lane, g)
 
 
 @inline
@@ -312,7 +318,8 @@ class Hops:
         self._tables = [np.ascontiguousarray(table) for table in tables]  # to live as long as their addresses
         places = tuple(np.int64(table.ctypes.data) for table in self._tables)
         self.rows, self.width = len(targets), widest(lanes, bits)
-        sizes = (self.rows, count_rows(lattice, other(parity)), lattice.ndim, lanes, inside)
+        there = count_rows(lattice, other(parity)) if prepared else lattice.hops().neighbour.shape[2]
+        sizes = (self.rows, there, lattice.ndim, lanes, inside)
         self.arguments = (places, sizes, lanes_of(n, spin, lanes, bits))
 
 
