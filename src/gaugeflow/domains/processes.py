@@ -62,7 +62,7 @@ class Processes:
 
     # ---- sums --------------------------------------------------------------------------------------------------
     def total(self, parts: Array) -> Array:
-        """Digit sums of all processes added up, see :func:`gaugeflow.kernels.sums.digit_sums`."""
+        """Digit sums of all processes added up, see ``digit_sums`` in ``gaugeflow.kernels.sums``."""
         own = np.ascontiguousarray(to_host(parts))
         power = np.empty_like(own[0])
         self.comm.Allreduce(own[0], power, op=self._operation("MAX"))
@@ -338,7 +338,7 @@ class Processes:
         return self._plan(("faces", lattice, targets.tobytes()), lambda: Faces(self, lattice, targets))
 
     def exchange(self, faces: Faces, prepared: Array) -> Array:
-        """What other processes have prepared for these hops, see :class:`Faces`."""
+        """What other processes have prepared for these hops, see ``gaugeflow.domains.faces``."""
         return faces.exchange(prepared, self.traffic)
 
 

@@ -38,7 +38,7 @@ def convolve_features(lattice: Lattice, x: Array, weight: Array, bias: Array, ta
     bias
         ``(O,)`` of the type of x.
     taps
-        ``(T, n_slots)``: the slot that each tap reads at each slot, as :func:`gaugeflow.kernels.slots.reach` gives it.
+        ``(T, n_slots)``: the slot that each tap reads at each slot, as ``gaugeflow.kernels.slots.reach`` gives it.
 
     Returns
     -------

@@ -177,7 +177,7 @@ class Domain(Protocol):
         """What a layer says of a field, as :meth:`halo` gives it; ``into`` is one of the same field to be completed."""
 
     def total(self, parts: Any) -> Any:
-        """Parts of exact sums of all processes, added up: see :func:`gaugeflow.kernels.sums.sum_sites`."""
+        """Parts of exact sums of all processes, added up: see ``gaugeflow.kernels.sums.sum_sites``."""
 
     def largest(self, values: Any) -> Any:
         """Largest of the values of all processes, entry by entry."""
