@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from array_api_compat import array_namespace
 
-from gaugeflow.domains.exchange import Items, Plan, Traffic
+from gaugeflow.domains.exchange import Items, Plan, Traffic, recycled
 from gaugeflow.lattice import Array, Lattice
 
 
@@ -68,7 +68,7 @@ class Faces:
     def exchange(self, prepared: Array, traffic: Traffic) -> Array:
         """Rows ``(len(sources), ..., lanes)`` to rows ``(len(hops), ..., lanes)``."""
         xp = array_namespace(prepared)
-        result = xp.empty((len(self.hops), *prepared.shape[1:]), dtype=prepared.dtype)
+        result = recycled(xp, (len(self.hops), *prepared.shape[1:]), prepared.dtype)
         if self.whole:
             self.plan.run(
                 lambda items: prepared[int(items[0]) : int(items[-1]) + 1, ...],
@@ -92,6 +92,6 @@ class Faces:
             target[row, :, fold, :] = buffer
 
         self.plan.run(
-            pack, lambda positions: xp.empty((len(positions), inner, batch), dtype=prepared.dtype), unpack, traffic
+            pack, lambda positions: recycled(xp, (len(positions), inner, batch), prepared.dtype), unpack, traffic
         )
         return result

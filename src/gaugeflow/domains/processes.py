@@ -12,7 +12,7 @@ import numpy.typing as npt
 from array_api_compat import array_namespace
 
 from gaugeflow.devices import to_host
-from gaugeflow.domains.exchange import Items, Plan, Traffic, takes_device_memory
+from gaugeflow.domains.exchange import Items, Plan, Traffic, recycled, takes_device_memory
 from gaugeflow.domains.faces import Faces
 from gaugeflow.errors import sendable
 from gaugeflow.kernels.sums import aligned
@@ -22,7 +22,7 @@ from gaugeflow.lattice.reads import Reads
 
 def empty(shape: tuple[int, ...], like: Array) -> Array:
     """Memory for a layer; a test fills it with nan."""
-    return array_namespace(like).empty(shape, dtype=like.dtype)
+    return recycled(array_namespace(like), shape, like.dtype)
 
 
 class Processes:
@@ -319,7 +319,14 @@ class Processes:
 
         def pack(items: Items) -> Array:
             if layer.whole:
-                taken = xp.take(source, layer.plan.placed(xp, "given", items, lambda i: i), axis=1)
+                given = layer.plan.placed(xp, "given", items, lambda i: i)
+                taken = recycled(xp, (groups, len(items), inner, 1, last), field.dtype)
+                if isinstance(taken, np.ndarray):
+                    np.take(
+                        source, given, axis=1, out=taken, mode="clip"
+                    )  # the indices are in range: nothing is buffered
+                else:
+                    xp.take(source, given, axis=1, out=taken)
                 return xp.reshape(taken, (groups, -1, inner, last))
             row = layer.plan.placed(xp, "given row", items, lambda i: i // lattice.n_folds)
             fold = layer.plan.placed(xp, "given fold", items, lambda i: i % lattice.n_folds)
@@ -327,7 +334,7 @@ class Processes:
 
         layer.plan.run(
             pack,
-            lambda positions: xp.empty((groups, len(positions), inner, last), dtype=field.dtype),
+            lambda positions: recycled(xp, (groups, len(positions), inner, last), field.dtype),
             unpack,
             self.traffic,
         )

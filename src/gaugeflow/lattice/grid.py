@@ -161,7 +161,7 @@ class Lattice:
         return np.indices(self.block_shape).reshape(self.ndim, self.n_blocks).astype(np.int32)
 
     def hops(self, depth: int = 1) -> HopTable:
-        """Where hops lead, also on ``depth`` layers of sites that other processes hold, see ``hop_table`` in ``gaugeflow.lattice.tables``."""
+        """Where hops lead, also on ``depth`` layers of sites that other processes hold (``gaugeflow.lattice.tables``)."""
         return _hop_table(self.block_shape, self.fold, tuple(p > 1 for p in self.grid), depth)
 
     @property
