@@ -2,10 +2,11 @@
 
     mpirun -n 2 python docs/scripts/scaling.py measure 16x16x16x16 --grid 2x1x1x1 --out two.json
     mpirun -n 2 python docs/scripts/scaling.py network --out network.json
-    python docs/scripts/scaling.py predict one.json network.json --surface two.json four.json
+    python docs/scripts/scaling.py predict one.json two.json network.json --surface small2.json small4.json
 
 ``measure`` times the kernels of a lattice that all processes share.  ``network`` times messages between two of them.
-``predict`` takes the time of one process, the bytes of cut lattices and the network, and prints the efficiency on many.
+``predict`` fits what an exchange and a byte cost to the times of one and of two processes, takes the bytes of faces and edges
+from lattices that are cut in one and in two directions, and prints the efficiency on many processes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import nnls
 
 from gaugeflow import kernels
 from gaugeflow.domains import cut, suggest_grid
@@ -131,11 +133,27 @@ def surface(first: dict[str, Any], second: dict[str, Any], name: str) -> tuple[f
     return a, max(0.0, b), exchanges, float(corners)
 
 
+def fit(one: dict[str, Any], two: dict[str, Any]) -> tuple[float, float]:
+    """Seconds of an exchange, and of a byte in it, packing included: what two processes take beyond half of the time of one."""
+    columns, extra = [], []
+    for name, row in two["rows"].items():
+        half = one["rows"][name]["fastest"] / 2.0
+        columns.append([row["exchanges"] / half, row["bytes"] / half])
+        extra.append(row["fastest"] / half - 1.0)
+    found, _ = nnls(np.array(columns), np.array(extra))
+    return float(found[0]), float(found[1])
+
+
 def predict(
-    one: dict[str, Any], net: dict[str, float], cuts: list[dict[str, Any]], reductions: dict[str, int]
+    one: dict[str, Any],
+    two: dict[str, Any],
+    net: dict[str, float],
+    cuts: list[dict[str, Any]],
+    reductions: dict[str, int],
 ) -> list[dict[str, Any]]:
     """Efficiency of every work on lattices over many processes, one core each."""
     rows = []
+    per_exchange, per_byte = fit(one, two)
     sites = math.prod(one["local"])
     for shape, size in itertools.product(LATTICES, SIZES):
         try:
@@ -152,8 +170,12 @@ def predict(
             d = len(directions)
             messages = exchanges * (2 * d + corners * 2 * d * (d - 1))
             work = row["fastest"] * volume / sites
-            latency = messages * net["latency"] + reductions.get(name, 0) * 2 * net["latency"] * math.log2(size)
-            transfer = (a * faces + b * edges) * net["seconds_per_byte"]
+            latency = (
+                exchanges * per_exchange
+                + messages * net["latency"]
+                + reductions.get(name, 0) * 2 * net["latency"] * math.log2(size)
+            )
+            transfer = (a * faces + b * edges) * per_byte
             rows.append(
                 {
                     "lattice": shape,
@@ -192,13 +214,17 @@ def main() -> None:
     networking.add_argument("--out", type=Path)
     predicting = commands.add_parser("predict")
     predicting.add_argument("one", type=Path)
+    predicting.add_argument("two", type=Path)
     predicting.add_argument("network", type=Path)
     predicting.add_argument("--surface", type=Path, nargs=2, required=True)
     given = options.parse_args()
     if given.command == "predict":
-        one, net, *cuts = (json.loads(p.read_text()) for p in (given.one, given.network, *given.surface))
+        paths = (given.one, given.two, given.network, *given.surface)
+        one, two, net, *cuts = (json.loads(p.read_text()) for p in paths)
+        per_exchange, per_byte = fit(one, two)
+        print(f"an exchange {1e6 * per_exchange:.0f} us, a byte {1e9 * per_byte:.2f} ns\n")
         print("| lattice | processes | part | work | efficiency | latency | transfer |\n|---|---|---|---|---|---|---|")
-        for row in predict(one, net, cuts, REDUCTIONS):
+        for row in predict(one, two, net, cuts, REDUCTIONS):
             names = ["x".join(map(str, row[key])) for key in ("lattice", "local")]
             shares = " | ".join(f"{row[key]:.2f}" for key in ("efficiency", "latency", "transfer"))
             print(f"| {names[0]} | {row['processes']} | {names[1]} | {row['work']} | {shares} |")
