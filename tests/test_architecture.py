@@ -50,7 +50,7 @@ RANK = {
 APART = {
     "analysis": set(),
     "plots": {"analysis"},
-    "interop": {"lattice"},
+    "interop": {"lattice", "backend"},
     "io": {"typing", "errors", "filesystem", "lattice", "interop"},
     "observables": {"typing", "errors", "lattice", "backend", "sites", "kernels", "groups"},
     "hadrons": {

@@ -58,6 +58,12 @@ class _Backend:
     def announce_compilation(self, notify):
         return importlib.import_module("gaugeflow_numba.process").announce_compilation(notify)
 
+    def gather_rows(self, rows, table):
+        return importlib.import_module("gaugeflow_numba.reorder").gather_rows(rows, table)
+
+    def scatter_rows(self, field, table, out):
+        importlib.import_module("gaugeflow_numba.reorder").scatter_rows(field, table, out)
+
     def peak(self):
         return importlib.import_module("gaugeflow_numba.peak").peak()
 

@@ -1,16 +1,19 @@
 """Fields from and to the layouts of other programs, on arrays of any library.
 
-A conversion reads every number once and writes it once.  On NumPy arrays it goes through the caches piece by piece, and costs
-a quarter of a force or less there; fields that do not fit cost about half of one, where openQCD's order is the dearest.
+A conversion reads every number once and writes it once.  NumPy arrays are reordered by the compiled back end where it serves
+them, and by NumPy itself, piece by piece through the caches, where not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 
+from gaugeflow.backend import backend_of, offered
 from gaugeflow.interop.layouts import Places, Spin, find_layout, link_places, site_places
 from gaugeflow.lattice import Array, Lattice, check_array
 
@@ -173,6 +176,9 @@ def _gather(rows: Array, places: Places) -> Array:
         taken = xp.take(rows, places.on(xp, device(rows), inverse=False), axis=1)
         lanes_last = xp.permute_dims(xp.reshape(taken, (batch, folds, items * k)), (2, 1, 0))
         return xp.reshape(lanes_last, (items * k, folds * batch))
+    native = _native("gather_rows", rows)
+    if native is not None:
+        return native(rows, places.table).reshape(items * k, folds * batch)
     out = np.empty((items * k, folds, batch), rows.dtype)
     for start in range(0, items, _PIECE):
         piece = places.table[:, start : start + _PIECE]
@@ -201,11 +207,27 @@ def _scatter(field: Array, places: Places, shape: tuple[int, ...], out: Array | 
     memory = out.reshape(batch, folds * items, k)
     if not np.may_share_memory(memory, out):
         raise ValueError(f"out: expected a contiguous array, got strides {out.strides}")
+    native = _native("scatter_rows", field)
+    if native is not None:
+        native(field, places.table, memory)
+        return out
     for start in range(0, items, _PIECE):
         piece = places.table[:, start : start + _PIECE]
         part = field[start : start + _PIECE].reshape(-1, k, folds, batch).transpose(3, 2, 0, 1)
         memory[:, piece.reshape(-1)] = part.reshape(batch, -1, k)
     return out
+
+
+def _native(name: str, array: Array) -> Callable[..., Any] | None:
+    """What the back end of NumPy arrays offers for this, if it computes on numbers of this type here and now."""
+    if backend_of(array) != "numba" or array.dtype not in (np.complex128, np.complex64):
+        return None
+    return _offer(name)
+
+
+@cache
+def _offer(name: str) -> Callable[..., Any] | None:
+    return offered("numba", name)
 
 
 def _rotated(psi: Array, spin: Spin, inverse: bool) -> Array:
