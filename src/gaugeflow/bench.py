@@ -226,7 +226,7 @@ def _operations(name: str, method: str, inputs: Sequence[Any], result: Any) -> i
 
 
 def operations_per_site(kernel: str, ndim: int, n: int) -> float | None:
-    """Floating-point operations of a kernel for each lattice site; a fused multiply-add is two.
+    """Floating-point operations of a kernel for each lattice site; a fused multiply-add is two, exact sums over sites are none.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ def test_what_one_process_finds_out_is_known_to_all():
     ("shape", "size", "grid"),
     [
         ((16, 8, 8, 8), 2, (2, 1, 1, 1)),
-        ((16, 16, 16, 16), 16, (2, 2, 2, 2)),
+        ((16, 16, 16, 16), 16, (4, 4, 1, 1)),  # as small a surface as 2 x 2 x 2 x 2, and fewer neighbours
         ((12, 4, 4, 4), 3, (3, 1, 1, 1)),
         ((4, 4), 1, (1, 1)),
     ],

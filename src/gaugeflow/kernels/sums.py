@@ -39,7 +39,7 @@ def digit_sums(lattice: Lattice, values: Array) -> Array:
     """
     xp = array_namespace(values)
     lead, batch = tuple(values.shape[:-2]), lattice.batch(values.shape[-1])
-    x = xp.reshape(xp.astype(values, xp.float64), (*lead, -1, batch))
+    x = xp.reshape(xp.asarray(xp.astype(values, xp.float64)), (*lead, -1, batch))
     if x.shape[-2] == 0:
         nothing = xp.zeros((DIGITS, *lead, batch), dtype=xp.float64)
         return xp.concat([xp.full((1, *lead, batch), float(LOWEST), dtype=xp.float64), nothing])

@@ -68,7 +68,8 @@ class Clover(Wilson):
             unit = xp.eye(full.shape[-1], dtype=full.dtype)
             full = full @ full + self.twist**2 * unit
         sign, log_det = xp.linalg.slogdet(full)
-        if largest_entry(self.lattice, xp.where(xp.real(sign) > 0.0, 0.0, 1.0)) > 0.0:  # on any process
+        bad = xp.logical_not(xp.real(sign) > 0.0)
+        if largest_entry(self.lattice, xp.astype(bad, xp.float64)) > 0.0:  # on any process
             raise ValueError(f"{self.label}: the clover term has a block of determinant <= 0 on these links")
         log_det = xp.sum(log_det, axis=2)  # of both chiralities
         log_det = log_det * 0.5 if self.twist else log_det

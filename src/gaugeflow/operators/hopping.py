@@ -272,7 +272,8 @@ def check_potential(lattice: Lattice, potential: Array) -> None:
     lattice.batch(shape[2])
     if not xp.isdtype(potential.dtype, "real floating"):
         raise TypeError(f"potential: expected real floating numbers, got {potential.dtype}")
-    if largest_entry(lattice, xp.where(xp.isfinite(potential), 0.0, 1.0)) > 0.0:  # on any process
+    bad = xp.logical_not(xp.isfinite(potential))
+    if largest_entry(lattice, xp.astype(bad, xp.float64)) > 0.0:  # on any process
         raise ValueError("potential: expected finite numbers, got nan or infinity")
 
 
