@@ -12,7 +12,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
-from gaugeflow.kernels.sums import sum_sites, sum_slots
+from gaugeflow.kernels.sums import sum_sites, sum_slices
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables.gradient_flow import STEP, AdaptiveStep, flow_through
 from gaugeflow.observables.topology import angle_density, five_loop_densities, has_integer_charge, plaquette_charge
@@ -210,14 +210,8 @@ def _of_slices(lattice: Lattice, densities: tuple[Array, Array, Array]) -> tuple
 
 def slice_sums(lattice: Lattice, sites: Array, *, mean: bool) -> Array:
     """Sums, or means, of ``(n_blocks, lanes)`` over the sites of every time slice: ``(T, batch)``."""
-    xp = array_namespace(sites)
-    field = lattice.local.unpack(sites)
-    batch, own, extent = field.shape[0], lattice.local_shape[0], lattice.shape[0]
-    rows = xp.reshape(xp.permute_dims(field, (*range(1, lattice.ndim + 1), 0)), (own, -1, batch))
-    begin, end = lattice.origin[0], extent - lattice.origin[0] - own
-    others = [xp.zeros((count, *rows.shape[1:]), dtype=rows.dtype) for count in (begin, end)]
-    sums = sum_slots(lattice, xp.concat([others[0], rows, others[1]]))
-    return sums / (lattice.volume // extent) if mean else sums
+    sums = sum_slices(lattice, sites)
+    return sums / (lattice.volume // lattice.shape[0]) if mean else sums
 
 
 def flow_time_where(t2_e: Sequence[float], t: Sequence[float], c: float) -> float:
