@@ -1,6 +1,5 @@
 """Commands under ``mpirun``: what one process computes, bit for bit; ends, errors and kills of all together."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -8,18 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cases.ranks import MISSING, MPIRUN, WHY
 from gaugeflow import io
 from gaugeflow.cli.launch import launch
 
-MPIRUN = shutil.which("mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-pytestmark = pytest.mark.skipif(
-    MPIRUN is None or importlib.util.find_spec("mpi4py") is None, reason="needs mpirun and mpi4py: gaugeflow[mpi]"
-)
+pytestmark = pytest.mark.skipif(MISSING, reason=WHY)
 RUN = """
 [lattice]
 shape = [8, 4]

@@ -1,13 +1,13 @@
 """Lattices that are cut over the processes of MPI: the same bits as in one process."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from cases.ranks import mpirun
 from gaugeflow.domains import suggest_grid
 from gaugeflow.lattice import Lattice
 
@@ -26,12 +26,7 @@ FOLDED = (
 
 def on_ranks(processes, program, *arguments):
     """Run a program of this folder under mpirun."""
-    pytest.importorskip("mpi4py", reason="mpi4py is not installed")
-    if shutil.which("mpirun") is None:
-        pytest.skip("no mpirun")
-    command = ["mpirun", "--oversubscribe", "-n", str(processes), sys.executable, str(HERE / program), *arguments]
-    if os.geteuid() == 0:
-        command.insert(1, "--allow-run-as-root")
+    command = [*mpirun(processes), sys.executable, str(HERE / program), *arguments]
     environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,7 +1,6 @@
 """What can be said of the GPU back end without a GPU: sessions of their own in the simulator and with the compiler."""
 
 import os
-import shutil
 import subprocess
 import sys
 from importlib.metadata import distributions
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cases.kernels import GPU
+from cases.ranks import mpirun
 
 HERE = Path(__file__).parent
 WITHOUT_CUPY = """
@@ -92,12 +92,7 @@ def test_whole_systems_in_the_simulator():
 
 def _on_ranks(program, *arguments, **environment):
     """Run a program of this folder on two processes."""
-    pytest.importorskip("mpi4py", reason="mpi4py is not installed")
-    if shutil.which("mpirun") is None:
-        pytest.skip("no mpirun")
-    command = ["mpirun", "--oversubscribe", "-n", "2", sys.executable, str(HERE / program), *arguments]
-    if os.geteuid() == 0:
-        command.insert(1, "--allow-run-as-root")
+    command = [*mpirun(2), sys.executable, str(HERE / program), *arguments]
     environment = _environment(GAUGEFLOW_STANDIN="1", OMP_NUM_THREADS="1", **environment)
     found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500, check=False)
     assert found.returncode == 0, found.stdout[-4000:] + found.stderr[-4000:]

@@ -1,8 +1,5 @@
 """Files that many processes read and write together, see files_on_ranks.py."""
 
-import importlib.util
-import os
-import shutil
 import subprocess
 import sys
 import zlib
@@ -11,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cases.ranks import mpirun
 from gaugeflow.errors import GaugeflowError
 from gaugeflow.io.checksums import PiecewiseCrc, combined, rotated_xor
 from gaugeflow.io.config import plaquette
@@ -23,13 +21,7 @@ PROGRAM = Path(__file__).with_name("files_on_ranks.py")
 
 def on_ranks(size, *arguments):
     """Run the program on so many processes."""
-    mpirun = shutil.which(
-        "mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    )
-    if mpirun is None or importlib.util.find_spec("mpi4py") is None:
-        pytest.skip("no mpirun or no mpi4py: install gaugeflow[mpi]")
-    root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
-    command = [mpirun, *root, "--oversubscribe", "-n", str(size), sys.executable, PROGRAM, *arguments]
+    command = [*mpirun(size), sys.executable, PROGRAM, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
