@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from gaugeflow.errors import sendable
 from gaugeflow.runfile import RunFile
 
 Value = TypeVar("Value")
@@ -43,16 +42,9 @@ class Team:
         """What the first member finds, for all; an error there is an error of all."""
         if self.size == 1:
             return function()
-        found: tuple[Any, BaseException | None] = None, None
-        if self.leads:
-            try:
-                found = function(), None
-            except Exception as error:
-                found = None, sendable(error)
-        value, failure = self.comm.bcast(found)
-        if failure is not None:
-            raise failure
-        return value
+        from gaugeflow.domains.processes import found_by_first
+
+        return found_by_first(self.comm, function)
 
     def domain(self, run: RunFile) -> Any:
         """The part of the lattice of this process; None where it holds all of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from gaugeflow.lattice.reads import Reads
 def empty(shape: tuple[int, ...], like: Array) -> Array:
     """Memory for a layer; a test fills it with nan."""
     return recycled(array_namespace(like), shape, like.dtype)
+
+
+Value = TypeVar("Value")
 
 
 class Processes:
@@ -111,16 +114,7 @@ class Processes:
     # ---- one mind ----------------------------------------------------------------------------------------------
     def first(self, function: Callable[[], Any]) -> Any:
         """What the first process finds, for all; an error there is an error of all."""
-        outcome: tuple[Any, Exception | None] = None, None
-        if self.comm.rank == 0:
-            try:
-                outcome = function(), None
-            except Exception as error:
-                outcome = None, sendable(error)
-        value, failed = self.comm.bcast(outcome)
-        if failed is not None:
-            raise failed
-        return value
+        return found_by_first(self.comm, function)
 
     def together(self, function: Callable[[], Any]) -> Any:
         """What each process finds itself; an error of one is an error of all."""
@@ -398,6 +392,20 @@ class Layer:
             block, fold = slot // lattice.n_folds, slot % lattice.n_folds
             place = first * length + (block if rows is None else np.asarray(rows)[block])
             self.plan.gives[rank] = place if self.whole else place * lattice.n_folds + fold
+
+
+def found_by_first(comm: Any, function: Callable[[], Value]) -> Value:
+    """What the first process of a communicator finds, for all; an error there is an error of all."""
+    outcome: tuple[Any, Exception | None] = None, None
+    if comm.rank == 0:
+        try:
+            outcome = function(), None
+        except Exception as error:
+            outcome = None, sendable(error)
+    value, failed = comm.bcast(outcome)
+    if failed is not None:
+        raise failed
+    return cast(Value, value)
 
 
 _NONE: Items = np.empty(0, dtype=np.int64)
