@@ -5,6 +5,7 @@ Arguments: the grid, the fold, the back end and the names of checks (default: al
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,14 @@ from gaugeflow.actions import Hasenbusch, Inversion, Pseudofermion, Rational, Wi
 from gaugeflow.backend import use_backend
 from gaugeflow.determinants import stochastic_trace
 from gaugeflow.domains import cut
+from gaugeflow.ensembles import Observables, QuarkSource, along_quarks
+from gaugeflow.flows import ResidualSweep
 from gaugeflow.kernels.fermions import BOTH
 from gaugeflow.lattice import Lattice
 from gaugeflow.operators import Clover, Smeared, Staggered, Stout, Wilson, anisotropic, even_odd, gaussian
 from gaugeflow.random import Rng
 from gaugeflow.samplers import HMC, Level
+from gaugeflow.systems.quark_mass import quark_observables
 
 SHAPE = (8, 4, 4, 4)
 
@@ -111,6 +115,16 @@ def trajectory(d, rng):
     yield from (state.x, info.delta_h, info.accepted)
 
 
+def along_kappa(d, rng):
+    """The derivative with respect to kappa by noise, along a field; noise wants a lattice without a fold."""
+    if d.lattice.n_folds == 1:
+        source = QuarkSource(WilsonAction(d.lattice, 5.5), replace(d, links=None), vectors=1)
+        flow = ResidualSweep(d.lattice, 3)
+        quark = partial(quark_observables, vectors=1)
+        measure = along_quarks(flow, np.full(flow.shape, 0.1), source, Observables(lambda x: {}, quark))
+        yield from (np.asarray(value) for _, value in sorted(measure(rng, d.links).items()))
+
+
 def messages(d, rng):
     """A hop sends one message to every neighbour, half a spinor for every site of a face and no links: its own check."""
     x = gaussian(rng, d)
@@ -135,6 +149,7 @@ CHECKS = {
     "actions": (fermion_actions, ("wilson", "twisted clover", "staggered")),
     "correlators": (correlators, ("wilson",)),
     "trajectory": (trajectory, ("clover",)),
+    "along kappa": (along_kappa, ("wilson",)),
     "messages": (messages, ("wilson", "clover", "staggered")),
 }
 

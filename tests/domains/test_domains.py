@@ -41,6 +41,10 @@ def test_every_kernel_of_numba_on_four_processes():
     on_ranks(4, "kernels_on_ranks.py", "2x1x1x2", "1x1x1x1", "numba")
 
 
+def test_exchanges_of_items_on_all_ways():
+    on_ranks(3, "exchanges_on_ranks.py")
+
+
 def test_samplers_flows_and_checkpoints():
     checks = ("heat_bath", "hmc_wilson", "residual_flow", "residual_region", "gradient_flow", "checkpoints")
     on_ranks(2, "sampling_on_ranks.py", "1x1x1x2", "1x1x1x1", "numba", *checks)
@@ -52,7 +56,7 @@ def test_samplers_flows_and_observables_on_four_processes():
 
 
 def test_operators_and_trajectories_with_quarks():
-    on_ranks(2, "operators_on_ranks.py", "2x1x1x1", "1x1x1x1", "numba", "applied", "trajectory", "messages")
+    on_ranks(2, "operators_on_ranks.py", "2x1x1x1", "1x1x1x1", "numba", "applied", "trajectory", "messages", "along kappa")
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from array_api_compat import array_namespace
 
-from gaugeflow.domains.exchange import Items, Plan, Traffic, recycled
+from gaugeflow.domains.exchange import Plan, Traffic, recycled
 from gaugeflow.lattice import Array, Lattice
 
 
@@ -51,7 +51,7 @@ class Faces:
         order = np.argsort(owners[:, 0], kind="stable")  # what one process sends lies together
         self.hops = hops[order, :2]
         """``(hops, 2)``: position among the targets, and 2 mu, or 2 mu + 1 for a hop backward; in the order of rows."""
-        plan = Plan(domain.comm, owners[order].reshape(-1), items[order].reshape(-1), domain.device_memory)
+        plan = Plan(domain.comm, owners[order].reshape(-1), items[order].reshape(-1), direct=domain.device_memory)
         given = np.concatenate([np.empty(0, dtype=np.int64), *plan.gives.values()])
         block = given // lattice.n_slots * n + given % lattice.n_slots // folds
         first = np.unique(block, return_index=True)[1]
@@ -69,29 +69,7 @@ class Faces:
         """Rows ``(len(sources), ..., lanes)`` to rows ``(len(hops), ..., lanes)``."""
         xp = array_namespace(prepared)
         result = recycled(xp, (len(self.hops), *prepared.shape[1:]), prepared.dtype)
-        if self.whole:
-            self.plan.run(
-                lambda items: prepared[int(items[0]) : int(items[-1]) + 1, ...],
-                lambda positions: result[int(positions[0]) : int(positions[-1]) + 1, ...],
-                lambda positions, buffer: None,
-                traffic,
-            )
-            return result
         inner, batch = math.prod(prepared.shape[1:-1]), prepared.shape[-1] // self.folds
-        source = xp.reshape(prepared, (-1, inner, self.folds, batch))
-        target = xp.reshape(result, (-1, inner, self.folds, batch))
-
-        def pack(items: Items) -> Array:
-            row = self.plan.placed(xp, "given row", items, lambda i: i // self.folds)
-            fold = self.plan.placed(xp, "given fold", items, lambda i: i % self.folds)
-            return xp.ascontiguousarray(source[row, :, fold, :])
-
-        def unpack(positions: Items, buffer: Array) -> None:
-            row = self.plan.placed(xp, "row", positions, lambda p: p // self.folds)
-            fold = self.plan.placed(xp, "fold", positions, lambda p: p % self.folds)
-            target[row, :, fold, :] = buffer
-
-        self.plan.run(
-            pack, lambda positions: recycled(xp, (len(positions), inner, batch), prepared.dtype), unpack, traffic
-        )
+        axes = (1, -1, inner, self.folds, batch)
+        self.plan.move(xp.reshape(prepared, axes), xp.reshape(result, axes), traffic)
         return result

@@ -151,21 +151,14 @@ class Processes:
         host = np.asarray(to_host(values))
         where = np.asarray(to_host(slots), dtype=np.int64)
         row_of = np.arange(lattice.n_slots) if rows is None else np.asarray(to_host(rows), dtype=np.int64)
-        there = np.nonzero(where >= lattice.n_slots)[0]
-        plan = self._agreed(("take", lattice, where.tobytes()), lambda: self._plan_of_sites(lattice, where[there]))
-        found = np.empty((host.shape[0], len(where), host.shape[2]), dtype=host.dtype)
+        key = "take", lattice, where.tobytes(), row_of.tobytes()
+        plan = self._agreed(key, lambda: self._plan_of_sites(lattice, where, row_of))
+        count, _, batch = host.shape
+        found = np.empty((count, len(where), batch), dtype=host.dtype)
         here = where < lattice.n_slots
         found[:, here] = host[:, row_of[where[here]]]
-
-        def unpack(positions: Items, buffer: Array) -> None:
-            found[:, there[positions]] = buffer
-
-        plan.run(
-            lambda items: np.ascontiguousarray(host[:, row_of[items]]),
-            lambda positions: np.empty((host.shape[0], len(positions), host.shape[2]), dtype=host.dtype),
-            unpack,
-            self.traffic,
-        )
+        source = np.ascontiguousarray(host).reshape(count, -1, 1, 1, batch)
+        plan.move(source, found.reshape(count, -1, 1, 1, batch), self.traffic)
         return xp.asarray(found)
 
     def behind(self, lattice: Lattice, mu: int, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -203,9 +196,12 @@ class Processes:
         self._agreed_plans.append(plan)
         return plan
 
-    def _plan_of_sites(self, lattice: Lattice, extended: Items) -> Plan:
-        places = np.array(np.unravel_index(extended - lattice.n_slots, lattice.shape))
-        return Plan(self.comm, self.owner(lattice, places), lattice.slot_of(places))
+    def _plan_of_sites(self, lattice: Lattice, where: Items, row_of: Items) -> Plan:
+        there = np.nonzero(where >= lattice.n_slots)[0]
+        places = np.array(np.unravel_index(where[there] - lattice.n_slots, lattice.shape))
+        plan = Plan(self.comm, self.owner(lattice, places), lattice.slot_of(places), there)
+        plan.gives = {rank: row_of[slots] for rank, slots in plan.gives.items()}
+        return plan
 
     # ---- layers around the own sites ---------------------------------------------------------------------------
     def rows(self, lattice: Lattice, sites: npt.NDArray[Any], depth: int) -> npt.NDArray[np.int32]:
@@ -296,42 +292,11 @@ class Processes:
         leads, links = field.shape[0], layer.links
         inner = math.prod(field.shape[2:-1])
         lanes = int(field.shape[-1])
-        batch = lattice.batch(lanes)
         result = empty((leads, layer.count, *field.shape[2:]), field) if into is None else into
         groups = 1 if links else leads
-        folds, last = (1, lanes) if layer.whole else (lattice.n_folds, batch)
-        source = xp.reshape(field, (groups, -1, inner, folds, last))
-        target = result.reshape(groups, -1, inner, folds, last)
-
-        def unpack(positions: Items, buffer: Array) -> None:
-            row = layer.plan.placed(xp, "row", positions, lambda p: layer.targets[p])
-            if layer.whole:
-                target[:, row, ...] = buffer[:, :, :, None, :]
-            else:
-                fold = layer.plan.placed(xp, "fold", positions, lambda p: layer.folds[p])
-                target[:, row, :, fold, :] = buffer.swapaxes(0, 1)
-
-        def pack(items: Items) -> Array:
-            if layer.whole:
-                given = layer.plan.placed(xp, "given", items, lambda i: i)
-                taken = recycled(xp, (groups, len(items), inner, 1, last), field.dtype)
-                if isinstance(taken, np.ndarray):
-                    np.take(
-                        source, given, axis=1, out=taken, mode="clip"
-                    )  # the indices are in range: nothing is buffered
-                else:
-                    xp.take(source, given, axis=1, out=taken)
-                return xp.reshape(taken, (groups, -1, inner, last))
-            row = layer.plan.placed(xp, "given row", items, lambda i: i // lattice.n_folds)
-            fold = layer.plan.placed(xp, "given fold", items, lambda i: i % lattice.n_folds)
-            return xp.ascontiguousarray(source[:, row, :, fold, :].swapaxes(0, 1))
-
-        layer.plan.run(
-            pack,
-            lambda positions: recycled(xp, (groups, len(positions), inner, last), field.dtype),
-            unpack,
-            self.traffic,
-        )
+        folds, last = (1, lanes) if layer.whole else (lattice.n_folds, lattice.batch(lanes))
+        axes = (groups, -1, inner, folds, last)
+        layer.plan.move(xp.reshape(field, axes), xp.reshape(result, axes), self.traffic)
         return result
 
     def faces(self, lattice: Lattice, targets: npt.NDArray[Any]) -> Faces:
@@ -383,9 +348,8 @@ class Layer:
         if self.whole:
             owners, slots, folds = owners[:, :1], slots[:, :1], folds[:, :1]
         items = lead * lattice.n_slots + slots
-        self.plan = Plan(domain.comm, owners.reshape(-1), items.reshape(-1), domain.device_memory)
-        self.targets = np.repeat(self.wanted, slots.shape[1])
-        self.folds = folds.reshape(-1)
+        targets = self.wanted[:, None] if self.whole else self.wanted[:, None] * lattice.n_folds + folds
+        self.plan = Plan(domain.comm, owners.reshape(-1), items.reshape(-1), targets.reshape(-1), domain.device_memory)
         length = lattice.n_blocks if rows is None else int(np.max(rows[: lattice.n_blocks])) + 1
         for rank, given in self.plan.gives.items():
             first, slot = given // lattice.n_slots, given % lattice.n_slots

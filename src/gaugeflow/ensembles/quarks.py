@@ -93,9 +93,9 @@ class QuarkSource:
 
     def _operator(self, bound: Wilson, traces: Array) -> Array:
         """O = flavours (tr D^-1 - n) / kappa from traces ``(vectors, batch)``."""
-        rows, spin, n, _ = bound.field_shape()
+        _, spin, n, _ = bound.field_shape()
         assert bound.kappa is not None
-        return (self.flavours / bound.kappa) * (traces.mean(axis=0) - rows * spin * n)
+        return (self.flavours / bound.kappa) * (traces.mean(axis=0) - bound.lattice.volume * spin * n)
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,8 @@ def hop_table(extents: Sequence[int], fold: Sequence[int], cut: Sequence[bool], 
     Returns
     -------
     HopTable
-        Own sites first, in lexicographic order, and then those around them.  Places of the outermost layer lead to
-        themselves where a hop would leave it.
+        Own sites first, in lexicographic order, and then those around them in this order, side by side: what comes from one
+        process lies together.  Places of the outermost layer lead to themselves where a hop would leave it.
     """
     ndim = len(extents)
     margin = np.array([depth if c else 0 for c in cut])
@@ -101,7 +101,9 @@ def hop_table(extents: Sequence[int], fold: Sequence[int], cut: Sequence[bool], 
     here = places - margin[:, None]
     bounds = np.array(extents)[:, None]
     inside = ((here >= 0) & (here < bounds)).all(axis=0)
-    order = np.concatenate([np.nonzero(inside)[0], np.nonzero(~inside)[0]])
+    beyond = np.where(here < 0, 0, np.where(here >= bounds, 2, 1))
+    side = np.ravel_multi_index(tuple(beyond), (3,) * ndim)
+    order = np.lexsort((side * ~inside, ~inside))
     number = np.empty(len(order), dtype=np.int32)
     number[order] = np.arange(len(order), dtype=np.int32)
     neighbour = np.empty((ndim, 2, len(order)), dtype=np.int32)

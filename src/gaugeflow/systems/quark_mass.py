@@ -34,6 +34,7 @@ from gaugeflow.ensembles import (
 )
 from gaugeflow.flows import SmearedSweep
 from gaugeflow.hadrons import chiral_condensate, noise_field
+from gaugeflow.kernels.sums import sum_slices
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables import flow_history, plaquette, polyakov_loop
 from gaugeflow.operators import Wilson
@@ -297,11 +298,10 @@ def pion(rng: Rng, operator: Wilson) -> Array:
     From noise of modulus 1 on all spins and colours of time slice 0, whose mean is the correlator of a point source.
     """
     lattice = operator.lattice
-    time = lattice.coordinates[0, :, 0]
-    here, middle = (np.asarray(time == t) for t in (0, lattice.shape[0] // 2))
-    eta = noise_field(operator, rng) * here[:, None, None, None]
-    psi = to_host(solve(operator, eta, tolerance=1e-9).x)[middle]
-    return np.sum(np.abs(psi) ** 2, axis=(0, 1, 2)) * (lattice.shape[0] / lattice.volume)
+    eta = noise_field(operator, rng) * np.asarray(lattice.coordinates[0, :, 0] == 0)[:, None, None, None]
+    psi = to_host(solve(operator, eta, tolerance=1e-9).x)
+    slices = sum_slices(lattice, np.sum(np.abs(psi) ** 2, axis=(1, 2))[None])[0]
+    return slices[lattice.shape[0] // 2] * (lattice.shape[0] / lattice.volume)
 
 
 def analyse(
