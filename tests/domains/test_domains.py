@@ -45,6 +45,10 @@ def test_exchanges_of_items_on_all_ways():
     on_ranks(3, "exchanges_on_ranks.py")
 
 
+def test_work_side_by_side():
+    on_ranks(4, "side_by_side_on_ranks.py")
+
+
 def test_samplers_flows_and_checkpoints():
     checks = ("heat_bath", "hmc_wilson", "residual_flow", "residual_region", "gradient_flow", "checkpoints")
     on_ranks(2, "sampling_on_ranks.py", "1x1x1x2", "1x1x1x1", "numba", *checks)
@@ -56,7 +60,9 @@ def test_samplers_flows_and_observables_on_four_processes():
 
 
 def test_operators_and_trajectories_with_quarks():
-    on_ranks(2, "operators_on_ranks.py", "2x1x1x1", "1x1x1x1", "numba", "applied", "trajectory", "messages", "along kappa")
+    on_ranks(
+        2, "operators_on_ranks.py", "2x1x1x1", "1x1x1x1", "numba", "applied", "trajectory", "messages", "along kappa"
+    )
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A lattice over many processes.
+"""Work on many processes: a lattice that is cut over them, or pieces of work side by side.
 
 The communicator belongs to the caller; nothing here is called where a lattice is whole.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gaugeflow.domains.dealing import deal
 from gaugeflow.domains.exchange import Traffic
 from gaugeflow.domains.processes import Processes
 from gaugeflow.lattice import Lattice
 
-__all__ = ["Processes", "Traffic", "cut", "suggest_grid"]
+__all__ = ["Processes", "Traffic", "cut", "deal", "suggest_grid"]
 
 
 def cut(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from array_api_compat import array_namespace
 
 from gaugeflow.devices import to_host
+from gaugeflow.domains.communicator import private
 from gaugeflow.domains.exchange import Items, Plan, Traffic, recycled, takes_device_memory
 from gaugeflow.domains.faces import Faces
 from gaugeflow.errors import sendable
@@ -34,8 +35,8 @@ class Processes:
     Parameters
     ----------
     comm
-        An mpi4py communicator, which belongs to the caller.  All of its processes must call the same functions of the
-        library with the same arguments, in the same order.
+        An mpi4py communicator, which belongs to the caller; messages travel in a duplicate of it.  All of its processes must
+        call the same functions of the library with the same arguments, in the same order.
     grid
         Number of processes per direction; their product is the size of the communicator.  Ranks are counted like sites:
         the last direction runs fastest.
@@ -50,7 +51,7 @@ class Processes:
     """
 
     def __init__(self, comm: Any, grid: Sequence[int], device_memory: bool | None = None) -> None:
-        self.comm = comm
+        self.comm = private(comm)
         self.grid = tuple(int(n) for n in grid)
         if math.prod(self.grid) != comm.size or any(n < 1 for n in self.grid):
             raise ValueError(

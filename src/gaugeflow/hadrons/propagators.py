@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from array_api_compat import array_namespace
 
@@ -90,6 +90,7 @@ def propagator(
     method: str = "cg",
     tolerance: float = 1e-10,
     max_iterations: int = 10000,
+    comm: Any = None,
 ) -> Propagator:
     """Propagators of all configurations and all fields of a source.
 
@@ -99,8 +100,8 @@ def propagator(
         D, bound to links.
     source
         See :func:`gaugeflow.hadrons.point` and its neighbours.
-    method, tolerance, max_iterations
-        As for :func:`gaugeflow.solvers.solve`.
+    method, tolerance, max_iterations, comm
+        As for :func:`gaugeflow.solvers.solve`: processes of ``comm`` share the fields of the source.
 
     Raises
     ------
@@ -112,7 +113,9 @@ def propagator(
     In the kappa form S is the propagator of fields that are rescaled by sqrt(2 kappa); multiply correlators of mesons by
     (2 kappa)^2 for the mass form.
     """
-    solution = solve(operator, source.field, method=method, tolerance=tolerance, max_iterations=max_iterations)
+    solution = solve(
+        operator, source.field, method=method, tolerance=tolerance, max_iterations=max_iterations, comm=comm
+    )
     assert operator.boundary is not None
     return Propagator(
         operator.lattice,

@@ -18,6 +18,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, is_array_api_obj, to_device
 
+from gaugeflow.domains.processes import found_by_first
 from gaugeflow.errors import FormatError, GaugeflowError
 from gaugeflow.filesystem import FileLock, HeldError, open_without_locks, sync_folder
 from gaugeflow.lattice import Lattice
@@ -89,16 +90,20 @@ class Checkpoint:
     lattice
         That of the fields.  Where it is cut over processes, all of them must call the methods together; the first one
         writes.  Without a lattice fields are stored as they lie in memory.
+    comm
+        Processes that have the same state, as of a replica exchange: the first one writes.
     """
 
-    def __init__(self, path: str | os.PathLike[str], lattice: Lattice | None = None) -> None:
-        self.path, self.lattice = Path(path), lattice
+    def __init__(self, path: str | os.PathLike[str], lattice: Lattice | None = None, comm: Any = None) -> None:
+        self.path, self.lattice, self._comm = Path(path), lattice, comm
         self._domain = None if lattice is None else lattice.domain
         self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
 
     def first(self, function: Callable[[], Any]) -> Any:
         """What the first process finds, or its error, for all."""
-        return function() if self._domain is None else self._domain.first(function)
+        domain = self._domain
+        of_team = function if domain is None else lambda: domain.first(function)
+        return of_team() if self._comm is None else found_by_first(self._comm, of_team)
 
     @property
     def exists(self) -> bool:
@@ -121,12 +126,12 @@ class Checkpoint:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the lock back."""
-        if self._domain is None or self._leads:
+        if self._leads:
             self._lock.__exit__(kind, error, trace)
 
     @property
     def _leads(self) -> bool:
-        return self._domain is None or not any(self._domain.place)
+        return (self._domain is None or not any(self._domain.place)) and (self._comm is None or self._comm.rank == 0)
 
     def _site_axis(self, name: str, value: Any) -> int | None:
         """The axis before which a field of the state has its sites, None for what is no field."""

@@ -10,11 +10,12 @@ flow f is the identity: parallel tempering (Swendsen and Wang, Phys. Rev. Lett. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
+from gaugeflow.domains import deal
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.random import Rng
 from gaugeflow.samplers.accept import accept, choose
@@ -79,6 +80,10 @@ class ReplicaExchange:
         For each pair of neighbours a flow from the first to the second, or None.  Default: none has one.
     local_steps
         Steps of each sampler between swaps.
+    comm
+        An mpi4py communicator whose processes share the work: each moves some of the replicas and proposes some of the swaps,
+        see :func:`gaugeflow.domains.deal`.  All of them call the same functions and hold the fields of all replicas; chains do
+        not depend on their number.
 
     Raises
     ------
@@ -90,6 +95,7 @@ class ReplicaExchange:
     replicas: tuple[Replica, ...]
     exchanges: tuple[Exchange | None, ...] = ()
     local_steps: int = 1
+    comm: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.replicas) < 2:
@@ -143,42 +149,50 @@ class ReplicaExchange:
         """Local steps and swaps; random numbers depend on ``rng`` and on ``state.step``."""
         here = rng.stream("replica").stream(state.step)
         xp = array_namespace(state.walker)
-        fields, parts, infos = list(state.x), list(state.parts), []
-        for i, replica in enumerate(self.replicas):
-            parts[i] = moved_to(replica.sampler, parts[i], fields[i])
-            for local in range(self.local_steps):
-                stream = here.stream("local").stream(i).stream(local)
-                parts[i], info = replica.sampler.step(stream, parts[i])
-            fields[i] = parts[i].x
-            infos.append(info)
+        moved = deal(self.comm, len(self.replicas), lambda i: self._move(i, here.stream("local").stream(i), state))
+        parts, infos = zip(*moved, strict=True)
+        fields = [part.x for part in parts]
         rows = [state.walker[i, :] for i in range(len(self.replicas))]
         pairs = range(len(self.replicas) - 1)
         tried = [len(pairs) == 1 or pair % 2 == state.step % 2 for pair in pairs]
         accepted = [xp.zeros(rows[0].shape, dtype=xp.bool) for _ in pairs]
         probability = [xp.zeros(rows[0].shape, dtype=xp.float64) for _ in pairs]
-        for pair in pairs:
-            if tried[pair]:
-                stream = here.stream("swap").stream(pair)
-                fields[pair], fields[pair + 1], accepted[pair], probability[pair] = self.swap(
-                    pair, stream, fields[pair], fields[pair + 1]
-                )
-                low, high = rows[pair], rows[pair + 1]
-                rows[pair] = xp.where(accepted[pair], high, low)
-                rows[pair + 1] = xp.where(accepted[pair], low, high)
+        chosen = [pair for pair in pairs if tried[pair]]
+
+        def swapped(k: int) -> tuple[Array, Array, Array, Array]:
+            pair = chosen[k]
+            return self.swap(pair, here.stream("swap").stream(pair), fields[pair], fields[pair + 1])
+
+        for pair, found in zip(chosen, deal(self.comm, len(chosen), swapped), strict=True):
+            fields[pair], fields[pair + 1], accepted[pair], probability[pair] = found
+            low, high = rows[pair], rows[pair + 1]
+            rows[pair] = xp.where(accepted[pair], high, low)
+            rows[pair + 1] = xp.where(accepted[pair], low, high)
         walker = xp.stack(rows)
-        new = ReplicaState(tuple(fields), tuple(parts), walker, state.step + 1)
-        info = ReplicaInfo(tuple(infos), xp.asarray(tried), xp.stack(accepted), xp.stack(probability), walker)
+        new = ReplicaState(tuple(fields), parts, walker, state.step + 1)
+        info = ReplicaInfo(infos, xp.asarray(tried), xp.stack(accepted), xp.stack(probability), walker)
         return new, info
+
+    def _move(self, i: int, rng: Rng, state: ReplicaState) -> tuple[Any, Any]:
+        """State and info of a replica after its local steps."""
+        sampler = self.replicas[i].sampler
+        part = moved_to(sampler, state.parts[i], state.x[i])
+        for local in range(self.local_steps):
+            part, info = sampler.step(rng.stream(local), part)
+        return part, info
 
 
 class OnReplicas:
-    """An observable of every replica, for :func:`gaugeflow.samplers.run`: ``(n_replicas, ...)``; named like it."""
+    """An observable of every replica, for :func:`gaugeflow.samplers.run`: ``(n_replicas, ...)``; named like it.
 
-    def __init__(self, observable: Observable) -> None:
-        self.observable = observable
+    ``comm`` is that of :class:`ReplicaExchange`.
+    """
+
+    def __init__(self, observable: Observable, comm: Any = None) -> None:
+        self.observable, self.comm = observable, comm
         self.name = observable.name
 
     def __call__(self, x: tuple[Array, ...]) -> Array:
         """Values on all fields."""
-        values = [self.observable(field) for field in x]
+        values = deal(self.comm, len(x), lambda i: self.observable(x[i]))
         return array_namespace(values[0]).stack(values)

@@ -138,7 +138,7 @@ def run(
     with ExitStack() as stack:
         file = checkpoint
         if file is not None and not isinstance(file, Checkpoint):
-            file = stack.enter_context(Checkpoint(file, lattice_of(sampler)))
+            file = stack.enter_context(Checkpoint(file, lattice_of(sampler), getattr(sampler, "comm", None)))
         if file is not None and file.exists:
             step, now, columns = file.load(identity, state, "records")
             if step > total:
@@ -171,7 +171,8 @@ def run(
                     saved = time.monotonic()
         except KeyboardInterrupt:
             lattice = lattice_of(sampler)
-            if lattice is None or lattice.domain is None:  # processes may be interrupted in different steps
+            alone = getattr(sampler, "comm", None) is None
+            if alone and (lattice is None or lattice.domain is None):  # processes may be interrupted in different steps
                 save()
             raise
     steps = [s for s in range(1, total + 1) if _recorded(s, burn_in, thin)]

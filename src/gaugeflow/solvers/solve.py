@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from array_api_compat import array_namespace
 
+from gaugeflow.domains import deal
 from gaugeflow.kernels import fermion_combine
 from gaugeflow.lattice import Array
 from gaugeflow.operators.even_odd import EvenOdd, reduced
@@ -29,6 +32,7 @@ def solve(
     max_iterations: int = 10000,
     deflation: LowModes | None = None,
     strict: bool = True,
+    comm: Any = None,
 ) -> Solution:
     """Solve ``D x = b`` for fields, or a stack, on all sites.
 
@@ -46,6 +50,9 @@ def solve(
         complement on odd ones: it is what all methods watch.
     deflation
         Low modes of the Schur complement, ``low_modes(even_odd(operator), count)``, or of D where there is none.
+    comm
+        An mpi4py communicator whose processes share the fields of a stack: each solves some of them, and all get all
+        solutions.  See :func:`gaugeflow.domains.deal`.
 
     Returns
     -------
@@ -61,6 +68,13 @@ def solve(
         raise ValueError(f"method: expected one of {METHODS}, got {method!r}")
     operator.check(b, name="b")
     xp = array_namespace(b)
+    if comm is not None and comm.size > 1 and len(b.shape) == 5:
+        alone = partial(solve, operator, method=method, tolerance=tolerance, max_iterations=max_iterations)
+        alone = partial(alone, deflation=deflation, strict=strict)
+        ends = [b.shape[0] * k // comm.size for k in range(comm.size + 1)]
+        shares = [slice(*pair) for pair in pairwise(ends) if pair[0] < pair[1]]
+        solved = deal(comm, len(shares), lambda k: alone(b[shares[k], ...]))
+        return Solution(*(xp.concat(found) for found in zip(*solved, strict=True)))
     small: Any = reduced(operator)
     split = isinstance(small, EvenOdd)
     low = single(small, b) if method == "refined" else None

@@ -108,7 +108,8 @@ def train(
     patience
         Stop after so many evaluations without a better ESS (default: never).
     checkpoint
-        HDF5 file, written atomically at every evaluation; an existing one is resumed from, to the same result.
+        HDF5 file, written atomically at every evaluation; an existing one is resumed from, to the same result.  Where the
+        lattice is cut over processes, the first one reads and writes.
     described
         What a checkpoint must have been written with to be resumed from (anything that JSON can hold).
     progress
@@ -129,8 +130,9 @@ def train(
     state = optimiser.init(params)
     current: Params = params
     spent = 0.0
-    if checkpoint is not None and checkpoint.exists():
-        current, best, state, history = _load(checkpoint, params, settings)
+    first = _first(flow, source, target)
+    if checkpoint is not None and first(checkpoint.exists):
+        current, best, state, history = first(lambda: _load(checkpoint, params, settings))
         spent = history.seconds[-1]
     batches = _forever(ensemble, batch, state.step)
     start = time.perf_counter() - spent
@@ -146,7 +148,7 @@ def train(
         history.ess_error.append(error)
         history.seconds.append(time.perf_counter() - start)
         if checkpoint is not None:
-            _save(checkpoint, current, best, state, history, settings)
+            first(lambda: _save(checkpoint, current, best, state, history, settings))
         progress(state.step, value)
 
     if not history.step:
@@ -213,6 +215,12 @@ def train_from_prior(
         checkpoint=checkpoint,
         progress=progress,
     )
+
+
+def _first(*parts: Flow | Action) -> Callable[[Callable[[], Any]], Any]:
+    """Calls a function on the first of the processes that share the lattice of these; all get what it finds."""
+    domains = (getattr(getattr(part, "lattice", None), "domain", None) for part in parts)
+    return next((domain.first for domain in domains if domain is not None), lambda function: function())
 
 
 def _tired(history: History, patience: int | None) -> bool:
