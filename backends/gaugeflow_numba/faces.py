@@ -82,7 +82,7 @@ def from_others(lattice, hops, links, psi, parity, factors, sign):
     """Results of hops from other processes, ``(hops, R, half spinor, lanes)`` flat; nothing where the lattice is whole."""
     dtype = PRECISION[psi.dtype]
     faces = hops.faces
-    if faces is None:
+    if faces is None or faces.none:
         return NOTHING[dtype]
     spin, n, lanes = psi.shape[-3:]
     fields = psi.shape[0] if psi.ndim == 5 else 1

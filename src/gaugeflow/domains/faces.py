@@ -64,6 +64,8 @@ class Faces:
             where = np.array([row[int(p)] for p in place], dtype=np.int64)
             plan.gives[rank] = where if self.whole else where * folds + asked % folds
         self.plan = plan
+        self.none = not len(self.hops) and not len(self.sources)
+        """Whether this process neither gives nor takes."""
 
     def exchange(self, prepared: Array, traffic: Traffic) -> Array:
         """Rows ``(len(sources), ..., lanes)`` to rows ``(len(hops), ..., lanes)``."""

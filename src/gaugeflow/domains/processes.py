@@ -67,6 +67,8 @@ class Processes:
     # ---- sums --------------------------------------------------------------------------------------------------
     def total(self, parts: Array) -> Array:
         """Digit sums of all processes added up, see ``digit_sums`` in ``gaugeflow.kernels.sums``."""
+        if self.comm.size == 1:
+            return parts
         own = np.ascontiguousarray(to_host(parts))
         power = np.empty_like(own[0])
         self.comm.Allreduce(own[0], power, op=self._operation("MAX"))
@@ -76,6 +78,8 @@ class Processes:
 
     def largest(self, values: Array) -> Array:
         """Largest of the values of all processes, entry by entry; nan where one is."""
+        if self.comm.size == 1:
+            return values
         own = np.ascontiguousarray(to_host(values))
         found = np.empty((self.comm.size, *own.shape), dtype=own.dtype)
         self.comm.Allgather(own, found)
