@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from gaugeflow.cli import main
+from gaugeflow.interop import LAYOUTS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -120,6 +121,13 @@ def test_costs_of_flows(script):
     rows = script("flow_costs.py", "--extent", 4, "--repeats", 1).splitlines()
     costs = {row.split(":")[0]: float(re.search(r": (\d+) forces", row)[1]) for row in rows[2:]}
     assert costs["residual, staples"] < costs["smeared, gradients 2 and 4"]
+
+
+def test_costs_of_layouts(script):
+    """A row for every layout, with three ratios."""
+    rows = script("layout_costs.py", "--extent", 4, "--repeats", 1).splitlines()
+    found = [re.fullmatch(r"\| `([a-z-]+)` \|( \d+\.\d\d \|){3}", row) for row in rows[2:-2]]
+    assert [row[1] for row in found] == list(LAYOUTS)
 
 
 def test_figure_of_gains(script, tmp_path):

@@ -58,11 +58,11 @@ class _Backend:
     def announce_compilation(self, notify):
         return importlib.import_module("gaugeflow_numba.process").announce_compilation(notify)
 
-    def gather_rows(self, rows, table):
-        return importlib.import_module("gaugeflow_numba.reorder").gather_rows(rows, table)
+    def gather_rows(self, *arguments):
+        return importlib.import_module("gaugeflow_numba.reorder").gather_rows(*arguments)
 
-    def scatter_rows(self, field, table, out):
-        importlib.import_module("gaugeflow_numba.reorder").scatter_rows(field, table, out)
+    def scatter_rows(self, *arguments):
+        return importlib.import_module("gaugeflow_numba.reorder").scatter_rows(*arguments)
 
     def peak(self):
         return importlib.import_module("gaugeflow_numba.peak").peak()

@@ -76,6 +76,25 @@ def test_round_trips(rng, name, fold, batch):
                 assert (rows[:, _position(name, *site)] == array[(slice(None), *site)]).all()
 
 
+@pytest.mark.parametrize(("name", "fold", "batch"), list(itertools.product(LAYOUTS, FOLDS, (1, 3))))
+def test_large_arrays_are_written_past_the_caches(rng, monkeypatch, name, fold, batch):
+    """The same bits, wherever lines of the caches begin in the caller's memory."""
+    lattice = Lattice(SHAPE, fold)
+    _, links = _numbered(rng, lattice, (3, 3), batch, components=1)
+    there, past_caches = links_to(lattice, links, name), "gaugeflow_numba.reorder.CACHED"
+    monkeypatch.setattr(past_caches, 0)
+    assert (links_to(lattice, links, name) == there).all()
+    assert (links_from(lattice, there, name) == links).all()
+    for before in range(0, 64, 8):
+        memory = np.zeros(there.nbytes + 128, np.uint8)
+        start = -memory.ctypes.data % 64 + before
+        out = memory[start : start + there.nbytes].view(there.dtype).reshape(there.shape)
+        assert links_to(lattice, links, name, out=out) is out
+        assert (out == there).all()
+        assert not memory[:start].any()
+        assert not memory[start + there.nbytes :].any()
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_other_array_libraries(rng, name):
     """The path of arrays that are not NumPy's gives the same numbers, and an array of their own kind."""
@@ -170,6 +189,10 @@ def test_results_in_given_memory(rng):
         links_to(lattice, links, "grid", out=out)
     with pytest.raises(ValueError, match="out: expected a contiguous array"):
         links_to(lattice, links, "gaugeflow", out=out.swapaxes(-1, -2))
+    with pytest.raises(ValueError, match="out: expected numbers like those of the field, complex128, got float64"):
+        links_to(lattice, links, "gaugeflow", out=out.real.copy())
+    single = links_to(lattice, links, "gaugeflow", out=out.astype(np.complex64))
+    assert (single == out.astype(np.complex64)).all()
 
 
 def test_bad_input(rng):

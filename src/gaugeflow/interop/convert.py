@@ -178,7 +178,7 @@ def _gather(rows: Array, places: Places) -> Array:
         return xp.reshape(lanes_last, (items * k, folds * batch))
     native = _native("gather_rows", rows)
     if native is not None:
-        return native(rows, places.table).reshape(items * k, folds * batch)
+        return native(rows, *places.in_memory_order).reshape(items * k, folds * batch)
     out = np.empty((items * k, folds, batch), rows.dtype)
     for start in range(0, items, _PIECE):
         piece = places.table[:, start : start + _PIECE]
@@ -202,15 +202,18 @@ def _scatter(field: Array, places: Places, shape: tuple[int, ...], out: Array | 
             return result
         out[...] = result
         return out
+    if out is not None:
+        if not (out.flags.c_contiguous and out.flags.writeable):
+            raise ValueError(f"out: expected a contiguous array that can be written, got strides {out.strides}")
+        if not np.can_cast(field.dtype, out.dtype, "same_kind"):
+            raise ValueError(f"out: expected numbers like those of the field, {field.dtype}, got {out.dtype}")
+        field = field.astype(out.dtype, copy=False)
+    native = _native("scatter_rows", field)
+    if native is not None:
+        return native(field, *places.in_memory_order, out, shape)
     if out is None:
         out = np.empty(shape, field.dtype)
     memory = out.reshape(batch, folds * items, k)
-    if not np.may_share_memory(memory, out):
-        raise ValueError(f"out: expected a contiguous array, got strides {out.strides}")
-    native = _native("scatter_rows", field)
-    if native is not None:
-        native(field, places.table, memory)
-        return out
     for start in range(0, items, _PIECE):
         piece = places.table[:, start : start + _PIECE]
         part = field[start : start + _PIECE].reshape(-1, k, folds, batch).transpose(3, 2, 0, 1)

@@ -10,7 +10,7 @@ Sources: ``qdp_scalar_layout.cc`` of QDP++ (lexicographic and cb2), ``field.py``
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -148,6 +148,12 @@ class Places:
     """``(n_folds, items)``: place in memory of every link ``(ndim, n_blocks)``, or site, of every sub-lattice."""
 
     _elsewhere: dict[tuple[str, str, bool], Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def in_memory_order(self) -> tuple[IntArray, IntArray]:
+        """Table ``(items, n_folds)`` whose first column increases, and the items ``(items,)`` in this order."""
+        items = np.argsort(self.table[0]).astype(np.int32)
+        return np.ascontiguousarray(self.table[:, items].T, dtype=np.int32), items
 
     def on(self, xp: Any, device: Any, inverse: bool) -> Any:
         """The table, or its inverse, in one dimension on a device; made once for each device."""
