@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from functools import cache
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.registry import cpu_target
 from numba.extending import NativeValue, intrinsic, models, overload, register_model, typeof_impl, unbox
 
 from gaugeflow.sites import numbers
@@ -62,12 +62,18 @@ def _unbox_lanes(typ, obj, c):
 
 
 @cache
+def instructions():
+    """Sets of instructions that Numba compiles for: this processor's, or what ``NUMBA_CPU_FEATURES`` leaves of them."""
+    listed = cpu_target.target_context.codegen()._get_host_cpu_features().split(",")
+    return frozenset(name[1:] for name in listed if name.startswith("+"))
+
+
+@cache
 def register_bytes():
-    """Bytes of this processor's widest vector register."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
+    """Bytes of the widest vector register."""
+    if "avx512f" in instructions():
         return 64
-    return 32 if features.get("avx") else 16
+    return 32 if "avx" in instructions() else 16
 
 
 def widest(lanes, bits):
@@ -77,9 +83,8 @@ def widest(lanes, bits):
 
 @cache
 def can_shuffle(w, bits):
-    """Whether this processor has a two-source shuffle with run-time indices for registers of w numbers."""
-    features = llvm.get_host_cpu_features()
-    return w * bits in (128, 256, 512) and bool(features.get("avx512f") and features.get("avx512vl"))
+    """Whether there is a two-source shuffle with run-time indices for registers of w numbers."""
+    return w * bits in (128, 256, 512) and instructions() >= {"avx512f", "avx512vl"}
 
 
 def width(g):

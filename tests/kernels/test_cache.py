@@ -72,6 +72,14 @@ def test_processor_is_part_of_the_key():
     assert codegen.magic_tuple() in _jit._Cache(kernel.py_func)._index_key((), codegen)
 
 
+def test_registers_are_those_that_numba_compiles_for():
+    """A cluster of different processors may say which instructions all of them have."""
+    code = "from gaugeflow_numba import lanes; print(lanes.register_bytes(), lanes.widest(8, 64), lanes.can_shuffle(4, 64))"
+    environment = {**os.environ, "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["32", "4", "False"]
+
+
 def test_of_many_processes_one_compiles(tmp_path):
     """As ranks of a parallel job on one file system do; what a process compiles itself, Numba writes to the cache."""
     code = """
