@@ -18,6 +18,7 @@ from gaugeflow.analysis.fields import combined, cross_fit
 from gaugeflow.analysis.fits import Fit, covariance, fit
 from gaugeflow.analysis.gamma import Estimate, derive, format_error, gamma_method
 from gaugeflow.analysis.independent import Combined, combine, derive_independent
+from gaugeflow.analysis.locality import Locality, choose_radius, local_curve
 from gaugeflow.analysis.mass import EffectiveMass, effective_mass
 from gaugeflow.analysis.n_point import (
     contact,
@@ -61,6 +62,7 @@ __all__ = [
     "Estimate",
     "Fit",
     "Gain",
+    "Locality",
     "Resampled",
     "Series",
     "VariancePerSite",
@@ -68,6 +70,7 @@ __all__ = [
     "align",
     "bootstrap",
     "by_chain",
+    "choose_radius",
     "combine",
     "combined",
     "contact",
@@ -97,6 +100,7 @@ __all__ = [
     "improved",
     "jackknife",
     "kl_gaussian",
+    "local_curve",
     "n_point_function",
     "noisy_variance",
     "polyakov_susceptibility",

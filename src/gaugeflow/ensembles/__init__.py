@@ -4,6 +4,7 @@ from gaugeflow.ensembles.correlated import CorrelatedEnsemble, Measurements, Pai
 from gaugeflow.ensembles.derivatives import EPSILON, FLOW, INDEPENDENT, LINEAR, REWEIGHTING, estimators, maps_of
 from gaugeflow.ensembles.fields import along_fields
 from gaugeflow.ensembles.linear import along_flow
+from gaugeflow.ensembles.locality import CombinedSources, Shells, measure_local, moved_means, plaquette_density
 from gaugeflow.ensembles.quarks import Observables, QuarkSource, along_quarks, measure_quarks, quark_tangents
 from gaugeflow.ensembles.response import Improved, response, responses
 from gaugeflow.ensembles.sources import (
@@ -27,6 +28,7 @@ __all__ = [
     "INDEPENDENT",
     "LINEAR",
     "REWEIGHTING",
+    "CombinedSources",
     "CorrelatedEnsemble",
     "FileEnsemble",
     "Improved",
@@ -39,6 +41,7 @@ __all__ = [
     "PlaquetteSources",
     "QuarkSource",
     "ScalarSources",
+    "Shells",
     "SmearedSources",
     "SourceFields",
     "along_fields",
@@ -49,10 +52,13 @@ __all__ = [
     "first_contact",
     "maps_of",
     "measure_images",
+    "measure_local",
     "measure_quarks",
     "measure_sources",
+    "moved_means",
     "noisy_tangents",
     "numbers_in_names",
+    "plaquette_density",
     "quark_loop",
     "quark_tangents",
     "response",
