@@ -49,22 +49,25 @@ def derive(runfile: Path, as_json: bool) -> None:
     flow, central differences where targets lie on both sides at the same distance, and the linearised flow, which has
     no finite step; independent ensembles are compared where [target] files names them. Measurements, JSON and figures
     go to the folder [output] dir. An interrupted run continues when the same command is given again.
+
+    With a section [sources] in place of [target], the results are correlators of time slices, with and without the
+    fields that take away their noise; nothing has to be trained.
     """
     from gaugeflow.cli import kappa
     from gaugeflow.cli.assembly import refuse_quarks, targets
     from gaugeflow.cli.together import begin
-    from gaugeflow.runfile import FlowSection, ObservablesSection, TargetSection, read_runfile
+    from gaugeflow.runfile import FlowSection, ObservablesSection, SourcesSection, TargetSection, read_runfile
     from gaugeflow.systems import figures
 
+    if read_runfile(runfile).sources is not None:
+        _correlators(read_runfile(runfile, SourcesSection), as_json)
+        return
     run = read_runfile(runfile, TargetSection, FlowSection, ObservablesSection)
     of_quarks = run.require(TargetSection).parameter == "kappa"
     if not of_quarks:
         refuse_quarks(run)
     world = begin(run, run.parallel.parts, "parts of the configurations")
-    if run.parallel.parts == 1:
-        lock_results(run.folder, "derive.lock")
-    else:
-        results_in(run.folder)
+    _keep_others_out(run)
     with world.progress() as progress, continues(run.folder):
         if of_quarks:
             data = kappa.measure(run, _nearest(targets(run)), progress)
@@ -87,6 +90,37 @@ def derive(runfile: Path, as_json: bool) -> None:
     for table in _tables(results):
         print_table(table.title, table.columns, table.rows, table.notes)
     for name in (RESULT, FIGURE, *(() if of_quarks else (WEIGHTS,)), MEASUREMENTS):
+        tell_written(run.folder / name)
+
+
+def _keep_others_out(run: RunFile) -> None:
+    """Make the folder of results, which processes share where there are parts."""
+    if run.parallel.parts == 1:
+        lock_results(run.folder, "derive.lock")
+    else:
+        results_in(run.folder)
+
+
+def _correlators(run: RunFile, as_json: bool) -> None:
+    """Correlators of time slices from the section [sources]."""
+    from gaugeflow.cli import correlators
+    from gaugeflow.cli.assembly import refuse_quarks
+    from gaugeflow.cli.together import begin
+
+    refuse_quarks(run)
+    world = begin(run, run.parallel.parts, "parts of the configurations")
+    _keep_others_out(run)
+    with world.progress() as progress, continues(run.folder):
+        result = correlators.measure(run, progress)
+    if not world.leads:
+        return
+    written = correlators.write(run, result)
+    if as_json:
+        print_json(result)
+        return
+    for table in correlators.tables(result):
+        print_table(table.title, table.columns, table.rows, table.notes)
+    for name in written:
         tell_written(run.folder / name)
 
 

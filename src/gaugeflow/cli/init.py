@@ -89,6 +89,17 @@ flow_time = 0.5               # of t2_e, and of q_squared in 4D
 # window = [3, 8]             # none; times of the fit of its mass; default: from a quarter to half of the extent
 # smearing = [2.0, 10.0]      # width and steps of the Gaussian smearing of its quarks
 
+# [sources]                   # in place of [target]: derive gives correlators of time slices with less noise
+# operator = "scalar"         # sums of spatial plaquettes; or "tensor", "temporal": those between two slices
+# stout = 0                   # smearing steps in space of the first two
+# fields = ["plaquette", "smeared"]
+# gradient_steps = [2, 4]     # of the smeared fields
+# radius = 1                  # slices to both sides that the field of a source moves
+# sides = 2                   # or 1: a field at the source alone
+# coefficients = "cross-fit"  # on all other chains; or "training"
+# training = 50               # none; first configurations of each chain, which fix the coefficients
+# contact_every = 10          # of so many configurations one gives the terms where supports meet
+
 # [parallel]                  # with this section, processes that are started together share the work
 # parts = 1                   # shares of the chains of sample, and of the configurations of derive
 # ranks = 2                   # none; processes of mpirun that share a configuration; default: all there are for each part

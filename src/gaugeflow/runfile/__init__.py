@@ -28,6 +28,7 @@ from gaugeflow.runfile.sections import (
     RunFile,
     SamplerSection,
     SourceSection,
+    SourcesSection,
     TargetSection,
     TrainingSection,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "RunFile",
     "SamplerSection",
     "SourceSection",
+    "SourcesSection",
     "TargetSection",
     "TrainingSection",
     "read_runfile",

@@ -12,6 +12,7 @@ from gaugeflow.runfile.sections import (
     FlowSection,
     ObservablesSection,
     RunFile,
+    SourcesSection,
     TargetSection,
     TrainingSection,
 )
@@ -142,10 +143,36 @@ def _check_pion(where: str, section: ObservablesSection, shape: tuple[int, ...])
         raise ValueError(f"{where} smearing: expected [width, number of steps], found {list(section.smearing)}")
 
 
+def _check_sources(run: RunFile) -> None:
+    """An operator that the lattice has, a radius that fits, and configurations for the fit."""
+    section, where, shape = run.require(SourcesSection), f"{run.path}: [sources]", run.lattice.shape
+    least = {"temporal": 2, "scalar": 3, "tensor": 4}[section.operator]
+    if len(shape) < least or (section.operator == "tensor" and len(shape) > least):
+        raise ValueError(
+            f"{where} operator: {section.operator!r} needs {least} dimensions{'' if least == 4 else ' or more'}, found "
+            f"{len(shape)}"
+        )
+    if section.operator == "temporal" and section.stout:
+        raise ValueError(f"{where} stout: links are smeared for 'scalar' and 'tensor' only, found {section.stout}")
+    if len(set(section.fields)) < len(section.fields):
+        raise ValueError(f"{where} fields: expected each family once, found {list(section.fields)}")
+    if any(a >= b for a, b in pairwise(section.gradient_steps)):
+        raise ValueError(f"{where} gradient_steps: expected increasing numbers, found {list(section.gradient_steps)}")
+    if 2 * section.radius >= shape[0]:
+        raise ValueError(
+            f"{where} radius: expected 0 ... {(shape[0] - 1) // 2} for {shape[0]} time slices, found {section.radius}"
+        )
+    if (section.coefficients == "training") != bool(section.training):
+        raise ValueError(f"{where} training: expected with coefficients = 'training', and only there")
+    if run.target is not None:
+        raise ValueError(f"{where}: expected either [target] or [sources]")
+
+
 CHECKS: dict[type, Callable[[RunFile], None]] = {
     TargetSection: _check_target,
     FlowSection: _check_flow,
     TrainingSection: _check_training,
     ObservablesSection: _check_observables,
+    SourcesSection: _check_sources,
 }
 """Of the sections that a command may use."""

@@ -189,6 +189,31 @@ class ObservablesSection:
 
 
 @dataclass(frozen=True)
+class SourcesSection:
+    """``[sources]``: correlators of time slices, whose noise fields of sources take away.
+
+    The ``operator`` of a slice is the sum of its spatial plaquettes (``scalar``), the difference of those in two planes
+    (``tensor``), or the sum of the plaquettes between it and the next slice (``temporal``).  Links of the first two may be
+    smeared in space by ``stout`` steps.  The field of a source has ``radius`` slices to both sides and is made of the families
+    ``fields``; the smeared one offers gradients of plaquettes after ``gradient_steps``.  ``sides`` are the factors that have a
+    field.
+
+    ``coefficients`` are fitted for every chain on all others, or on the first ``training`` configurations of each chain, which
+    are left out then.  Terms where supports meet are measured on every ``contact_every``-th configuration of a chain.
+    """
+
+    operator: Literal["scalar", "tensor", "temporal"] = "scalar"
+    stout: int = _limited(least=0, default=0)
+    fields: tuple[Literal["plaquette", "smeared"], ...] = ("plaquette", "smeared")
+    gradient_steps: tuple[int, ...] = _limited(least=1, default=(2, 4))
+    radius: int = _limited(least=0, default=1)
+    sides: Literal[1, 2] = 2
+    coefficients: Literal["cross-fit", "training"] = "cross-fit"
+    training: int = _limited(least=2, default=0)
+    contact_every: int = _limited(least=1, default=10)
+
+
+@dataclass(frozen=True)
 class ParallelSection:
     """``[parallel]``: how many processes share the work.
 
@@ -227,6 +252,7 @@ class RunFile:
     flow: FlowSection = FlowSection()
     training: TrainingSection = TrainingSection()
     observables: ObservablesSection = ObservablesSection()
+    sources: SourcesSection | None = None
     parallel: ParallelSection = ParallelSection()
 
     @property
@@ -253,6 +279,7 @@ SECTIONS: dict[type, str] = {
     FlowSection: "flow",
     TrainingSection: "training",
     ObservablesSection: "observables",
+    SourcesSection: "sources",
     ParallelSection: "parallel",
     OutputSection: "output",
 }

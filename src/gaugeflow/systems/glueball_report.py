@@ -56,28 +56,53 @@ def analyse(
     }
     found = {}
     for n in operators:
-        operator = measured.operators[n]
-        row: dict[str, Any] = {}
-        series = {PLAIN: (two_point_function(operator, operator), np.zeros(extent))}
+        terms = None
         if n in improved_operators:
-            better = improved(operator, measured.tangents, measured.coefficients[n])
-            row["residual_share"] = _numbers(residual_share(operator, better))
-            first, second = (
-                stack(*(contact.series(f"{kind}|{n}|{t}") for t in range(extent))) for kind in ("first", "second")
-            )
-            both = first + reflected(first) + second
-            row["contact"] = {"first": _rows(folded(first)), "two-sided": _rows(folded(both))}
-            series[ONE_SIDED] = _shifted(two_point_function(operator, better), first)
-            series[TWO_SIDED] = _shifted(two_point_function(better, better), both)
-        row["correlators"] = {kind: _rows(folded(c), errors) for kind, (c, errors) in series.items()}
-        row["masses"] = {kind: _masses(folded(c), extent) for kind, (c, _) in series.items()}
-        found[str(n)] = row
+            terms = [stack(*(contact.series(f"{kind}|{n}|{t}") for t in range(extent))) for kind in ("first", "second")]
+        found[str(n)] = estimates(measured.operators[n], measured.tangents, measured.coefficients.get(n), terms)
     result = {"operators": found, "seconds": seconds, "cost": cost}
     return result, (
         _shares(found),
         *(_correlator(n, found[str(n)], cost) for n in improved_operators),
         _mass_table(found),
     )
+
+
+def estimates(
+    operator: Series,
+    tangents: Sequence[Series],
+    coefficients: FloatArray | None = None,
+    contact: Sequence[Series] | None = None,
+) -> dict[str, Any]:
+    """Correlators and effective masses by all estimators, for a JSON object.
+
+    Parameters
+    ----------
+    operator : Series (T,)
+        O_t.
+    tangents : sequence of Series (T,)
+        Of every field.
+    coefficients
+        As for :func:`gaugeflow.analysis.improved`; None: no field serves this operator.
+    contact : sequence of Series (T,)
+        X_0.dO_t and, for the two-sided correlator, X_t.dh_0, on any configurations, at least five in each chain.
+    """
+    extent = operator.shape[0]
+    row: dict[str, Any] = {}
+    series = {PLAIN: (two_point_function(operator, operator), np.zeros(extent))}
+    if coefficients is not None and contact is not None:
+        better = improved(operator, tangents, coefficients)
+        row["residual_share"] = _numbers(residual_share(operator, better))
+        first = contact[0]
+        row["contact"] = {"first": _rows(folded(first))}
+        series[ONE_SIDED] = _shifted(two_point_function(operator, better), first)
+        for second in contact[1:]:
+            both = first + reflected(first) + second
+            row["contact"]["two-sided"] = _rows(folded(both))
+            series[TWO_SIDED] = _shifted(two_point_function(better, better), both)
+    row["correlators"] = {kind: _rows(folded(c), errors) for kind, (c, errors) in series.items()}
+    row["masses"] = {kind: _masses(folded(c), extent) for kind, (c, _) in series.items()}
+    return row
 
 
 def _shifted(correlator: Series, terms: Series) -> tuple[Series, FloatArray]:
