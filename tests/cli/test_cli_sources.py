@@ -40,7 +40,7 @@ def agrees(found, exact):
 
 def test_correlator_of_plaquettes(gaugeflow, tmp_path, monkeypatch):
     """C(0) = 4 Var cos P and nothing elsewhere, by all estimators, from a run that was broken off; then with training."""
-    path = run_file(tmp_path, "contact_every = 8")
+    path = run_file(tmp_path, "contact_every = 20")
     gaugeflow("sample", path, "--json")
     r1, r2 = (ive(k, 2.0) / ive(0, 2.0) for k in (1, 2))
     exact = np.array([4.0 * (0.5 * (1.0 + r2) - r1**2), 0.0, 0.0, 0.0, 0.0])
@@ -51,7 +51,7 @@ def test_correlator_of_plaquettes(gaugeflow, tmp_path, monkeypatch):
     monkeypatch.setattr("gaugeflow.ensembles.measure_sources", lambda *arguments: None)  # measured already
     result = gaugeflow("derive", path, "--json")
     monkeypatch.undo()
-    assert (result["n_configurations"], result["n_training"], result["n_contact"]) == (320, 0, 40)
+    assert (result["n_configurations"], result["n_training"], result["n_contact"]) == (320, 0, 16)
     assert result["fields"] == ["F0 time", "F0 up", "F0 down"]
     assert np.shape(result["coefficients"]) == (8, 3, 3)
     ((name, row),) = result["operators"].items()

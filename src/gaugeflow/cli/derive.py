@@ -59,10 +59,10 @@ def derive(runfile: Path, as_json: bool) -> None:
     from gaugeflow.runfile import FlowSection, ObservablesSection, SourcesSection, TargetSection, read_runfile
     from gaugeflow.systems import figures
 
-    if read_runfile(runfile).sources is not None:
-        _correlators(read_runfile(runfile, SourcesSection), as_json)
+    run = read_runfile(runfile, TargetSection, FlowSection, ObservablesSection, SourcesSection)
+    if run.sources is not None:
+        _correlators(run, as_json)
         return
-    run = read_runfile(runfile, TargetSection, FlowSection, ObservablesSection)
     of_quarks = run.require(TargetSection).parameter == "kappa"
     if not of_quarks:
         refuse_quarks(run)

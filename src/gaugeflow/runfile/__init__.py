@@ -63,7 +63,8 @@ def read_runfile(path: Path, *used: type) -> RunFile:
         The file.
     *used
         Sections of the flow half that a command uses: their keys must agree with each other and with the lattice.  What
-        a command does not use need not be complete.
+        a command does not use need not be complete.  Of [target] and [sources], where a command takes either, only the one
+        that the file has is used.
 
     Raises
     ------
@@ -78,6 +79,9 @@ def read_runfile(path: Path, *used: type) -> RunFile:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not TOML: {error}") from None
     check_names(str(path), "section", table, SECTIONS.values())
+    if SourcesSection in used:
+        other = TargetSection if "sources" in table else SourcesSection
+        used = tuple(cls for cls in used if cls is not other)
     if missing := _missing(str(path), table, used):
         raise ValueError(f"{path}: missing: {'; '.join(missing)}. `gaugeflow init` writes a commented run file")
     sections = {name: section(path, cls, name, table[name]) for cls, name in SECTIONS.items() if name in table}
