@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import gaugeflow.kernels
-from cases.kernels import KERNELS, Case
+from cases.kernels import KERNELS, LARGEST, Case
 from gaugeflow.backend import _load, available_backends, backend_of, kernels, use_backend
 from gaugeflow.errors import BackendError
 from gaugeflow.lattice import Lattice
@@ -45,6 +45,8 @@ LAYOUTS = tuple(itertools.product((np.complex128, np.complex64), ("plain", "fold
 def _combinations(chosen):
     """All combinations; those that are not ``chosen(name, turn)``, layouts by N, are slow."""
     for name, n, k in itertools.product(sorted(KERNELS), SIZES, range(len(LAYOUTS))):
+        if n > LARGEST.get(name, n):
+            continue
         dtype, layout = LAYOUTS[k]
         turn = zlib.crc32(name.encode())
         fold, batch = PLAIN if layout == "plain" else (SHUFFLED, GATHERED)[(n + turn // 4) % 2]

@@ -43,7 +43,7 @@ def _overrelax(out, weight, mu, active, count, table, d, sites, lanes, g):
         put(out, mu, sites, site, lanes, lane, g, u)
 
 
-_masks = lru_cache(maxsize=64)(lambda lattice: tuple(masks(lattice)))
+_masks = lru_cache(maxsize=64)(lambda lattice, frozen: tuple(masks(lattice, frozen)))
 
 
 def _start(lattice, links, coupling):
@@ -57,11 +57,11 @@ def _frozen(geometry, out, mu, sites):
     return geometry.around(out, "links", sites, reads=reads.staples(geometry.lattice.ndim, (mu,)))
 
 
-def heatbath(lattice, links, coupling, key):
+def heatbath(lattice, links, coupling, key, frozen=()):
     geometry, weight, out = _start(lattice, links, coupling)
     numbers = (*lane_numbers(lattice, lattice.batch(geometry.lanes)), contiguous(key, "key"))
     failed = xp.zeros((geometry.sites, geometry.lanes))
-    for mu, sites in _masks(lattice):
+    for mu, sites in _masks(lattice, frozen):
         active = sites_on_device(sites)
         frozen = _frozen(geometry, out, mu, sites)
         given = (frozen, weight, mu, active, active.size, *numbers, first_block(mu, geometry.n), failed)
@@ -70,9 +70,9 @@ def heatbath(lattice, links, coupling, key):
     return out
 
 
-def overrelax(lattice, links, coupling):
+def overrelax(lattice, links, coupling, frozen=()):
     geometry, weight, out = _start(lattice, links, coupling)
-    for mu, sites in _masks(lattice):
+    for mu, sites in _masks(lattice, frozen):
         active = sites_on_device(sites)
         given = (_frozen(geometry, out, mu, sites), weight, mu, active, active.size)
         launch(_overrelax, active.size * geometry.lanes, *given, *geometry.arguments)

@@ -27,6 +27,7 @@ class _Backend:
         "loops",
         "random",
         "heatbath",
+        "one_link",
         "network",
         "dirac",
         "clover_term",

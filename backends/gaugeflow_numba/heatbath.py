@@ -24,7 +24,7 @@ from gaugeflow_numba.random import lane_numbers
 from gaugeflow_numba.registers import VecType
 from gaugeflow_numba.simd import narrow as narrow_register
 
-_masks = lru_cache(maxsize=64)(lambda lattice: tuple(masks(lattice)))
+_masks = lru_cache(maxsize=64)(lambda lattice, frozen: tuple(masks(lattice, frozen)))
 
 
 @overload(formulas.narrow, jit_options={"forceinline": True})
@@ -47,7 +47,7 @@ heat_bath, overrelax_site = formulas.heat_bath, formulas.overrelax
 
 
 @inline
-def _staple_sum(frozen, weight, mu, d, site, table, sites, lanes, lane, g):
+def staple_sum(frozen, weight, mu, d, site, table, sites, lanes, lane, g):
     x = (site, 0)
     f = hop(table, x, mu, 0, g)
     a = zero_matrix(g)
@@ -68,7 +68,7 @@ def _heatbath(links, frozen, out, weight, mu, active, numbers, block, key, faile
         count = zero(g)
         for position in range(first(item % n, active.size), first(item % n + 1, active.size)):
             site = active[position]
-            a = _staple_sum(frozen, weight, mu, d, site, table, sites, lanes, lane, g)
+            a = staple_sum(frozen, weight, mu, d, site, table, sites, lanes, lane, g)
             u, bad = heat_bath(
                 load_integers(offset, lane, g) + base[site],
                 load_integers(batch, lane, g),
@@ -91,7 +91,7 @@ def _overrelax(links, frozen, out, weight, mu, active, table, d, sites, lanes, g
         lane = first_lane(item // n, lanes, g)
         for position in range(first(item % n, active.size), first(item % n + 1, active.size)):
             site = active[position]
-            a = _staple_sum(frozen, weight, mu, d, site, table, sites, lanes, lane, g)
+            a = staple_sum(frozen, weight, mu, d, site, table, sites, lanes, lane, g)
             u = overrelax_site(a, link(links, table, mu, (site, 0), sites, lanes, lane, g))
             put_link(out, mu, site, sites, lanes, lane, g, u)
 
@@ -108,25 +108,24 @@ def _start(lattice, links, coupling):
 
 
 @lru_cache(maxsize=64)
-def _layers(lattice):
+def _layers(lattice, frozen):
     """What has to be fetched before the update of each mask; nothing where the lattice is whole."""
     if lattice.domain is None:
-        return (None,) * len(_masks(lattice))
-    return lattice.domain.sweep(
-        lattice, _masks(lattice), [reads.staples(lattice.ndim, (mu,)) for mu, _ in _masks(lattice)]
-    )
+        return (None,) * len(_masks(lattice, frozen))
+    order = _masks(lattice, frozen)
+    return lattice.domain.sweep(lattice, order, [reads.staples(lattice.ndim, (mu,)) for mu, _ in order])
 
 
-def _updates(geometry, out):
+def _updates(geometry, out, frozen):
     """Direction, active sites, and the field whose staples are summed, with what masks before changed around it."""
     lattice, around = geometry.lattice, None
-    for (mu, active), layer in zip(_masks(lattice), _layers(lattice), strict=True):
+    for (mu, active), layer in zip(_masks(lattice, frozen), _layers(lattice, frozen), strict=True):
         if layer is not None:
             around = lattice.domain.fetch(lattice, out, layer, around)
         yield mu, active, geometry.pair(out, around)
 
 
-def heatbath(lattice, links, coupling, key):
+def heatbath(lattice, links, coupling, key, frozen=()):
     geometry, weight, out = _start(lattice, links, coupling)
     batch = lattice.batch(geometry.lanes)
     check_key(key, batch)
@@ -134,16 +133,16 @@ def heatbath(lattice, links, coupling, key):
     numbers, words = lane_numbers(lattice, batch, start), tuple(words)
     failed = np.zeros((2 * lattice.ndim, geometry.pieces, geometry.lanes))
     given = flat(links)
-    for (mu, active, frozen), bad in zip(_updates(geometry, out), failed, strict=True):
+    for (mu, active, around), bad in zip(_updates(geometry, out, frozen), failed, strict=True):
         block = first_block(mu, geometry.n)
-        _heatbath(given, frozen, flat(out), weight, mu, active, numbers, block, words, bad, *geometry.arguments)
+        _heatbath(given, around, flat(out), weight, mu, active, numbers, block, words, bad, *geometry.arguments)
     check_accepted(lattice, failed.reshape(-1, geometry.lanes))
     return out
 
 
-def overrelax(lattice, links, coupling):
+def overrelax(lattice, links, coupling, frozen=()):
     geometry, weight, out = _start(lattice, links, coupling)
     given = flat(links)
-    for mu, active, frozen in _updates(geometry, out):
-        _overrelax(given, frozen, flat(out), weight, mu, active, *geometry.arguments)
+    for mu, active, around in _updates(geometry, out, frozen):
+        _overrelax(given, around, flat(out), weight, mu, active, *geometry.arguments)
     return out

@@ -142,6 +142,11 @@ class Case:
         return self.asarray(np.ascontiguousarray(numbers.reshape(self.lattice.n_blocks, 2, count, -1)))
 
     @property
+    def slices(self):
+        """Every other time slice, the same in all sub-lattices."""
+        return tuple(range(1, self.lattice.shape[0], 2))
+
+    @property
     def key(self):
         return self.asarray(Rng(11).at(self.n).words())
 
@@ -213,9 +218,10 @@ KERNELS = {
     "from_ambient": lambda c: (c.links, c.matrices),
     "gauge_transform": lambda c: (c.links, c.links[0, ...]),
     "haar_field": lambda c: (c.key, c.lattice.ndim, c.n, c.batch),
-    "heatbath": lambda c: (c.ordered, 20.0 * c.weights(len(c.lattice.planes)), c.key),
+    "heatbath": lambda c: (c.ordered, 20.0 * c.weights(len(c.lattice.planes)), c.key, c.slices),
     "hop_force": lambda c: (c.links, c.fermions(None, c.spin, 2), c.fermions(None, c.spin, 2, 9), c.factors, 0.4),
     "inner": lambda c: (c.algebra, c.links),
+    "link_averages": lambda c: (c.links, 6.0 * c.weights(len(c.lattice.planes)), MU),
     "loop_gradient": lambda c: (c.links, WORDS, c.traces),
     "loop_gradient_vjp": lambda c: (c.links, WORDS, c.traces, c.algebra),
     "loop_traces": lambda c: (c.links, WORDS),
@@ -225,7 +231,7 @@ KERNELS = {
     "newton_schulz": lambda c: (c.matrices[0, ...],),
     "newton_schulz_vjp": lambda c: (c.links[0, ...], c.matrices[0, ...]),
     "normal_field": lambda c: (c.key, 3, c.batch),
-    "overrelax": lambda c: (c.ordered, c.weights(len(c.lattice.planes))),
+    "overrelax": lambda c: (c.ordered, c.weights(len(c.lattice.planes)), c.slices),
     "overwrite": lambda c: (c.links, MU, c.sites, c.active),
     "path_sum": lambda c: (c.links, MU, c.sites, c.weights(c.lattice.ndim)),
     "path_sum_vjp": lambda c: (c.links, MU, c.sites, c.weights(c.lattice.ndim), c.active, c.matrices),
@@ -299,12 +305,15 @@ KERNELS = {
     "wilson_force": lambda c: (c.links, c.weights(len(c.lattice.planes))),
 }
 
+LARGEST = {"link_averages": 3}
+"""Largest N of kernels that do not have all."""
 REFERENCE_ON_GPU = {
     "activate",
     "activate_vjp",
     "convolve_features",
     "convolve_features_vjp",
     "flow_stage_vjp",
+    "link_averages",
     "loop_gradient",
     "loop_gradient_vjp",
     "loop_traces",
@@ -312,5 +321,5 @@ REFERENCE_ON_GPU = {
     "trace_terms",
     "trace_weights",
 }
-"""Kernels without a driver for GPUs, those of networks and of loops of any shape: the reference serves CuPy arrays."""
+"""Kernels without a driver for GPUs, those of networks, of loops of any shape, of means of links: CuPy has the reference."""
 GPU = sorted(KERNELS.keys() - REFERENCE_ON_GPU)

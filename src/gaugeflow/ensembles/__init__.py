@@ -7,6 +7,7 @@ from gaugeflow.ensembles.linear import along_flow
 from gaugeflow.ensembles.locality import CombinedSources, Shells, measure_local, moved_means, plaquette_density
 from gaugeflow.ensembles.quarks import Observables, QuarkSource, along_quarks, measure_quarks, quark_tangents
 from gaugeflow.ensembles.response import Improved, response, responses
+from gaugeflow.ensembles.slabs import Slabs
 from gaugeflow.ensembles.sources import (
     LocalSources,
     SourceFields,
@@ -42,6 +43,7 @@ __all__ = [
     "QuarkSource",
     "ScalarSources",
     "Shells",
+    "Slabs",
     "SmearedSources",
     "SourceFields",
     "along_fields",

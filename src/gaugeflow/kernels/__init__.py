@@ -28,6 +28,7 @@ from gaugeflow.kernels.loops import (
     trace_weights,
 )
 from gaugeflow.kernels.network import activate, activate_vjp, convolve_features, convolve_features_vjp
+from gaugeflow.kernels.one_link import link_averages
 from gaugeflow.kernels.random import haar_field, momentum_field, normal_field, uniform_field
 from gaugeflow.kernels.residual import (
     from_ambient,
@@ -88,6 +89,7 @@ __all__ = [
     "heatbath",
     "hop_force",
     "inner",
+    "link_averages",
     "loop_gradient",
     "loop_gradient_vjp",
     "loop_traces",

@@ -20,11 +20,38 @@ from gaugeflow.sites.matrix import add_scaled, scale
 from gaugeflow.sites.numbers import Matrix
 
 
-def masks(lattice: Lattice) -> Iterator[tuple[int, IntArray]]:
-    """Directions and active sites in the order in which a sweep visits them."""
+def masks(lattice: Lattice, frozen: tuple[int, ...] = ()) -> Iterator[tuple[int, IntArray]]:
+    """Directions and active sites in the order in which a sweep visits them.
+
+    Spatial links of ``frozen`` time slices are left out; masks without a link remain, so that all processes of a cut lattice
+    count the same.
+
+    Raises
+    ------
+    ValueError
+        If the lattice has no such slice, or is folded in time such that some lanes of a site are frozen and others not.
+    """
+    still = _still(lattice, frozen)
     for mu in range(lattice.ndim):
         for parity in (0, 1):
-            yield mu, lattice.active_sites(mu, parity)
+            sites = lattice.active_sites(mu, parity)
+            yield mu, sites if mu == 0 else sites[~still[sites]]
+
+
+def _still(lattice: Lattice, frozen: tuple[int, ...]) -> Any:
+    """Whether block sites lie on frozen slices, ``(n_blocks,)``."""
+    extent, length = lattice.shape[0], lattice.block_shape[0]
+    if not all(isinstance(t, int) and 0 <= t < extent for t in frozen):
+        raise ValueError(f"frozen: expected time slices 0 ... {extent - 1}, got {frozen}")
+    for first in range(0, extent, lattice.local_shape[0]):
+        for t in range(first, first + length):
+            if len({(t + k * length) in frozen for k in range(lattice.fold[0])}) > 1:
+                raise ValueError(
+                    f"frozen slices {frozen} differ between the sub-lattices of {length} slices of a lattice folded "
+                    f"{lattice.fold}; do not fold it in time"
+                )
+    time = lattice.coordinates[0][:, 0]
+    return sum((time == t for t in frozen), time < 0)
 
 
 def first_block(mu: int, n: int) -> int:
@@ -50,11 +77,11 @@ def check_accepted(lattice: Lattice, failed: Array) -> None:
 Update = Callable[[int, Array, Matrix, Matrix], Matrix]
 
 
-def _sweep(lattice: Lattice, links: Array, coupling: Any, update: Update) -> Array:
+def _sweep(lattice: Lattice, links: Array, coupling: Any, frozen: tuple[int, ...], update: Update) -> Array:
     xp = array_namespace(links)
     weight = rows(lattice, coupling, len(lattice.planes), links, "coupling") / links.shape[2]
     field = [links[mu, ...] for mu in range(lattice.ndim)]
-    for mu, sites in masks(lattice):
+    for mu, sites in masks(lattice, frozen):
         here = slots_of(lattice, xp, sites)
 
         def at(direction: int, *hops: tuple[int, int], here: Array = here) -> Matrix:
@@ -72,7 +99,7 @@ def _sweep(lattice: Lattice, links: Array, coupling: Any, update: Update) -> Arr
 
 
 @kernel("links")
-def heatbath(lattice: Lattice, links: Array, coupling: Any, key: Any) -> Array:
+def heatbath(lattice: Lattice, links: Array, coupling: Any, key: Any, frozen: tuple[int, ...] = ()) -> Array:
     """One heat-bath update of every link with ``S = -sum_p (coupling_p / N) Re tr P_p``.
 
     Parameters
@@ -83,6 +110,8 @@ def heatbath(lattice: Lattice, links: Array, coupling: Any, key: Any) -> Array:
         One number, ``(n_planes,)`` or ``(n_planes, batch)``: beta of each plane (and configuration).
     key
         Four integers ``(k0, k1, draw, first)``, see :meth:`gaugeflow.random.Rng.words`; never use the same twice.
+    frozen
+        Time slices whose spatial links stay as they are.
 
     Returns
     -------
@@ -92,7 +121,7 @@ def heatbath(lattice: Lattice, links: Array, coupling: Any, key: Any) -> Array:
     Raises
     ------
     ValueError
-        If an extent is odd.
+        If an extent is odd, or for slices that :func:`masks` refuses.
     ConvergenceError
         If a rejection loop does not end, which only links or couplings that are not finite can cause.
     """
@@ -109,15 +138,15 @@ def heatbath(lattice: Lattice, links: Array, coupling: Any, key: Any) -> Array:
         return new
 
     failed: list[Array] = []
-    result = _sweep(lattice, links, coupling, update)
+    result = _sweep(lattice, links, coupling, frozen, update)
     check_accepted(lattice, xp.concat(failed))
     return result
 
 
 @kernel("links")
-def overrelax(lattice: Lattice, links: Array, coupling: Any) -> Array:
+def overrelax(lattice: Lattice, links: Array, coupling: Any, frozen: tuple[int, ...] = ()) -> Array:
     """One overrelaxation update of every link: reflections that leave the Wilson action of each configuration as it is.
 
     Arguments are those of :func:`heatbath`, without random numbers.
     """
-    return _sweep(lattice, links, coupling, lambda mu, here, a, u: overrelax_site(a, u))
+    return _sweep(lattice, links, coupling, frozen, lambda mu, here, a, u: overrelax_site(a, u))

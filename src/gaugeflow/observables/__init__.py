@@ -14,6 +14,7 @@ from gaugeflow.observables.flow_scales import (
 )
 from gaugeflow.observables.glueball import glueball_correlator, plaquette_slices, slice_correlator, tensor_slices
 from gaugeflow.observables.gradient_flow import AdaptiveStep, advance, flow_step, flow_through
+from gaugeflow.observables.line_pairs import LinePairs, SlabCut
 from gaugeflow.observables.loops import (
     LinkObservable,
     link_trace,
@@ -42,8 +43,10 @@ __all__ = [
     "FlowHistory",
     "FlowedCharge",
     "FlowedEnergy",
+    "LinePairs",
     "LinkObservable",
     "OpenAverages",
+    "SlabCut",
     "SliceHistory",
     "advance",
     "ape",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from array_api_compat import array_namespace
 
-from gaugeflow.kernels.slots import all_slots, link_at, reach, site_sum, take
+from gaugeflow.kernels.slots import all_slots, matrix_at, reach, site_sum, take
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.gauge import re_trace_plaquette
 from gaugeflow.sites.matrix import mul
@@ -35,11 +35,16 @@ def wilson_loop(lattice: Lattice, links: Array, r: int, t: int, mu: int, nu: int
     ValueError
         If the directions are equal or unknown, or an extent is not that of a loop on this lattice.
     """
-    return _sums(lattice, links, (r,), (t,), ((mu, nu),))[0][0]
+    return _sums(lattice, links, (r,), (t,), ((mu, nu),), None)[0][0]
 
 
 def wilson_loops(
-    lattice: Lattice, links: Array, r_max: int, t_max: int, pairs: Sequence[tuple[int, int]] | None = None
+    lattice: Lattice,
+    links: Array,
+    r_max: int,
+    t_max: int,
+    pairs: Sequence[tuple[int, int]] | None = None,
+    averaged: Array | None = None,
 ) -> Array:
     """All rectangles up to a size, Re tr W / N averaged over sites and pairs of directions.
 
@@ -52,6 +57,11 @@ def wilson_loops(
     pairs
         Ordered pairs ``(mu, nu)``: r steps along mu, t along nu.  Default: every spatial direction with direction 0,
         the loops of the static potential.
+    averaged
+        Means of the links of direction 0, ``(n_blocks, N, N, lanes)``, from :func:`gaugeflow.kernels.link_averages` for the
+        links that are not smeared.  They take the place of the sides in time (multihit), which leaves the expectation value as
+        it is and lowers the variance.  Where both sides run along the same plaquettes (r = 1, and one less than the extent) it
+        is done on one side, and not at all where they are the same line.
 
     Returns
     -------
@@ -61,7 +71,7 @@ def wilson_loops(
     Raises
     ------
     ValueError
-        As :func:`wilson_loop`, or without any pair.
+        As :func:`wilson_loop`, without any pair, or with means of links for loops that do not run in time.
 
     Examples
     --------
@@ -79,12 +89,25 @@ def wilson_loops(
         pairs = [(mu, 0) for mu in range(1, lattice.ndim)]
     lattice.check_links(links)
     xp = array_namespace(links)
-    rows = _sums(lattice, links, range(1, r_max + 1), range(1, t_max + 1), pairs)
+    if averaged is not None:
+        if any(nu != 0 for _, nu in pairs):
+            raise ValueError(f"means of links of direction 0 need pairs (mu, 0), got {list(pairs)}")
+        if tuple(averaged.shape) != tuple(links.shape[1:]):
+            raise ValueError(
+                f"averaged: expected shape {tuple(links.shape[1:])} beside links {tuple(links.shape)}, got "
+                f"{tuple(averaged.shape)}"
+            )
+    rows = _sums(lattice, links, range(1, r_max + 1), range(1, t_max + 1), pairs, averaged)
     return xp.stack([xp.stack(row) for row in rows])
 
 
 def _sums(
-    lattice: Lattice, links: Array, rs: Sequence[int], ts: Sequence[int], pairs: Sequence[tuple[int, int]]
+    lattice: Lattice,
+    links: Array,
+    rs: Sequence[int],
+    ts: Sequence[int],
+    pairs: Sequence[tuple[int, int]],
+    averaged: Array | None,
 ) -> list[list[Array]]:
     """Means over sites and pairs for every r and t, both increasing."""
     n, _ = lattice.check_links(links)
@@ -96,12 +119,16 @@ def _sums(
     here = all_slots(lattice, xp)
     totals: dict[tuple[int, int], Array] = {}
     for mu, nu in pairs:
-        across = _lines(lattice, links, mu, rs)
-        for t, upward in zip(ts, _lines(lattice, links, nu, ts), strict=True):
+        across = _lines(lattice, links[mu, ...], mu, rs)
+        upwards = _lines(lattice, links[nu, ...], nu, ts)
+        hits = upwards if averaged is None else _lines(lattice, averaged, nu, ts)
+        for t, upward, hit in zip(ts, upwards, hits, strict=True):
             top = reach(lattice, xp, here, [(nu, 0)] * t)
             for r, line in zip(rs, across, strict=True):
                 side = reach(lattice, xp, here, [(mu, 0)] * r)
-                trace = re_trace_plaquette(line, _at(lattice, upward, side), upward, _at(lattice, line, top))
+                distance = min(r, lattice.shape[mu] - r)
+                left, right = hit if distance > 0 else upward, hit if distance > 1 else upward
+                trace = re_trace_plaquette(line, _at(lattice, right, side), left, _at(lattice, line, top))
                 totals[r, t] = totals.get((r, t), 0.0) + site_sum(lattice, trace)
     norm = n * lattice.volume * len(pairs)
     return [[totals[r, t] / norm for t in ts] for r in rs]
@@ -126,12 +153,12 @@ def _at(lattice: Lattice, line: Matrix, slots: Array) -> Matrix:
     return tuple(found[k, ...] for k in range(len(line)))
 
 
-def _lines(lattice: Lattice, links: Array, mu: int, lengths: Sequence[int]) -> list[Matrix]:
-    """Products of links along mu from every slot, of these increasing lengths."""
-    xp = array_namespace(links)
+def _lines(lattice: Lattice, matrices: Array, mu: int, lengths: Sequence[int]) -> list[Matrix]:
+    """Products along mu of matrices ``(n_blocks, N, N, lanes)`` from every slot, of these increasing lengths."""
+    xp = array_namespace(matrices)
     here = all_slots(lattice, xp)
     ahead = reach(lattice, xp, here, [(mu, 0)])
-    first = link_at(lattice, links, mu, here)
+    first = matrix_at(lattice, matrices, here)
     line, found = first, []
     for length in range(1, lengths[-1] + 1):
         if length > 1:

@@ -45,6 +45,8 @@ class HeatBath:
         Steps between removals of rounding errors; they depend on the number of the step alone.
     defect, strength
         Links that enter plaquettes multiplied by this strength, for :class:`gaugeflow.actions.DefectAction`.
+    frozen
+        Time slices whose spatial links stay as they are, so that what lies between two of them is sampled for itself.
     """
 
     lattice: Lattice
@@ -53,6 +55,7 @@ class HeatBath:
     reunitarise_every: int = 10
     defect: Defect | None = None
     strength: float = 1.0
+    frozen: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         require_finite(self, "coupling", "strength")
@@ -96,9 +99,9 @@ class HeatBath:
         return HeatBathState(x, count), HeatBathInfo(xp.mean(kernels.plaquette(self.lattice, x), axis=0))
 
     def _sweeps(self, x: Array, rng: Rng) -> Array:
-        x = kernels.heatbath(self.lattice, x, self.coupling, rng.words(array_namespace(x)))
+        x = kernels.heatbath(self.lattice, x, self.coupling, rng.words(array_namespace(x)), self.frozen)
         for _ in range(self.n_overrelax):
-            x = kernels.overrelax(self.lattice, x, self.coupling)
+            x = kernels.overrelax(self.lattice, x, self.coupling, self.frozen)
         return x
 
     def _sweeps_with_defect(self, x: Array, rng: Rng) -> Array:
