@@ -30,9 +30,17 @@ from gaugeflow.analysis.n_point import (
     residual_share,
     two_point_function,
 )
+from gaugeflow.analysis.potential import (
+    effective_potential,
+    fit_cornell,
+    lattice_coulomb,
+    sommer_scale,
+    sommer_scale_of_beta,
+)
 from gaugeflow.analysis.replica import positions, round_trip_times
 from gaugeflow.analysis.resample import Resampled, bootstrap, jackknife
 from gaugeflow.analysis.series import Series, align, stack
+from gaugeflow.analysis.slabs import slab_correlator
 from gaugeflow.analysis.susceptibility import (
     polyakov_susceptibility,
     susceptibility,
@@ -87,10 +95,12 @@ __all__ = [
     "difference_independent",
     "effective_configurations",
     "effective_mass",
+    "effective_potential",
     "ess",
     "ess_from_target",
     "ess_gaussian",
     "fit",
+    "fit_cornell",
     "fit_mass",
     "fit_sources",
     "folded",
@@ -100,6 +110,7 @@ __all__ = [
     "improved",
     "jackknife",
     "kl_gaussian",
+    "lattice_coulomb",
     "local_curve",
     "n_point_function",
     "noisy_variance",
@@ -110,6 +121,9 @@ __all__ = [
     "reweighted",
     "reweighted_mean",
     "round_trip_times",
+    "slab_correlator",
+    "sommer_scale",
+    "sommer_scale_of_beta",
     "stack",
     "susceptibility",
     "to_correlator",
