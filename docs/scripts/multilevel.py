@@ -1,6 +1,6 @@
 """Wilson loops by multihit and by averages over slabs: variances beside those of plain loops, per configuration and per second.
 
-    python docs/scripts/multilevel.py --shape 8 8 8 8 --beta 6.0 --rows 60
+    python docs/scripts/multilevel.py --shape 8 8 8 8 --beta 6.0 --rows 40
 
 All methods see the same configurations.  A second counts what a method costs for one configuration, and the making of that
 configuration with it.  ``--out`` names a file that keeps all numbers and lets an interrupted run go on.
@@ -30,7 +30,7 @@ R_MAX, T_MAX = 4, 4
 def methods(
     lattice: Lattice, beta: float, updates: list[int], thick: list[int]
 ) -> dict[str, Callable[[Rng, Any], Any]]:
-    """Functions ``(rng, links)`` that return W(r, t) at ``[r - 1, t - 1]``, nan at times that they do not have."""
+    """Functions ``(rng, links)`` that return W(r, t) at ``[r - 1, t - 1]``."""
 
     def plain(rng: Rng, x: Any) -> Any:
         return wilson_loops(lattice, x, R_MAX, T_MAX)
@@ -38,20 +38,17 @@ def methods(
     def multihit(rng: Rng, x: Any) -> Any:
         return wilson_loops(lattice, x, R_MAX, T_MAX, averaged=link_averages(lattice, x, beta, 0))
 
-    def of_slabs(slabs: Slabs) -> Callable[[Rng, Any], Any]:
+    def of_slabs(average: Slabs) -> Callable[[Rng, Any], Any]:
         def measure(rng: Rng, x: Any) -> Any:
-            found, _ = slabs.wilson_loops(rng, x, R_MAX)
-            loops = np.full((R_MAX, T_MAX, found.shape[-1]), np.nan)
-            loops[:, slabs.thickness - 1 :: slabs.thickness] = found[:, : T_MAX // slabs.thickness]
-            return loops
+            found, _ = average.wilson_loops(rng, x, R_MAX, T_MAX)
+            return found
 
         return measure
 
     chosen = {"plain": plain, "multihit": multihit}
-    for d in thick:
-        for n in updates:
-            chosen[f"slabs of {d}, {n}"] = of_slabs(Slabs(lattice, beta, d, n, multihit=False))
-            chosen[f"slabs of {d}, {n}, multihit"] = of_slabs(Slabs(lattice, beta, d, n))
+    for d, n in slabs:
+        chosen[f"slabs of {d}, {n} updates"] = of_slabs(Slabs(lattice, beta, d, n, multihit=False))
+        chosen[f"slabs of {d}, {n} updates, multihit"] = of_slabs(Slabs(lattice, beta, d, n))
     return chosen
 
 
@@ -61,16 +58,15 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=4, default=[8, 8, 8, 8])
     parser.add_argument("--fold", type=int, nargs=4, default=[1, 2, 2, 2])
     parser.add_argument("--beta", type=float, default=6.0)
-    parser.add_argument("--rows", type=int, default=60, help="configurations")
+    parser.add_argument("--rows", type=int, default=40, help="configurations")
     parser.add_argument("--thin", type=int, default=10)
     parser.add_argument("--burn-in", type=int, default=150)
-    parser.add_argument("--updates", type=int, nargs="+", default=[10, 50])
-    parser.add_argument("--thick", type=int, nargs="+", default=[2])
+    parser.add_argument("--slabs", nargs="+", default=["2,10", "4,10", "4,40"], help="thickness,updates of each")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     lattice, rng = Lattice(chosen.shape, chosen.fold), Rng(108014)
     sampler = HeatBath(lattice, chosen.beta)
-    measured = methods(lattice, chosen.beta, chosen.updates, chosen.thick)
+    measured = methods(lattice, chosen.beta, [(int(d), int(n)) for d, n in (text.split(",") for text in chosen.slabs)])
     loops: dict[str, list[Any]] = {name: [] for name in measured}
     seconds: dict[str, list[float]] = {name: [] for name in ("chain", *measured)}
     if chosen.out and chosen.out.exists():
@@ -107,14 +103,11 @@ def report(loops: dict[str, list[Any]], seconds: dict[str, list[float]]) -> None
         print(f"W({r}, {t}); a configuration is made in {chain:.3g} s")
         reference = None
         for name, rows in loops.items():
-            values = np.stack(rows)[:, r - 1, t - 1]
-            if np.isnan(values).any():
-                continue
-            found = gamma_method(Series.from_lanes(values))
+            found = gamma_method(Series.from_lanes(np.stack(rows)[:, r - 1, t - 1]))
             reference = reference or found.error
             gain = (reference / found.error) ** 2
             print(
-                f"  {name:26s} {format_error(found.value, found.error):>16s}  {cost[name]:7.3f} s  variance / {gain:.3g}, "
+                f"  {name:34s} {format_error(found.value, found.error):>16s}  {cost[name]:7.3f} s  variance / {gain:.3g}, "
                 f"at equal cost / {gain * cost['plain'] / cost[name]:.3g}"
             )
 

@@ -16,12 +16,12 @@ from array_api_compat import array_namespace
 
 from gaugeflow.kernels import link_averages
 from gaugeflow.lattice import Array, Lattice
-from gaugeflow.observables.line_pairs import Ends, LinePairs, SlabCut, cut_links, pair_sums
+from gaugeflow.observables.slab_loops import SlabCut, SlabLoops
 from gaugeflow.random import Rng
 from gaugeflow.samplers import HeatBath
 
-_TOGETHER = 16
-"""Configurations whose pairs are summed by one product of matrices."""
+Ends = Callable[[Lattice, Array], Array]
+"""Smearing of the ends of loops, ``ends(lattice, links)``."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,10 @@ class Slabs:
             state, _ = sampler.step(rng, state)
             yield state.x
 
-    def line_pairs(self, rng: Rng, links: Array, r_max: int) -> tuple[LinePairs, Array]:
-        """Means of pairs of lines in time of all slabs.
+    def wilson_loops(
+        self, rng: Rng, links: Array, r_max: int, t_max: int, ends: Ends | None = None
+    ) -> tuple[Array, Array]:
+        """Wilson loops W(r, t) whose pieces in different slabs were averaged separately.
 
         Parameters
         ----------
@@ -86,76 +88,44 @@ class Slabs:
         links
             A configuration (or a batch) in equilibrium.
         r_max
-            Largest distance of the lines, at most half the spatial extents.
-
-        Returns
-        -------
-        LinePairs
-            The means.
-        Array
-            The configuration after the last update, which is in equilibrium as well: a chain may go on from there.
-
-        Raises
-        ------
-        ValueError
-            If ``r_max`` is out of range.
-        """
-        cut, shape = self.cut, self.lattice.shape
-        if not 1 <= r_max <= min(shape[1:]) // 2:
-            raise ValueError(f"r_max: expected 1 ... {min(shape[1:]) // 2} on a lattice of shape {shape}, got {r_max}")
-        places = [(mu, r) for mu in range(1, self.lattice.ndim) for r in range(1, r_max + 1)]
-        totals: dict[tuple[int, int], Array] = {}
-        hits: list[Array] = []
-        plain: list[Array] = []
-        last = links
-        for count, last in enumerate(self.configurations(rng, links), start=1):
-            plain.append(cut.time_lines(last[0, ...]))
-            hits.append(cut.time_lines(self._averages(last)) if self.multihit else plain[-1])
-            if len(hits) == _TOGETHER or count == self.updates:
-                for mu, r in places:
-                    # Lines at distance 1 run along the same plaquettes, so that one of them has to be plain.
-                    near = min(r, shape[mu] - r) == 1
-                    part = pair_sums(hits, plain if near else hits, mu, r)
-                    totals[mu, r] = totals[mu, r] + part if (mu, r) in totals else part
-                hits, plain = [], []
-        means = tuple(
-            tuple(totals[mu, r] / self.updates for r in range(1, r_max + 1)) for mu in range(1, self.lattice.ndim)
-        )
-        return LinePairs(cut, means), last
-
-    def wilson_loops(self, rng: Rng, links: Array, r_max: int, ends: Ends | None = None) -> tuple[Array, Array]:
-        """Wilson loops whose extents in time are multiples of the thickness.
-
-        Parameters
-        ----------
-        rng, links, r_max
-            As of :meth:`line_pairs`.
+            Largest extent in space, at most half the extents of the lattice.
+        t_max
+            Largest extent in time.
         ends
             Smearing in space ``ends(lattice, links)`` for the ends of the loops, none by default.
 
         Returns
         -------
         Array
-            ``(r_max, slabs, batch)`` float64; W(r, k thickness) at ``[r - 1, k - 1]``.
+            ``(r_max, t_max, batch)`` float64; W(r, t) at ``[r - 1, t - 1]``, averaged over places, directions, and those
+            positions in time whose ends are farthest from frozen slices.
         Array
-            The last configuration.
+            The configuration after the last update, which is in equilibrium as well: a chain may go on from there.
 
         Raises
         ------
         ValueError
-            As :meth:`line_pairs`, or if ``ends`` mixes time slices.
+            If an extent is out of range, or ``ends`` mixes time slices.
         """
-        pairs, last = self.line_pairs(rng, links, r_max)
-        if ends is None:
-            return pairs.wilson_loops(links), last
-        smooth = ends(self.lattice, links)
-        self._check_ends(smooth, ends(self.lattice, last))
-        return pairs.wilson_loops(smooth), last
+        loops = SlabLoops(self.cut, r_max, t_max)
+        last = first = smooth = links
+        for count, last in enumerate(self.configurations(rng, links)):
+            smooth = last if ends is None else ends(self.lattice, last)
+            first = smooth if count == 0 else first
+            loops.add(last, self._averages(last), smooth)
+        if ends is not None:
+            self._check_ends(first, smooth)
+        return loops.wilson_loops(), last
 
     def polyakov_pairs(self, rng: Rng, links: Array, r_max: int) -> tuple[Array, Array]:
-        """Correlators of Polyakov loops, :meth:`LinePairs.polyakov_pairs`, and the last configuration."""
-        pairs, last = self.line_pairs(rng, links, r_max)
-        return pairs.polyakov_pairs(), last
+        """Correlators of Polyakov loops, ``(r_max, batch)``, see :meth:`SlabLoops.polyakov_pairs`, and the last configuration.
+
+        Parameters are those of :meth:`wilson_loops`.
+        """
+        loops, last = SlabLoops(self.cut, r_max, pairs=True), links
+        for last in self.configurations(rng, links):
+            loops.add(last, self._averages(last), last)
+        return loops.polyakov_pairs(), last
 
     def slice_means(self, rng: Rng, links: Array, function: Callable[[Array], Array]) -> tuple[Array, Array]:
         """Means of a function of links, for instance of a slice observable that :func:`slab_correlator` correlates.
@@ -163,7 +133,7 @@ class Slabs:
         Parameters
         ----------
         rng, links
-            As of :meth:`line_pairs`.
+            As of :meth:`wilson_loops`.
         function
             From links to numbers, ``(..., batch)``.
 
@@ -181,13 +151,15 @@ class Slabs:
         assert total is not None
         return total / self.updates, last
 
-    def _averages(self, links: Array) -> Array:
-        return link_averages(self.lattice, links, self.coupling, 0)
+    def _averages(self, links: Array) -> Array | None:
+        return link_averages(self.lattice, links, self.coupling, 0) if self.multihit else None
 
     def _check_ends(self, before: Array, after: Array) -> None:
         xp = array_namespace(before)
-        change = cut_links(self.cut, before) - cut_links(self.cut, after)
-        largest = float(xp.max(xp.abs(change)))
+        largest = 0.0
+        for mu in range(1, self.lattice.ndim):
+            change = self.cut.by_slab(before[mu, ...])[0, ...] - self.cut.by_slab(after[mu, ...])[0, ...]
+            largest = max(largest, float(xp.max(xp.abs(change))))
         if not largest <= float(xp.finfo(before.dtype).eps) ** 0.5:
             raise ValueError(
                 "ends: expected links that depend on those of their own time slice alone, got some that changed by "

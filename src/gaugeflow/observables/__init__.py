@@ -14,7 +14,6 @@ from gaugeflow.observables.flow_scales import (
 )
 from gaugeflow.observables.glueball import glueball_correlator, plaquette_slices, slice_correlator, tensor_slices
 from gaugeflow.observables.gradient_flow import AdaptiveStep, advance, flow_step, flow_through
-from gaugeflow.observables.line_pairs import LinePairs, SlabCut
 from gaugeflow.observables.loops import (
     LinkObservable,
     link_trace,
@@ -28,6 +27,7 @@ from gaugeflow.observables.measure import measure
 from gaugeflow.observables.open_time import OpenAverages, is_open_in_time, open_averages, open_flow_history
 from gaugeflow.observables.scalar import ising_energy, magnetisation, two_point_susceptibility
 from gaugeflow.observables.scale_derivatives import flow_time_derivative, flow_time_derivative_gradient
+from gaugeflow.observables.slab_loops import SlabCut, SlabLoops
 from gaugeflow.observables.smearing import ape, stout
 from gaugeflow.observables.topology import (
     clover_charge,
@@ -43,10 +43,10 @@ __all__ = [
     "FlowHistory",
     "FlowedCharge",
     "FlowedEnergy",
-    "LinePairs",
     "LinkObservable",
     "OpenAverages",
     "SlabCut",
+    "SlabLoops",
     "SliceHistory",
     "advance",
     "ape",
