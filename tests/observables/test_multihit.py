@@ -32,9 +32,10 @@ def _matrix(a):
 
 @pytest.mark.parametrize("order", [0, 1])
 def test_bessel_ratio(order):
-    z = np.array([0.0, 1e-9, 0.3, 2.0, 30.0, 700.0, 1e4])
+    z = np.array([1e-9, 0.3, 2.0, 30.0, 700.0, 1e4])
     expected = special.ive(order + 1, z) / special.ive(order, z)
     np.testing.assert_allclose(bessel_ratio(order, z), expected, rtol=1e-12)
+    assert bessel_ratio(order, np.zeros(1))[0] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -56,23 +57,22 @@ def _log_z(j):
     h = j @ j.conj().T
     x, det = np.trace(h).real, np.linalg.det(j)
     values = (x, 0.5 * (x * x - np.trace(h @ h).real), abs(det) ** 2, 2 * det.real)
-    total = 0.0
-    for k, l, m, n in itertools.product(range(28), range(18), range(12), range(18)):
-        size = math.factorial(k + 2 * l + 3 * m + n + 2) * math.factorial(l + 2 * m + n + 1)
-        term = math.prod(v**e / math.factorial(e) for v, e in zip(values, (k, l, m, n), strict=True))
-        total += 2 * term / size
-    return math.log(total)
+    k, m, w, n = np.ogrid[:28, :18, :12, :18]
+    terms = 2 / (special.factorial(k + 2 * m + 3 * w + n + 2) * special.factorial(m + 2 * w + n + 1))
+    for value, power in zip(values, (k, m, w, n), strict=True):
+        terms = terms * value**power / special.factorial(power)
+    return math.log(terms.sum())
 
 
 def test_su3_by_another_series():
     """The mean is the gradient of log Z: 2 Re tr dJ <U> against a difference of fourth order, 1e-9."""
     rng = np.random.default_rng(3)
     a, d = (rng.normal(size=(3, 3)) + 1j * rng.normal(size=(3, 3)) for _ in range(2))
-    j, step = 0.4 * a.conj().T, 0.02
+    j, step = 0.4 * a.conj().T, 0.004
     near, far = (_log_z(j + s * step * d) - _log_z(j - s * step * d) for s in (1, 2))
     slope = (8 * near - far) / (12 * step)
     found = 2 * np.trace(d @ _matrix(0.8 * a)).real
-    assert found == pytest.approx(slope, abs=2e-7)
+    assert found == pytest.approx(slope, abs=1e-9)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
