@@ -8,6 +8,7 @@ from gaugeflow.ensembles.locality import CombinedSources, Shells, measure_local,
 from gaugeflow.ensembles.quarks import Observables, QuarkSource, along_quarks, measure_quarks, quark_tangents
 from gaugeflow.ensembles.response import Improved, response, responses
 from gaugeflow.ensembles.slabs import Slabs
+from gaugeflow.ensembles.smeared_forces import SmearedForces
 from gaugeflow.ensembles.sources import (
     LocalSources,
     SourceFields,
@@ -44,6 +45,7 @@ __all__ = [
     "ScalarSources",
     "Shells",
     "Slabs",
+    "SmearedForces",
     "SmearedSources",
     "SourceFields",
     "along_fields",

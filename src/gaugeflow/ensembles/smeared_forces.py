@@ -1,0 +1,319 @@
+"""Vector fields of all links at once, made of smeared links, for the linearised flow: divergences by dilution.
+
+A layer of a flow must leave the links frozen on which its loops depend.  A linearised flow needs no layers: only X, X.dS and
+div X.  The fields here are those of the sums W of plaquettes Re tr P, smeared n times without masks,
+
+    F_n:  the force of W on the smeared links V_n, taken as a field on the links U;   F_0 is the gradient of W(U)
+    G_n:  the gradient of W(V_n(U)) with respect to U
+
+X.dS is exact.  The divergence of F_0 is closed, all others are sums over probes: of the links of one direction and colour,
+each displaced along one generator, with random signs.  What is not on the diagonal of the Jacobian has a random sign and is
+small, because links of a probe are not neighbours and no link is displaced along two generators.  See
+``docs/derivations/smeared_forces.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from gaugeflow import kernels
+from gaugeflow.devices import to_host
+from gaugeflow.errors import require_finite
+from gaugeflow.flows.gauge.smearing import active_rows
+from gaugeflow.groups.su import algebra_basis
+from gaugeflow.kernels.sums import sum_sites
+from gaugeflow.lattice import Array, Lattice
+from gaugeflow.random import Rng, uniform
+
+PROBE_STEP = 3e-4
+"""Displacement of the links of a probe: central differences are wrong by a share of about 1e-8."""
+
+_COLOURS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class SmearedForces:
+    """The fields F_n and G_n of temporal and of spatial plaquettes.
+
+    Parameters
+    ----------
+    lattice
+        The lattice, of two dimensions or more.
+    forces
+        Numbers n of smearing steps of the fields F_n, in increasing order.
+    gradients
+        Those of the fields G_n, in increasing order and positive: G_0 is F_0.
+    eta
+        Weight of a staple in a smearing step, half the rho of a stout step.
+    kappa
+        Weight of loop times link relative to the staples.
+    anisotropic
+        Whether planes with direction 0 and others have coefficients of their own.
+    colours
+        Colours of sites, 1, 2, 4 or 8, of which a probe has one; extents must be multiples of it.  A divergence takes
+        ``ndim * colours * generators`` probes, of two evaluations of the smeared plaquettes each.
+
+    Raises
+    ------
+    ValueError
+        If there is no field, numbers of steps are not increasing, or the lattice does not have the colours.
+    """
+
+    lattice: Lattice
+    forces: tuple[int, ...] = (0, 1)
+    gradients: tuple[int, ...] = (2,)
+    eta: float = 0.0625
+    kappa: float = -1.0
+    anisotropic: bool = False
+    colours: int = 2
+
+    def __post_init__(self) -> None:
+        require_finite(self, "eta", "kappa")
+        if self.lattice.ndim < 2:
+            raise ValueError(f"lattice: expected two dimensions or more, got shape {self.lattice.shape}")
+        for name, steps, least in (("forces", self.forces, 0), ("gradients", self.gradients, 1)):
+            if any(a >= b for a, b in zip((least - 1, *steps), steps, strict=False)):
+                raise ValueError(f"{name}: expected increasing numbers from {least} on, got {steps}")
+        if not self.fields:
+            raise ValueError("SmearedForces: expected at least one field, got forces () and gradients ()")
+        if self.colours not in _COLOURS:
+            raise ValueError(f"colours: expected one of {_COLOURS}, got {self.colours}")
+        self._sites()
+
+    # ---- coefficients ----------------------------------------------------------------------------------------------
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields."""
+        return *(f"F{n}" for n in self.forces), *(f"G{n}" for n in self.gradients)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of coefficients: fields, classes of planes (temporal, spatial)."""
+        return len(self.fields), 2 if self.anisotropic else 1
+
+    def _of_class(self, k: int, mu: int, nu: int) -> float:
+        temporal = 0 in (mu, nu)
+        return float(mu != nu and (not self.anisotropic or temporal == (k == 0)))
+
+    def _weights(self, classes: Any) -> list[float]:
+        """Weight of the plane (mu, nu), at ``mu * ndim + nu``, from one number for each class."""
+        d = range(self.lattice.ndim)
+        pairs = product(d, d)
+        return [sum(float(c) * self._of_class(k, mu, nu) for k, c in enumerate(classes)) for mu, nu in pairs]
+
+    def _couplings(self, n_colours: int, classes: Any) -> list[float]:
+        """Couplings by plane at which ``wilson_force`` is the gradient of W."""
+        weights = self._weights(classes)
+        return [-n_colours * weights[mu * self.lattice.ndim + nu] for mu, nu in self.lattice.planes]
+
+    def _by_class(self, planes: Array) -> Array:
+        """Sums over planes, ``(n_planes, batch)``, class by class."""
+        xp = array_namespace(planes)
+        rows = []
+        for k in range(self.shape[1]):
+            chosen = [planes[i, ...] for i, (mu, nu) in enumerate(self.lattice.planes) if self._of_class(k, mu, nu)]
+            rows.append(sum(chosen[1:], start=chosen[0]) if chosen else 0.0 * planes[0, ...])
+        return xp.stack(rows)
+
+    # ---- fields ----------------------------------------------------------------------------------------------------
+    def _smeared(self, x: Array) -> tuple[list[Array], list[Array | None]]:
+        """V_0, V_1, ... and the staples of which each was made."""
+        links, staples = [x], [None]
+        for _ in range(max((*self.forces, *self.gradients))):
+            smeared, sums = kernels.smear_step(self.lattice, links[-1], self.eta, self.kappa)
+            links.append(smeared)
+            staples.append(sums)
+        return links, staples
+
+    def vector(self, coefficients: Any, x: Array) -> Array:
+        """The field X that is the sum of all fields with coefficients ``shape``, an algebra field."""
+        lattice, n = self.lattice, int(x.shape[2])
+        xp = array_namespace(x)
+        c = self._checked(coefficients)
+        links, staples = self._smeared(x)
+        total = xp.zeros_like(x)
+        for i, level in enumerate(self.forces):
+            total = total + kernels.wilson_force(lattice, links[level], self._couplings(n, c[i, ...]))
+        if not self.gradients:
+            return total
+        bar = xp.zeros_like(x)
+        rows = dict(zip(self.gradients, c[len(self.forces) :, ...], strict=True))
+        for level in range(self.gradients[-1], 0, -1):
+            if level in rows:
+                bar = kernels.plaquette_gradient(lattice, links[level], self._weights(rows[level]), bar)
+            along, own = kernels.smear_step_pull(lattice, links[level - 1], staples[level], self.kappa, bar)
+            bar = kernels.plaquette_hessian(lattice, links[level - 1], self.eta, along, own)
+        return total + kernels.from_ambient(lattice, x, bar)
+
+    def _checked(self, coefficients: Any) -> Any:
+        c = to_host(coefficients)
+        if tuple(c.shape) != self.shape:
+            raise ValueError(f"coefficients: expected shape {self.shape}, got {tuple(c.shape)}")
+        return c
+
+    def transported(self, rng: Rng, coefficients: Any, x: Array, step: float) -> tuple[Array, Array]:
+        """Links after a finite step along X, and an unbiased estimate of the log-determinant.
+
+        Links follow dU/ds = X(U) U for the time ``step`` by the midpoint rule, and the logarithm is the divergence at the
+        midpoint times the step: both are off by the third power of the step.  Weights made of it are noisy; see
+        ``docs/derivations/smeared_forces.md`` for what that means.
+
+        Parameters
+        ----------
+        rng
+            Source of the signs.
+        coefficients
+            ``shape``, X per unit of the step.
+        x
+            Links in double precision.
+        step
+            The step; it may be negative.
+
+        Returns
+        -------
+        image, log_det : Array
+            Links, and ``(batch,)`` float64.
+        """
+        c = self._checked(coefficients)
+        middle = kernels.evolve(self.lattice, x, self.vector(c, x), 0.5 * step)
+        image = kernels.evolve(self.lattice, x, self.vector(c, middle), step)
+        return image, self.combined(c, self.divergences(rng, middle)) * step
+
+    def combined(self, coefficients: Any, values: Array) -> Array:
+        """Sum of ``values`` of all fields and classes, ``(*shape, batch)``, with coefficients: ``(batch,)``."""
+        c = self._checked(coefficients)
+        pairs = product(*map(range, self.shape))
+        return sum((float(c[i, k]) * values[i, k, ...] for i, k in pairs), start=0.0 * values[0, 0, ...])
+
+    # ---- tangents --------------------------------------------------------------------------------------------------
+    def tangents(self, rng: Rng, x: Array, force: Array) -> Array:
+        """Unbiased estimates of ``div X - <X, force>`` of every field.
+
+        Parameters
+        ----------
+        rng
+            Source of the signs.
+        x
+            Links in double precision.
+        force
+            Gradient of the action of which the links are.
+
+        Returns
+        -------
+        Array
+            ``(*shape, batch)`` float64.
+
+        Raises
+        ------
+        ValueError
+            If the links are in single precision, whose rounding errors the differences do not stand.
+        """
+        return self.divergences(rng, x) - self._along(x, force)
+
+    def _along(self, x: Array, force: Array) -> Array:
+        """<X, force>; for a gradient this is the change of its plaquettes when the links move along the force."""
+        lattice, n = self.lattice, int(x.shape[2])
+        xp = array_namespace(x)
+        links, staples = self._smeared(x)
+        rows = []
+        for level in self.forces:
+            one = [[float(i == k) for i in range(self.shape[1])] for k in range(self.shape[1])]
+            vectors = [kernels.wilson_force(lattice, links[level], self._couplings(n, classes)) for classes in one]
+            rows.append(xp.stack([kernels.inner(lattice, vector, force) for vector in vectors]))
+        move = -0.5 * kernels.to_ambient(lattice, x, force)  # U^dagger f
+        move = xp.conj(xp.permute_dims(move, (0, 1, 3, 2, 4))) * -1.0  # f U, as f is anti-Hermitian
+        for level in range(1, max((0, *self.gradients)) + 1):
+            before = (lattice, links[level - 1], staples[level], self.eta, self.kappa)
+            move, _ = kernels.smear_step_along(*before, move)
+            if level in self.gradients:
+                rows.append(self._by_class(kernels.plaquette_along(lattice, links[level], move)))
+        return xp.stack(rows)
+
+    def divergences(self, rng: Rng, x: Array) -> Array:
+        """Unbiased estimates of div X of every field, ``(*shape, batch)``; arguments and errors as for :meth:`tangents`."""
+        lattice, n = self.lattice, int(x.shape[2])
+        xp = array_namespace(x)
+        if x.dtype != xp.complex128:
+            raise ValueError(f"SmearedForces: expected links in double precision (complex128), got {x.dtype}")
+        basis = algebra_basis(n, xp, x.dtype)
+        count = int(basis.shape[0])
+        signs = self._signs(rng, count, x)
+        probed = [level for level in self.forces if level > 0]
+        middle = self._plaquettes(self._smeared(x)[0], self.gradients)
+        slopes: Any = 0.0
+        bends: Any = 0.0
+        for mu, sites, a in product(range(lattice.ndim), self._sites(), range(count)):
+            sign = xp.take(signs[mu * count + a, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
+            bends = bends - 2.0 * middle
+            for side, moved in zip((1.0, -1.0), _turned(basis[a, ...], sign, active_rows(x, mu, sites)), strict=True):
+                displaced = kernels.overwrite(lattice, xp.asarray(x, copy=True), mu, sites, moved)
+                links, _ = self._smeared(displaced)
+                bends = bends + self._plaquettes(links, self.gradients)
+                parts = [self._components(links[level], mu, sites, basis[a, ...]) for level in probed]
+                if parts:
+                    slopes = slopes + side * sum_sites(lattice, sign * xp.stack(parts))
+        closed = [self._closed(x)] if 0 in self.forces else []
+        forces = list(slopes / (2.0 * PROBE_STEP)) if probed else []
+        return xp.stack([*closed, *forces, *(bends / PROBE_STEP**2)])
+
+    def _closed(self, x: Array) -> Array:
+        """div F_0: every link of a plaquette contributes -(N^2 - 1) / 2 N times its trace (U(1): -1/2)."""
+        n = int(x.shape[2])
+        each = (n * n - 1.0) / n if n > 1 else 1.0
+        return -2.0 * each * self._plaquettes([x], (0,))[0, ...]
+
+    def _plaquettes(self, links: list[Array], levels: tuple[int, ...]) -> Array:
+        """W of some levels and every class, ``(levels, classes, batch)``."""
+        xp = array_namespace(links[0])
+        factor = float(links[0].shape[2] * self.lattice.volume)
+        found = [self._by_class(factor * kernels.plaquette(self.lattice, links[level])) for level in levels]
+        if found:
+            return xp.stack(found)
+        return xp.zeros((0, self.shape[1], self.lattice.batch(links[0].shape[-1])), dtype=xp.float64)
+
+    def _components(self, links: Array, mu: int, sites: Any, generator: Array) -> Array:
+        """<T, F> = Re tr T V S^dagger of active links, ``(classes, n_active, lanes)``; S is the sum of their staples."""
+        xp = array_namespace(links)
+        d = self.lattice.ndim
+        here, entries = active_rows(links, mu, sites), to_host(generator)
+        found = []
+        for k in range(self.shape[1]):
+            weight = [self._of_class(k, mu, nu) for nu in range(d)]
+            staples = xp.conj(kernels.path_sum(self.lattice, links, mu, sites, weight))
+            total: Any = 0.0
+            for i, j in zip(*entries.nonzero(), strict=True):
+                total = total + entries[i, j] * xp.sum(here[:, int(j), :, :] * staples[:, int(i), :, :], axis=1)
+            found.append(xp.real(total))
+        return xp.stack(found)
+
+    def _signs(self, rng: Rng, count: int, x: Array) -> Array:
+        """1 or -1 for every direction and generator, ``(ndim * count, n_blocks, lanes)``."""
+        xp = array_namespace(x)
+        batch = self.lattice.batch(x.shape[-1])
+        numbers = uniform(rng, self.lattice, self.lattice.ndim * count, batch, xp=xp)
+        return xp.where(numbers < 0.5, -xp.ones_like(numbers), xp.ones_like(numbers))
+
+    def _sites(self) -> list[Any]:
+        """Block sites of every colour."""
+        d = self.lattice.ndim
+        weights = [(2 * mu + 1 if self.colours == 8 else 1) for mu in range(d)]
+        return [self.lattice.sites_of_colour(weights, self.colours, colour) for colour in range(self.colours)]
+
+
+def _turned(generator: Array, sign: Array, links: Array) -> tuple[Array, Array]:
+    """Links ``exp(+-PROBE_STEP sign T) U``, ``(n_active, N, N, lanes)``."""
+    xp = array_namespace(links)
+    angles, vectors = xp.linalg.eigh(-1j * generator)  # T = i vectors angles vectors^dagger
+    adjoint = xp.conj(xp.matrix_transpose(vectors))
+    even = (vectors * xp.astype(xp.cos(PROBE_STEP * angles), links.dtype)) @ adjoint
+    odd = (vectors * (1j * xp.astype(xp.sin(PROBE_STEP * angles), links.dtype))) @ adjoint
+
+    def applied(matrix: Array) -> Array:
+        return xp.permute_dims(xp.tensordot(matrix, links, axes=((1,), (1,))), (1, 0, 2, 3))
+
+    middle, side = applied(even), sign[:, None, None, :] * applied(odd)
+    return middle + side, middle - side
