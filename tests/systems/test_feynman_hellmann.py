@@ -105,6 +105,9 @@ TINY = Settings(
     training_shape=(2, 2, 2, 2),
     training_chains=16,
     training_blocks=2,
+    forces=(0,),
+    gradients=(1,),
+    colours=1,
     stout_steps=1,
     flow_time=0.1,
 )

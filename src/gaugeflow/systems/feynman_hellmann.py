@@ -19,9 +19,8 @@ import numpy as np
 from gaugeflow import io, kernels
 from gaugeflow.actions import WilsonAction
 from gaugeflow.devices import to_host
-from gaugeflow.ensembles import CorrelatedEnsemble, Measurements, MemoryEnsemble
+from gaugeflow.ensembles import Measurements, SmearedForces
 from gaugeflow.ensembles.linear import LINEAR_STEP
-from gaugeflow.flows import SmearedSweep, Smearing
 from gaugeflow.hadrons import Gaussian
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables import advance, plaquette_slices, slice_correlator, stout, tensor_slices
@@ -32,8 +31,13 @@ from gaugeflow.systems.masses import columns
 from gaugeflow.systems.pion import Pion
 from gaugeflow.systems.report import Progress, Report, silent
 from gaugeflow.systems.unfinished import KeptEnsemble, Unfinished
-from gaugeflow.training import fit_linear
+from gaugeflow.training import fit_linear_noisy
 from gaugeflow.typing import Params
+
+GROUPS = 2
+"""Independent estimates of tangents for the fit of coefficients."""
+CUT = 1e-5
+"""Directions of tangents that fluctuate less than this, relative to the largest, are left out of the fit."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,13 @@ class Settings:
     burn_in: int = 100
     thin: int = 10
     overrelax: int = 4
-    smearing: Smearing = field(default_factory=lambda: Smearing(steps=1, gradient_steps=(1, 2, 4)))
+    forces: tuple[int, ...] = (0, 1, 2)
+    gradients: tuple[int, ...] = (1, 4)
+    eta: float = 0.04
+    colours: int = 2
     training_shape: tuple[int, int, int, int] = (4, 4, 4, 4)
     training_chains: int = 32
-    training_blocks: int = 12
+    training_blocks: int = 6
     stout_steps: int = 4
     stout_rho: float = 0.12
     flow_time: float = 0.5
@@ -80,7 +87,7 @@ QUICK = Settings(
     window=(2, 4),
     blocks=8,
     burn_in=40,
-    training_blocks=6,
+    training_blocks=3,
 )
 
 
@@ -159,9 +166,11 @@ def run(
     return Report(tables, [result], pictures)
 
 
-def make_flow(settings: Settings, lattice: Lattice) -> SmearedSweep:
-    """The flow of this system, with one coefficient for temporal and one for spatial planes of every field."""
-    return SmearedSweep(lattice, 3, settings.smearing, "anisotropic")
+def make_fields(settings: Settings, lattice: Lattice) -> SmearedForces:
+    """The fields of this system, with one coefficient for temporal and one for spatial planes of every field."""
+    return SmearedForces(
+        lattice, settings.forces, settings.gradients, settings.eta, anisotropic=True, colours=settings.colours
+    )
 
 
 def learned(settings: Settings, rng: Rng, done: Unfinished, progress: Progress) -> Params:
@@ -187,14 +196,16 @@ def learn(settings: Settings, rng: Rng, progress: Progress) -> Params:
     ensemble = correlated_su3.generate(
         lattice, chain, settings.beta, rng, lambda i, n: progress("training ensemble", i, n)
     )
-    flow, source = make_flow(settings, lattice), WilsonAction(lattice, settings.beta)
+    fields, source = make_fields(settings, lattice), WilsonAction(lattice, settings.beta)
     tangents, operator = [], []
     for number, x in enumerate(ensemble.blocks):
-        both = to_host(flow.tangent(x, source.grad(x)))
-        tangents.append(both[:, 0, :] - both[:, 1, :])
+        force, signs = source.grad(x), rng.stream("signs").stream(number)
+        both = [to_host(fields.tangents(signs.stream(k), x, force)) for k in range(GROUPS)]
+        tangents.append(np.stack([of[:, 0, :] - of[:, 1, :] for of in both]))
         operator.append(to_host(source.d_anisotropy(x)))
         progress("training", number + 1, len(ensemble.blocks))
-    fit = fit_linear(np.concatenate(tangents, axis=-1), np.concatenate(operator))
+    known = np.concatenate(operator)
+    fit = fit_linear_noisy(np.concatenate(tangents, axis=-1), np.stack([known] * GROUPS), cut=CUT)
     return {"delta": np.stack([fit.coefficients, -fit.coefficients], axis=1)}
 
 
@@ -245,30 +256,33 @@ def measure_block(
     settings: Settings, lattice: Lattice, x: Array, coefficients: Params, streams: Sequence[Rng], clock: Clock
 ) -> dict[str, Array]:
     """Columns ``name``, ``flow+0.01|name``, ``plain+0.01|log_weight``, ``linear|name`` and so on of one block."""
-    flow, source = make_flow(settings, lattice), WilsonAction(lattice, settings.beta)
+    fields, source = make_fields(settings, lattice), WilsonAction(lattice, settings.beta)
     pion = make_pion(settings, lattice)
 
-    def fields(y: Array) -> tuple[dict[str, Array], Any]:
+    def all_of(y: Array) -> tuple[dict[str, Array], Any]:
         quarks = pion.propagators(streams, y)
         row = gauge_observables(settings, lattice, y)
         return row | columns("pion", pion.correlator(y, quarks)), quarks
 
-    row, quarks = clock.time("measurement", "", lambda: fields(x))
+    delta, signs = coefficients["delta"], streams[0].stream("signs")
+    row, quarks = clock.time("measurement", "", lambda: all_of(x))
     row = dict(row)
-    block = MemoryEnsemble(lattice, (x,))
     for step in (settings.step, -settings.step):
         target = WilsonAction(lattice, settings.beta, step)
-        params = {"delta": coefficients["delta"] * step}
-        plain = CorrelatedEnsemble(block, source, target)
-        moved = CorrelatedEnsemble(block, source, target, flow, params)
-        row[f"plain{step:+g}|log_weight"] = plain.map(x)[1]
-        image, weight = clock.time("flow", f"flow{step:+g}", partial(moved.map, x))
-        values, _ = clock.time("measurement", f"flow{step:+g}", partial(fields, image))
+        change = source.value(x) - target.value(x)
+        row[f"plain{step:+g}|log_weight"] = to_host(change)
+        work = partial(fields.transported, signs.stream(f"{step:+g}"), delta, x, step)
+        image, log_det = clock.time("flow", f"flow{step:+g}", work)
+        values, _ = clock.time("measurement", f"flow{step:+g}", partial(all_of, image))
         row |= {f"flow{step:+g}|{name}": value for name, value in values.items()}
-        row[f"flow{step:+g}|log_weight"] = weight
-    force = source.grad(x)
-    work = partial(flow.linearised, coefficients["delta"], x, force, LINEAR_STEP)
-    ahead, behind, tangent = clock.time("flow", "linear", work)
+        row[f"flow{step:+g}|log_weight"] = to_host(source.value(x) - target.value(image) + log_det)
+
+    def linear() -> tuple[Array, Array, Array]:
+        vector = fields.vector(delta, x)
+        ends = (kernels.evolve(lattice, x, vector, sign * LINEAR_STEP) for sign in (1, -1))
+        return *ends, fields.combined(delta, fields.tangents(signs.stream("linear"), x, source.grad(x)))
+
+    ahead, behind, tangent = clock.time("flow", "linear", linear)
 
     def along() -> Mapping[str, Array]:
         ends = [gauge_observables(settings, lattice, y) for y in (ahead, behind)]
