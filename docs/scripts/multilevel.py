@@ -27,9 +27,7 @@ from gaugeflow.samplers import HeatBath, HeatBathState
 R_MAX, T_MAX = 4, 4
 
 
-def methods(
-    lattice: Lattice, beta: float, updates: list[int], thick: list[int]
-) -> dict[str, Callable[[Rng, Any], Any]]:
+def methods(lattice: Lattice, beta: float, slabs: list[tuple[int, int]]) -> dict[str, Callable[[Rng, Any], Any]]:
     """Functions ``(rng, links)`` that return W(r, t) at ``[r - 1, t - 1]``."""
 
     def plain(rng: Rng, x: Any) -> Any:

@@ -168,8 +168,8 @@ class SlabLoops:
                 self._sum_pairs()
         if not self.t_max:
             return
-        below = {h: [_up(_product(_rows(x[d - h :, ...]))) for x in (hits, plain)] for h in self._bottoms if h}
-        above = {h: [_product(_rows(x[:h, ...])) for x in (hits, plain)] for h in self._tops if h}
+        below = {h: tuple(_up(_product(_rows(x[d - h :, ...]))) for x in (hits, plain)) for h in self._bottoms if h}
+        above = {h: tuple(_product(_rows(x[:h, ...])) for x in (hits, plain)) for h in self._tops if h}
         for mu in range(1, cut.lattice.ndim):
             space = cut.by_slab(ends[mu, ...])
             lines = {h: space[h, ...] for h in {0, *(d - h for h in self._bottoms if h), *self._tops}}
@@ -179,11 +179,11 @@ class SlabLoops:
                     lines = {h: _product([single[h], _shifted(lines[h], mu, 1)]) for h in lines}
                 side = int(self._near(mu, r))
                 for h in self._bottoms:
-                    self._keep(
-                        "bottom", mu, r, h, lines[0] if h == 0 else _bottom(*below[h], side, _up(lines[d - h]), mu, r)
-                    )
+                    piece = _bottom(below[h][0], _shifted(below[h][side], mu, r), _up(lines[d - h])) if h else lines[0]
+                    self._keep("bottom", mu, r, h, piece)
                 for h in self._tops:
-                    self._keep("top", mu, r, h, lines[0] if h == 0 else _top(*above[h], side, lines[h], mu, r))
+                    piece = _top(above[h][0], _shifted(above[h][side], mu, r), lines[h]) if h else lines[0]
+                    self._keep("top", mu, r, h, piece)
 
     def _near(self, mu: int, r: int) -> bool:
         """Whether two lines run along the same plaquettes."""
@@ -284,16 +284,14 @@ class SlabLoops:
         return xp.stack([sum(found) / len(found) for found in rows])
 
 
-def _bottom(hits: Array, plain: Array, near: int, line: Array, mu: int, r: int) -> Array:
+def _bottom(left: Array, right: Array, line: Array) -> Array:
     """L(x)^dagger S L(x + r) from a line S in space up to a cut."""
-    right = _rows(_shifted(plain if near else hits, mu, r))
-    return array_namespace(line).stack(mul(dag_mul(_rows(hits), _rows(line)), right))
+    return array_namespace(line).stack(mul(dag_mul(_rows(left), _rows(line)), _rows(right)))
 
 
-def _top(hits: Array, plain: Array, near: int, line: Array, mu: int, r: int) -> Array:
+def _top(left: Array, right: Array, line: Array) -> Array:
     """L(x) S L(x + r)^dagger from a line S in space down to a cut."""
-    right = _rows(_shifted(plain if near else hits, mu, r))
-    return array_namespace(line).stack(mul_dag(mul(_rows(hits), _rows(line)), right))
+    return array_namespace(line).stack(mul_dag(mul(_rows(left), _rows(line)), _rows(right)))
 
 
 def _mean(values: Array) -> Array:
