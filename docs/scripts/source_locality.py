@@ -98,6 +98,7 @@ def measure(chosen: argparse.Namespace) -> None:
     measured = measure_local(fields, system.action, system.operator, system.observables, kinds)
     rows: list[dict[str, Any]] = []
     moved: list[dict[str, Any]] = []
+    single: list[dict[str, Any]] = []
     seconds = {"source": 0.0, "field": 0.0, "moved": 0.0}
     often = max(1, 8 // chosen.chains)
     for row in range(chosen.rows):
@@ -108,18 +109,38 @@ def measure(chosen: argparse.Namespace) -> None:
         seconds["source"] += now
         rows.append(measured(x))
         seconds["field"] += time.process_time() - now
-        if row % (chosen.rows // 4) == 0:
+        if row % max(1, chosen.rows // 4) == 0:
             now = time.process_time()
             moved.append({name: found[0] for name, found in moved_means(fields, x, system.observables).items()})
+            residual = fields.densities(x, system.action.grad(x))[0] - system.operator(x)
+            single.append({n: site_noise(kinds[0], a(x), residual) for n, a in system.observables.items()})
             seconds["moved"] += time.process_time() - now
         if (row + 1) % often == 0 or row + 1 == chosen.rows:
             columns = {name: np.stack([r[name] for r in rows]) for name in rows[0]}
             columns |= {f"moved|{name}": np.stack([r[name] for r in moved]) for name in moved[0]}
+            columns |= {f"single|{name}": np.stack([r[name] for r in single]) for name in single[0]}
             columns |= {f"counts|{kind.kind}": kind.counts for kind in kinds}
             np.savez(
                 chosen.output, volume=system.lattice.volume, **columns, **{f"s|{k}": s for k, s in seconds.items()}
             )
             print(f"{row + 1} of {chosen.rows}: {seconds}", flush=True)
+
+
+def site_noise(shells: Shells, observable: Any, residual: Any) -> Any:
+    """Mean over x of (A_x sum_(|y - x| <= R) r_y)^2 for every R, ``(n_shells, batch)``: noise of A at one site.
+
+    Deviations are those from the means of the configuration, so that radii must be small beside the extents.
+    """
+    lattice = shells.lattice
+    a = lattice.unpack(observable)
+    a = a - a.mean(axis=(1, 2, 3, 4), keepdims=True)
+    r = shells.transform(residual)
+    rows = []
+    for radius in range(len(shells.counts)):
+        ball = np.fft.rfftn((shells.numbers <= radius).astype(float))
+        around = np.fft.irfftn(r * ball, s=lattice.shape, axes=(1, 2, 3, 4))
+        rows.append(np.mean((a * around) ** 2, axis=(1, 2, 3, 4)))
+    return np.stack(rows)
 
 
 class Volume:
@@ -162,10 +183,14 @@ def report(chosen: argparse.Namespace) -> None:
         for k, volume in enumerate(volumes):
             shift, shift_error = volume.moved(observable)
             print(f"{observable}, {volume.extent}^4: X.dA = {shift:.6g} +- {shift_error:.2g}")
+            if f"single|{observable}" in volume.table:
+                noise = np.sqrt(np.mean(volume.table[f"single|{observable}"], axis=(0, 2)))
+                print("  noise of one site and configuration by radius:", " ".join(f"{one:.4g}" for one in noise[:-1]))
             for kind, dimensions in (("distance", 4), ("time", 1)):
                 for estimator, weight in ESTIMATORS.items():
                     curve = volume.curve(observable, kind, weight)
-                    reach = chosen.reach[OBSERVABLES.index(observable)] if weight else 0
+                    most = len(volume.table[f"counts|{kind}"]) - 2
+                    reach = min(chosen.reach[OBSERVABLES.index(observable)], most)
                     found = choose_radius(curve, chosen.mass, reach=reach, dimensions=dimensions)
                     add, more = (weight * shift, weight * shift_error)
                     line = [
@@ -208,7 +233,9 @@ def main() -> None:
     parser.add_argument("--burn-in", type=int, default=100)
     parser.add_argument("--between", type=int, default=10)
     parser.add_argument("--mass", type=float, default=0.9, help="of the scalar glueball, for the bound on the bias")
-    parser.add_argument("--reach", type=int, nargs=2, default=[2, 4], help="of the field, for each observable")
+    parser.add_argument(
+        "--reach", type=int, nargs=2, default=[1, 4], help="of each observable: distance of the links in it"
+    )
     parser.add_argument("--verbose", action="store_true", help="print the whole curves")
     parser.add_argument("--figure", type=Path)
     parser.add_argument("task", choices=("train", "measure", "report"))

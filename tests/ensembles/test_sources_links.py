@@ -94,9 +94,10 @@ def test_slices_sum_to_the_tangents_of_the_sweep(masks):
             np.testing.assert_allclose(total(f"G{m} {planes}"), expected[f"G{m}"][row], rtol=1e-10, atol=1e-9)
 
 
-def test_forces_of_one_slice_are_gradients_of_its_plaquettes():
-    """time on t, up on t and down on t + 1 are -2 N times the gradient of O_t."""
-    lattice, n = Lattice((4, 4)), 2
+@pytest.mark.parametrize("extent", [2, 3, 4, 5])
+def test_forces_of_one_slice_are_gradients_of_its_plaquettes(extent):
+    """time on t, up on t and down on t + 1 are -2 N times the gradient of O_t, for odd numbers of slices, too."""
+    lattice, n = Lattice((extent, 4)), 2
     x = haar_links(Rng(5), lattice, n, 2)
     group, operator = SU(lattice), plaquettes(lattice, n)
     direction = group.tangent(x, np.random.default_rng(2).normal(size=(group.dimension(x), 2)))
@@ -265,8 +266,8 @@ def test_mean_of_wilson_loops():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="even number of time slices"):
-        PlaquetteSources(Lattice((3, 4)))
+    with pytest.raises(ValueError, match="two dimensions or more"):
+        PlaquetteSources(Lattice((4,)))
     lattice = Lattice((4, 4))
     with pytest.raises(ValueError, match=r"steps: expected 1 \.\.\. 2"):
         SmearedSources(sweep(lattice), (0,))

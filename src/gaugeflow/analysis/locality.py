@@ -4,7 +4,7 @@ For S -> S + lambda O, with densities o_y of O, a field X and its residual densi
 
     d<A>/dlambda = <X.dA> + sum_y <A_x; r_y> = D(R) + B(R),    D(R) = <X.dA> + sum_(|y - x| <= R) <A_x; r_y>.
 
-No field moves what is far from where it acts: for larger distances <A_x; r_y> is -<A_x; o_y>, whatever the field.  So the
+What moves at y is not in A_x at larger distances.  There <A_x; r_y> is -<A_x; o_y>, whatever the field, so that the
 bias B(R) is a tail of a connected correlation function, which falls exponentially, while the variance of D(R) grows with the
 number of sites within R instead of the volume.  The derivation is in ``docs/derivations/sources.md``.
 """
@@ -86,8 +86,8 @@ def local_curve(observable: Series, residual: Series, shells: Series, counts: In
 def choose_radius(curve: Series, mass: float, *, reach: int, dimensions: int = 1) -> Locality:
     """The radius at which the squares of the statistical error and of the bound on the bias have the smallest sum.
 
-    Beyond the reach of the field the terms T_s = D(s) - D(s - 1) are minus a correlation function.  It falls at least as
-    fast as w_s = s^((dimensions - 1) / 2) exp(-mass s), and every known term bounds what is missing:
+    Beyond the reach the terms T_s = D(s) - D(s - 1) are minus a correlation function.  It falls at least as fast as
+    w_s = s^((dimensions - 1) / 2) exp(-mass s), and every known term bounds what is missing:
 
         bound(R) = min_(reach < s <= R) (|T_s| + its error) sum_(k > R) w_k / w_s.
 
@@ -98,7 +98,8 @@ def choose_radius(curve: Series, mass: float, *, reach: int, dimensions: int = 1
     mass : float
         Lightest mass that the correlation of A and O knows, in lattice units, or a smaller number.
     reach : int
-        Largest distance at which fields move what A is made of.
+        Largest distance at which A_x has a link in common with what moves at y or with o_y.  For an observable that is smeared
+        in time, too, it includes the radius of the smearing.
     dimensions : int
         1 where distances are those of time slices, that of the lattice where they are Euclidean.
 

@@ -67,18 +67,18 @@ class Shells:
         return self.lattice.shape if self.kind == "distance" else self.lattice.shape[:1]
 
     @cached_property
-    def _shell(self) -> npt.NDArray[np.int64]:
-        """Shell of every displacement, flat."""
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """Shell of every displacement, in the shape of the directions that count."""
         places = np.indices(self._extents).reshape(self.dimensions, -1)
         extents = np.array(self._extents)[:, None]
         squares = np.sum(np.minimum(places, extents - places) ** 2, axis=0)
         root = np.sqrt(squares).astype(np.int64)  # exact: squares are small integers
-        return root + (root * root < squares)
+        return np.reshape(root + (root * root < squares), self._extents)
 
     @cached_property
     def counts(self) -> npt.NDArray[np.int64]:
         """Number of sites in every shell, ``(n_shells,)``."""
-        return np.bincount(self._shell) * (self.lattice.volume // int(np.prod(self._extents)))
+        return np.bincount(self.numbers.reshape(-1)) * (self.lattice.volume // int(np.prod(self._extents)))
 
     def transform(self, density: Array) -> npt.NDArray[np.complex128]:
         """Fourier transform of a density without its mean, ``(batch, ...)``: an argument of :meth:`correlation`."""
@@ -102,7 +102,7 @@ class Shells:
         """
         product = np.fft.irfftn(a.conj() * b, s=self._extents, axes=tuple(range(1, a.ndim)))
         rows = product.reshape(len(product), -1) / self.lattice.volume
-        return np.stack([np.bincount(self._shell, weights=row) for row in rows], axis=1)
+        return np.stack([np.bincount(self.numbers.reshape(-1), weights=row) for row in rows], axis=1)
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ class PlaquetteSources(_Links):
     Parameters
     ----------
     lattice
-        The lattice, of two dimensions or more; an even number of time slices.
+        The lattice, of two dimensions or more.
     polarisation
         e of every spatial direction, for :func:`gaugeflow.observables.tensor_slices` (1, -1, 0) or (1, 1, -2); default: 1 for
         all planes.
@@ -140,7 +140,7 @@ class PlaquetteSources(_Links):
     Raises
     ------
     ValueError
-        If the lattice has one dimension or an odd number of time slices, or the polarisation is not one.
+        If the lattice has one dimension, or the polarisation is not one.
     """
 
     lattice: Lattice
@@ -298,10 +298,8 @@ class JoinedSources:
 
 
 def _check(lattice: Lattice, polarisation: Polarisation) -> None:
-    if lattice.ndim < 2 or lattice.shape[0] % 2:
-        raise ValueError(
-            f"sources of links need two dimensions or more and an even number of time slices, got {lattice.shape}"
-        )
+    if lattice.ndim < 2:
+        raise ValueError(f"sources of links need two dimensions or more, got a lattice of shape {lattice.shape}")
     if polarisation is None:
         return
     expected = lattice.ndim - 1
@@ -332,21 +330,33 @@ def _plane_weights(lattice: Lattice, planes: str, polarisation: Polarisation) ->
     return [_weight(polarisation, mu, nu) if chosen[mu][nu] else 0.0 for mu in d for nu in d]
 
 
-def _is_even(lattice: Lattice, sites: Any, lanes: int) -> Any:
-    """Whether the time is even, ``(n_sites, lanes)``."""
-    return np.repeat(lattice.coordinates[0][sites] % 2 == 0, lanes // lattice.n_folds, axis=1)
+def _colours(lattice: Lattice) -> Any:
+    """Numbers of time slices of which neighbours differ: 0 and 1 in turn, and 2 for the last one of an odd number."""
+    extent = lattice.shape[0]
+    colours = np.arange(extent) % 2
+    colours[-1] += 2 * (extent % 2)
+    return colours
 
 
-def _halves(lattice: Lattice, links: Array) -> tuple[Array, Array]:
-    """Links with those of direction 0 kept on even slices only, and on odd ones only: they tell up from down."""
+def _halves(lattice: Lattice, links: Array) -> list[Array]:
+    """Links with those of direction 0 kept on the slices of one colour only, for each colour: they tell up from down."""
     xp = array_namespace(links)
-    even = _is_even(lattice, slice(None), links.shape[-1])[:, None, None, :]
-    first = [links[:1, ...] * xp.asarray(keep.astype(np.float64), dtype=links.dtype) for keep in (even, ~even)]
-    return xp.concat([first[0], links[1:, ...]]), xp.concat([first[1], links[1:, ...]])
+    colours = _colours(lattice)
+    here = np.repeat(colours[lattice.coordinates[0]], links.shape[-1] // lattice.n_folds, axis=1)[:, None, None, :]
+    kept = [xp.asarray((here == k).astype(np.float64), dtype=links.dtype) for k in range(int(colours.max()) + 1)]
+    return [xp.concat([links[:1, ...] * keep, links[1:, ...]]) for keep in kept]
+
+
+def _chosen(xp: Any, numbers: Any, parts: list[Array]) -> Array:
+    """At every site and lane the part of its number."""
+    found = parts[-1]
+    for k, part in enumerate(parts[:-1]):
+        found = xp.where(xp.asarray((numbers == k)[:, None, None, :]), part, found)
+    return found
 
 
 def _staples(
-    lattice: Lattice, links: Array, halves: tuple[Array, Array], mu: int, sites: Any, polarisation: Polarisation
+    lattice: Lattice, links: Array, halves: list[Array], mu: int, sites: Any, polarisation: Polarisation
 ) -> Iterator[tuple[str, Array]]:
     """Sums of staples of some links by class."""
     xp = array_namespace(links)
@@ -356,10 +366,11 @@ def _staples(
         yield "time", kernels.path_sum(lattice, links, 0, sites, weights)
         return
     temporal = [_weight(polarisation, mu, 0) if nu == 0 else 0.0 for nu in directions]
-    first, second = (kernels.path_sum(lattice, half, mu, sites, temporal) for half in halves)
-    even = xp.asarray(_is_even(lattice, sites, links.shape[-1])[:, None, None, :])
-    yield "up", xp.where(even, first, second)
-    yield "down", xp.where(even, second, first)
+    sums = [kernels.path_sum(lattice, half, mu, sites, temporal) for half in halves]
+    times = np.repeat(lattice.coordinates[0][sites], links.shape[-1] // lattice.n_folds, axis=1)
+    colours = _colours(lattice)
+    yield "up", _chosen(xp, colours[times], sums)
+    yield "down", _chosen(xp, colours[times - 1], sums)
     signs = {"space": 1.0, "skew": -1.0}
     for name in _classes(lattice, polarisation)[3:]:
         spatial = [_weight(polarisation, mu, nu, signs[name]) if nu > 0 else 0.0 for nu in directions]
