@@ -136,7 +136,9 @@ def sommer_scale(cornell: Fit, c: float = 1.65) -> Combined:
     _, sigma, alpha = cornell.values
     if not (sigma > 0.0 and alpha < c):
         raise ValueError(f"no r_0 for sigma = {sigma:.4g}, alpha = {alpha:.4g}")
-    return combine([derive(lambda p: np.sqrt((c - p[2]) / p[1]), series) for series in cornell.series])
+    value = math.sqrt((c - alpha) / sigma)
+    slopes = [0.0, -0.5 * value / sigma, -0.5 / (value * sigma)]
+    return combine([derive(lambda p: value, series, lambda p: slopes, "r_0") for series in cornell.series])
 
 
 def sommer_scale_of_beta(beta: float) -> float:

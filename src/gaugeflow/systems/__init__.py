@@ -144,5 +144,11 @@ def systems() -> dict[str, System]:
             "gaugeflow.systems.glueball",
             host_only=True,
         ),
+        System(
+            "static-potential",
+            "4D SU(3) on 8^4, beta = 5.8: Wilson loops by slabs, static potential, r_0, ten minutes; --quick: 6^4",
+            "gaugeflow.systems.static_potential",
+            host_only=True,
+        ),
     )
     return {system.name: system for system in known}
