@@ -6,8 +6,16 @@ import pytest
 
 from cases.fields import links
 from gaugeflow import kernels
-from gaugeflow.analysis import Series, gamma_method, n_point_function, slab_correlator
-from gaugeflow.ensembles import Slabs
+from gaugeflow.actions import WilsonAction
+from gaugeflow.analysis import (
+    Series,
+    cross_fit_sources,
+    gamma_method,
+    improved,
+    n_point_function,
+    slab_correlator,
+)
+from gaugeflow.ensembles import PlaquetteSources, Slabs
 from gaugeflow.lattice import Lattice
 from gaugeflow.observables import SlabCut, SlabLoops, plaquette_slices, stout, wilson_loops
 from gaugeflow.random import Rng
@@ -122,6 +130,37 @@ def test_correlator_of_slices():
             assert gamma_method(series).value > 5 * gamma_method(series).error, t
         if t == 3:
             assert gamma_method(series).error < 0.8 * gamma_method(single).error
+
+
+def test_fields_and_slabs_multiply():
+    """U(1) in three dimensions, C(3): R_t averaged over slabs agrees with plain slices within 4 sigma, at a fifth of the error.
+
+    The forces that move slice t and the tangents h_t depend on links between t - 1 and t + 1.
+    """
+    lattice, beta = Lattice((8, 4, 4)), 2.0
+    sampler, action, fields = (
+        HeatBath(lattice, beta, n_overrelax=1),
+        WilsonAction(lattice, beta),
+        PlaquetteSources(lattice),
+    )
+    slabs, rows = Slabs(lattice, beta, 2, 4), ([], [])
+
+    def both(x):
+        return np.concatenate([plaquette_slices(lattice, x)[None], fields.tangents(x, action.grad(x))])
+
+    state = sampler.hot(Rng(41), 1, batch=32)
+    for step in range(20 + 40):
+        state, _ = sampler.step(Rng(42).at(step), state)
+        if step >= 20:
+            rows[0].append(both(state.x))
+            rows[1].append(slabs.slice_means(Rng(43).at(step), state.x, both)[0])
+    plain, means = ([Series.from_lanes(np.stack(row)[:, i]) for i in range(5)] for row in rows)
+    single = n_point_function((plain[0], plain[0]), (3, 0))
+    residual = improved(means[0], means[1:], cross_fit_sources(means[0], means[1:], 0))
+    better = slab_correlator(residual, residual, (3,), 2, reach=1).split()[0]
+    difference = gamma_method(better - single)
+    assert abs(difference.value) < 4 * difference.error
+    assert gamma_method(better).error < 0.2 * gamma_method(single).error
 
 
 def test_errors():

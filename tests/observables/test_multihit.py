@@ -96,6 +96,28 @@ def test_mean_is_that_of_the_heat_bath(n):
         assert np.all(np.abs(deviation) <= 4.5 * error + 1e-15)
 
 
+def test_linear_field_of_a_link():
+    """(C_F + F) U has mean zero, and c times it takes most of the fluctuation of U, which multihit takes as a whole."""
+    size, rng, n = 1500, Rng(9), 3
+    field = haar_links(rng, Lattice((size, 2)), n, 1)
+    total = sum(haar_links(rng.at(k + 1), Lattice((2, 2)), n, 1)[0, 0] for k in range(3)) + 6.0 * np.eye(n)[..., None]
+    a = tuple(np.broadcast_to(entry, (size, 1)) for entry in np.reshape(total, (n * n, 1)))
+    u = tuple(field[0, ::2].reshape(size, n * n).T[..., None])
+    for draw in range(6):
+        u, _ = heat_bath(np.arange(size)[:, None], np.zeros((1, 1), dtype=np.int64), draw, 0, *rng.key, a, u)
+    links_, staples = np.stack(u)[..., 0].T.reshape(size, n, n), total[:, :, 0]
+    w = links_ @ staples.conj().T
+    force = 0.25 * (w - w.conj().swapaxes(1, 2))
+    force = force - np.trace(force, axis1=1, axis2=2)[:, None, None] * np.eye(n) / n
+    h = (n * n - 1) / (2 * n) * links_ + force @ links_
+    for part in (np.real(h), np.imag(h)):
+        assert np.all(np.abs(part.mean(axis=0)) < 4.5 * part.std(axis=0) / math.sqrt(size))
+    off = links_ - _matrix(staples)
+    c = -np.sum(h.conj() * off).real / np.sum(abs(h) ** 2)
+    assert c < 0
+    assert np.sum(abs(off + c * h) ** 2) < 0.1 * np.sum(abs(off) ** 2)
+
+
 def test_covariance_and_other_arrays():
     """A mean transforms as the link does."""
     x, g = links(LATTICE, 3, 8), rotation(LATTICE, 3, 8)
