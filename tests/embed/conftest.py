@@ -27,19 +27,21 @@ def library(tmp_path_factory):
 def host(library):
     """Compile a program and run it: ``host(source, *arguments)`` returns what it printed."""
 
-    def run(source, *arguments, compiler="gcc", options=("-std=gnu11", "-O1", "-Wall", "-Werror"), **variables):
+    def run(
+        source, *arguments, compiler="gcc", options=("-std=gnu11", "-O1", "-Wall", "-Werror"), under=(), **variables
+    ):
         program = library / source.stem
         flags = [*options, *compile_flags(library), str(source), "-o", str(program)]
         subprocess.run([compiler, *flags, *link_flags(library), "-lm", "-lpthread"], check=True, cwd=library)
         # the search path of programs leads to another Python, or to none
         environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "PATH": os.defpath, **variables}
         done = subprocess.run(
-            [str(program), *map(str, arguments)],
+            [*under, str(program), *map(str, arguments)],
             check=False,
             capture_output=True,
             text=True,
             env=environment,
-            timeout=300,
+            timeout=1200,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stderr == ""

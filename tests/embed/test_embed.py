@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import platform
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -374,6 +376,30 @@ def test_threads_of_the_host(host):
     assert host(program, options=sanitizers, ASAN_OPTIONS="detect_leaks=0") == ""
 
 
+@pytest.mark.slow
+def test_calls_leave_no_memory_behind(host, tmp_path):
+    """As many lost blocks after many calls as after few, those of the start of Python, and no bad access of our code."""
+    valgrind = shutil.which("valgrind")
+    if valgrind is None or platform.machine() != "x86_64":
+        pytest.skip("no valgrind for x86-64")
+    # valgrind knows no instructions of AVX-512, and Numba compiles a hundred times faster outside of it
+    instructions = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
+    program, lost = Path(__file__).parent / "threads.c", []
+    for rounds in (5, 105):
+        options = ("-std=gnu11", "-g", "-O1", f"-DROUNDS={rounds}")
+        assert host(program, options=options, **instructions) == ""
+        log = tmp_path / f"{rounds}.log"
+        under = (valgrind, "--leak-check=full", f"--log-file={log}")
+        assert host(program, options=options, under=under, PYTHONMALLOC="malloc", **instructions) == ""
+        found = log.read_text()
+        blocks = re.findall(r"(?:definitely|indirectly) lost: [\d,]+ bytes in ([\d,]+) blocks", found)
+        assert len(blocks) == 2
+        lost.append(sum(int(count.replace(",", "")) for count in blocks))
+        accesses = re.findall(r"Invalid (?:read|write).*\n==\d+== +at [^\n]*", found)
+        assert not [access for access in accesses if "gaugeflow" in access or "gf_" in access]
+    assert abs(lost[1] - lost[0]) < 100  # of two threads with a hundred more rounds
+
+
 def test_library_that_cannot_start(library, tmp_path):
     """A status where Python finds no gaugeflow that works; only then does Python write to stderr."""
     (tmp_path / "gaugeflow").mkdir()
@@ -433,8 +459,6 @@ def test_command(tmp_path, monkeypatch):
 
 def test_header_and_fortran_module_agree():
     """Every function of the header is in the Fortran module, with as many arguments, and is implemented."""
-    import re
-
     from gaugeflow.cli.embed import _declarations
     from gaugeflow.embed.calls import _Calls
 

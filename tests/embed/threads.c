@@ -5,7 +5,10 @@
 
 #include "gaugeflow.h"
 
-enum { LINKS = 2 * 16, ROUNDS = 40 };
+#ifndef ROUNDS
+#define ROUNDS 40
+#endif
+enum { LINKS = 2 * 16 };
 
 static gf_handle action;
 
