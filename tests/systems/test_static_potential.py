@@ -36,7 +36,7 @@ def test_demonstration(tmp_path, monkeypatch):
         assert abs(row["plain"]["value"] - row["slabs"]["value"]) < 4.5 * np.hypot(*errors), row
     (large,) = [row for row in result["loops"] if (row["r"], row["t"]) == (3, 2)]
     assert large["gain"] > 2.0
-    first = [point["value"] for point in result["potential"][0]]
+    first = [point["value"] for point in result["potential"]["slabs"][0]]
     assert first[0] < first[1] < first[2]
 
     complete = static_potential._Chain._slabs

@@ -14,7 +14,7 @@ from gaugeflow.sites.heatbath import su2_part, u1_part
 from gaugeflow.sites.matrix import add, add_scaled, dag, mul, re_trace_mul_dag, scale, size
 from gaugeflow.sites.numbers import Matrix, Number, conj, cplx, floor, imag, largest, real, sqrt, where
 
-MOST = 1000.0
+MOST = 500.0
 """Terms of a series and points of a contour after which none are added."""
 
 

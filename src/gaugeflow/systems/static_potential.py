@@ -45,7 +45,7 @@ PLAIN, SLABS = "plain", "slabs"
 class Settings:
     """Parameters of the run; the defaults are the demo's.
 
-    The potential is taken from t = ``early`` slabs on, and fitted at the distances ``fitted``.
+    The potential is taken at t = ``early`` slabs, and fitted at the distances ``fitted``.
     """
 
     shape: tuple[int, int, int, int] = (8, 8, 8, 8)
@@ -62,8 +62,8 @@ class Settings:
     t_max: int = 6
     stout_rho: float = 0.1
     stout_steps: int = 6
-    early: int = 1
-    fitted: tuple[int, ...] = (2, 3, 4)
+    early: int = 2
+    fitted: tuple[int, ...] = (1, 2, 3, 4)
 
 
 QUICK = Settings(
@@ -215,25 +215,33 @@ def _analyse(chosen: Settings, loops: dict[str, Series], clock: Clock) -> tuple[
         found.append(
             {"r": k // chosen.t_max + 1, "t": k % chosen.t_max + 1, **row, "gain": gain, "at_cost": gain / cost}
         )
-    every = np.arange(chosen.r_max * chosen.t_max).reshape(chosen.r_max, chosen.t_max)
-    kept = every[:, chosen.thickness - 1 :: chosen.thickness].ravel()
-    slabs = loops[SLABS]
-    steps = effective_potential(
-        Series(tuple(v[:, kept] for v in slabs.values), slabs.ids, "W"), chosen.r_max, chosen.thickness
-    )
-    potential = [[_numbers(one) for one in series.split()] for series in steps]
-    cornell = fit_cornell(steps[min(chosen.early, len(steps)) - 1], chosen.fitted)
+    potential = {kind: _potential(chosen, series) for kind, series in loops.items()}
+    cornell = fit_cornell(potential[SLABS][_chosen_time(chosen)], chosen.fitted)
+    numbers = {kind: [[_numbers(one) for one in v.split()] for v in by_time] for kind, by_time in potential.items()}
     fitted = _fitted(chosen, cornell)
     result: dict[str, Any] = {
         "beta": chosen.beta,
         "shape": list(chosen.shape),
         "loops": found,
-        "potential": potential,
+        "potential": numbers,
         "fit": fitted,
         "seconds": seconds,
         "cost": cost,
     }
-    return result, (_loop_table(found), _potential_table(chosen, potential), _fit_table(chosen, fitted))
+    return result, (_loop_table(found), _potential_table(chosen, numbers, cost), _fit_table(chosen, fitted))
+
+
+def _chosen_time(chosen: Settings) -> int:
+    """Which of the potentials V(r, thickness), V(r, 2 thickness), ... is fitted."""
+    return min(chosen.early, chosen.t_max // chosen.thickness - 1) - 1
+
+
+def _potential(chosen: Settings, loops: Series) -> tuple[Series, ...]:
+    """V(r, t) with steps of a slab; none where noise hides a loop."""
+    every = np.arange(chosen.r_max * chosen.t_max).reshape(chosen.r_max, chosen.t_max)
+    kept = every[:, chosen.thickness - 1 :: chosen.thickness].ravel()
+    positive = Series(tuple(v[:, kept] for v in loops.values), loops.ids, loops.name)
+    return () if np.any(positive.mean <= 0.0) else effective_potential(positive, chosen.r_max, chosen.thickness)
 
 
 def _fitted(chosen: Settings, cornell: Fit) -> dict[str, Any]:
@@ -263,12 +271,26 @@ def _loop_table(found: list[dict[str, Any]]) -> Table:
     )
 
 
-def _potential_table(chosen: Settings, potential: list[list[dict[str, float]]]) -> Table:
-    times = [chosen.thickness * (k + 1) for k in range(len(potential))]
+def _potential_table(chosen: Settings, potential: dict[str, list[list[dict[str, float]]]], cost: float) -> Table:
+    rows = []
+    for k, by_slabs in enumerate(potential[SLABS]):
+        by_loops = potential[PLAIN][k] if potential[PLAIN] else None
+        for r, better in enumerate(by_slabs):
+            gain = None if by_loops is None else (by_loops[r]["error"] / better["error"]) ** 2
+            rows.append(
+                (
+                    r + 1,
+                    chosen.thickness * (k + 1),
+                    "" if by_loops is None else _text(by_loops[r]),
+                    _text(better),
+                    "" if gain is None else f"{gain:.3g}",
+                    "" if gain is None else f"{gain / cost:.3g}",
+                )
+            )
     return Table(
-        "Static potential V(r, t) in lattice units, from averages over slabs",
-        ("r", *(f"t = {t}" for t in times)),
-        tuple((r + 1, *(_text(row[r]) for row in potential)) for r in range(chosen.r_max)),
+        "Static potential V(r, t) in lattice units",
+        ("r", "t", PLAIN, SLABS, "variance", "per second"),
+        tuple(rows),
         (f"V(r, t) = ln [W(r, t) / W(r, t + {chosen.thickness})] / {chosen.thickness}", BRACKETS),
     )
 
@@ -278,7 +300,8 @@ def _fit_table(chosen: Settings, fitted: dict[str, Any]) -> Table:
     rows = [(name, _text(fitted[name]), "") for name in ("V_0", "sigma", "alpha")]
     rows.append(("r_0", "" if scale is None else _text(scale), "" if known is None else f"{known:.3f}"))
     return Table(
-        f"Fit of V_0 + sigma r - alpha [1/r] at r = {', '.join(map(str, chosen.fitted))}",
+        f"Fit of V_0 + sigma r - alpha [1/r] at r = {', '.join(map(str, chosen.fitted))}, "
+        f"t = {chosen.thickness * (_chosen_time(chosen) + 1)}",
         ("parameter", "value", "published"),
         tuple(rows),
         (
@@ -294,7 +317,7 @@ def _figure(path: Path, chosen: Settings, result: dict[str, Any]) -> Path:
     plot, axes = panels(1, 2)
     left, right = axes.ravel()
     distances = np.arange(1, chosen.r_max + 1)
-    for k, row in enumerate(result["potential"]):
+    for k, row in enumerate(result["potential"][SLABS]):
         style: dict[str, Any] = {"color": colour(k), "fmt": marker(k), **POINTS}
         values, errors = ([p[name] for p in row] for name in ("value", "error"))
         t = chosen.thickness * (k + 1)
