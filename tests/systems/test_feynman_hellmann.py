@@ -96,6 +96,7 @@ TINY = Settings(
     beta=2.0,
     kappa=0.1,
     quark_smearing=Gaussian(1.0, 1),
+    source_times=(0,),
     window=(0, 2),
     chains=8,
     blocks=5,
@@ -106,8 +107,7 @@ TINY = Settings(
     training_chains=16,
     training_blocks=2,
     forces=(0,),
-    gradients=(1,),
-    colours=1,
+    gradients=(),
     stout_steps=1,
     flow_time=0.1,
 )

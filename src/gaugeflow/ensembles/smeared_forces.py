@@ -239,10 +239,13 @@ class SmearedForces:
         xp = array_namespace(x)
         if x.dtype != xp.complex128:
             raise ValueError(f"SmearedForces: expected links in double precision (complex128), got {x.dtype}")
+        closed = [self._closed(x)] if 0 in self.forces else []
+        probed = [level for level in self.forces if level > 0]
+        if not probed and not self.gradients:
+            return xp.stack(closed)
         basis = algebra_basis(n, xp, x.dtype)
         count = int(basis.shape[0])
         signs = self._signs(rng, count, x)
-        probed = [level for level in self.forces if level > 0]
         middle = self._plaquettes(self._smeared(x)[0], self.gradients)
         slopes: Any = 0.0
         bends: Any = 0.0
@@ -256,7 +259,6 @@ class SmearedForces:
                 parts = [self._components(links[level], mu, sites, basis[a, ...]) for level in probed]
                 if parts:
                     slopes = slopes + side * sum_sites(lattice, sign * xp.stack(parts))
-        closed = [self._closed(x)] if 0 in self.forces else []
         forces = list(slopes / (2.0 * PROBE_STEP)) if probed else []
         return xp.stack([*closed, *forces, *(bends / PROBE_STEP**2)])
 

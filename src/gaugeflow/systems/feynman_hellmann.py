@@ -48,7 +48,7 @@ class Settings:
     beta: float = 6.0
     step: float = 0.01
     kappa: float = 0.1525
-    source_times: tuple[int, ...] = (0,)
+    source_times: tuple[int, ...] = (0, 4, 8, 12)
     quark_smearing: Gaussian = field(default_factory=lambda: Gaussian(3.0, 20))
     window: tuple[int, int] = (4, 8)
     chains: int = 8
@@ -83,6 +83,7 @@ class Settings:
 QUICK = Settings(
     shape=(8, 4, 4, 4),
     kappa=0.14,
+    source_times=(0, 4),
     quark_smearing=Gaussian(1.5, 5),
     window=(2, 4),
     blocks=8,
