@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_jax_array
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _LENDERS = {"torch", "jaxlib"}
 """Libraries whose arrays are lent; others that follow the array API are computed on by the reference."""
@@ -43,6 +45,23 @@ def on_loan(function: Callable[..., Any], args: tuple[Any, ...], first: Any) -> 
     return _each(
         function(*(_each(value, lambda x: _lend(host, x), _is_foreign) for value in args)), xp.from_dlpack, _owned
     )
+
+
+def with_writable_links(function: F) -> F:
+    """Let a function of an operator, which fills arrays piece by piece, serve links that cannot be written into: those of JAX.
+
+    It computes on a copy of the links in NumPy's memory, and its arrays are handed over.
+    """
+
+    @functools.wraps(function)
+    def wrapped(operator: Any, *args: Any, **options: Any) -> Any:
+        if not is_jax_array(getattr(operator, "links", None)):
+            return function(operator, *args, **options)
+        return on_loan(
+            lambda links: function(operator.with_links(links), *args, **options), (operator.links,), operator.links
+        )
+
+    return cast(F, wrapped)
 
 
 def _host(array: Any) -> Any:

@@ -16,6 +16,7 @@ from gaugeflow.determinants.lu import LU
 from gaugeflow.determinants.result import LogDet, LogDetDerivative, LogDetGradient, LogDetSecond
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array
+from gaugeflow.lending import with_writable_links
 from gaugeflow.operators.dense import (
     count_components,
     from_columns,
@@ -59,6 +60,7 @@ def log_det_by_lu(operator: HoppingOperator) -> LogDet:
     return LogDet(*join(operator, [(d.log_abs, d.phase) for _, _, d in decompositions(operator, invert=False)]))
 
 
+@with_writable_links
 def log_det_gradient(operator: HoppingOperator) -> LogDetGradient:
     """``log |det D|``, the phase of det D and the gradient of ``log |det D|``, all from one decomposition.
 
@@ -92,6 +94,7 @@ def log_det_gradient(operator: HoppingOperator) -> LogDetGradient:
     return LogDetGradient(*join(operator, parts))
 
 
+@with_writable_links
 def log_det_derivative(
     operator: HoppingOperator, tangent: Callable[[HoppingOperator], Callable[[Array], Array]]
 ) -> LogDetDerivative:
@@ -134,6 +137,7 @@ def log_det_derivative(
     return LogDetDerivative(*join(operator, parts))
 
 
+@with_writable_links
 def log_det_charge(operator: HoppingOperator) -> LogDetSecond:
     """log det D and its first two derivatives with respect to the charge of the quark.
 

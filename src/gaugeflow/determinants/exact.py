@@ -8,12 +8,14 @@ from gaugeflow.determinants.dense import log_det_by_lu, log_det_derivative
 from gaugeflow.determinants.result import LogDet, LogDetDerivative
 from gaugeflow.determinants.slices import log_det_by_slices
 from gaugeflow.lattice import Array
+from gaugeflow.lending import with_writable_links
 from gaugeflow.operators.hopping import HoppingOperator
 from gaugeflow.operators.wilson import Wilson
 
 METHODS = {"dense": log_det_by_lu, "slices": log_det_by_slices}
 
 
+@with_writable_links
 def log_det(operator: HoppingOperator, method: str = "dense") -> LogDet:
     """``log |det D|`` and the phase of det D, one flavour.
 

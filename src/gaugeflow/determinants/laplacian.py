@@ -12,6 +12,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow.determinants.dense import decompositions, join
 from gaugeflow.lattice import Array
+from gaugeflow.lending import with_writable_links
 from gaugeflow.operators.dense import count_components, from_columns, stack_length, unit_vectors
 from gaugeflow.operators.even_odd import ODD, EvenOdd
 from gaugeflow.operators.wilson import Wilson
@@ -38,6 +39,7 @@ class _Near(NamedTuple):
     """G(y + mu, y) and G(y - mu, y): axes mu and direction after the sites."""
 
 
+@with_writable_links
 def log_det_laplacian(operator: Wilson) -> LogDetLaplacian:
     """``log |det D|``, its gradient and its Laplacian, all from one decomposition.
 

@@ -12,6 +12,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow.kernels.fermions import BOTH
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.lending import with_writable_links
 from gaugeflow.operators.hopping import HoppingOperator
 
 STACK_BYTES = 2 << 20
@@ -73,6 +74,7 @@ def transposed_matrix(operator: Any) -> Array:
     return result
 
 
+@with_writable_links
 def matrix(operator: Any) -> Array:
     """The matrix of an operator, or of a Schur complement, for every configuration.
 
