@@ -85,7 +85,7 @@ def train(chosen: argparse.Namespace) -> None:
         rows.append(measure(system.state.x))
     table = {name: Series.from_lanes(np.stack([row[name] for row in rows]), name=name) for name in rows[0]}
     tangents = [table[f"h|{name}"] for name in system.fields.names]
-    found = fit_sources(table["operator"] * -1.0, tangents, 0)[:, 0]
+    found = fit_sources(table["operator"] * -1.0, tangents, 2).sum(axis=1)  # one field for all slices
     chosen.coefficients.write_text(json.dumps(dict(zip(system.fields.names, found.tolist(), strict=True)), indent=1))
 
 
@@ -160,11 +160,7 @@ class Volume:
 
     def curve(self, observable: str, kind: str, weight: float) -> Series:
         """Sum of <A; r_y> up to every radius, r = weight times h - o."""
-        per_site = []
-        for name in ("operator", "h|combined"):
-            slices = self.series(name)
-            per_site.append(Series(tuple(v.sum(axis=1) / self.volume for v in slices.values), slices.ids, name))
-        residual = per_site[1] * weight - per_site[0]
+        residual = self.series("h|combined") * weight - self.series("operator")
         parts = (self.series(f"{observable}|{kind}|{name}") for name in ("h|combined", "operator"))
         shells = next(parts) * weight - next(parts)
         return local_curve(self.series(observable), residual, shells, self.table[f"counts|{kind}"])

@@ -65,4 +65,4 @@ def test_bad_input_is_refused():
         choose_radius(curve, 1.0, reach=3)
     scalar = Series.from_chains([np.zeros(10)])
     with pytest.raises(ValueError, match="one entry of counts for every shell"):
-        local_curve(scalar, scalar, curve, np.array([1, 2, 3]))
+        local_curve(scalar, curve, curve, np.array([1, 2, 3]))

@@ -132,13 +132,10 @@ def u1():
 
 def curve(u1, kind, weight):
     """D at every radius without X.dA, of r = weight h - o."""
-    lattice, table, counts = u1
-    h, o = (
-        Series(tuple(v.sum(axis=1) / lattice.volume for v in table[name].values), table[name].ids)
-        for name in ("h|combined", "operator")
-    )
+    _, table, counts = u1
     shells = table[f"plaquette|{kind}|h|combined"] * weight - table[f"plaquette|{kind}|operator"]
-    return local_curve(table["plaquette"], h * weight - o, shells, counts[kind])
+    residual = table["h|combined"] * weight - table["operator"]
+    return local_curve(table["plaquette"], residual, shells, counts[kind])
 
 
 def moments():

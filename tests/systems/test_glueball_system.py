@@ -21,6 +21,7 @@ SETTINGS = Settings(
     smearing=Smearing(eta=(0.06,), steps=1, gradient_steps=(1,)),
     operators=(0, 1),
     improved=(0,),
+    tensor=(0,),
     contact_every=2,
 )
 
@@ -31,14 +32,16 @@ def test_demonstration(tmp_path, monkeypatch):
     (result,) = report.json
     json.dumps(result)
     assert [picture.exists() for picture in report.figures] == [True]
-    plaquette = result["operators"]["0"]
-    assert plaquette["residual_share"]["value"] < 0.5
-    kinds = plaquette["correlators"]
-    for kind in ("one-sided", "two-sided"):
-        for found, plain in zip(kinds[kind], kinds["plain"], strict=True):
-            assert abs(found["value"] - plain["value"]) < 4.0 * np.hypot(found["error"], plain["error"])
-    assert kinds["two-sided"][3]["error"] < 0.6 * kinds["plain"][3]["error"]
-    assert abs(plaquette["contact"]["two-sided"][0]["value"]) > 10.0 * plaquette["contact"]["two-sided"][0]["error"]
+    assert list(result["operators"]) == ["scalar, 0", "scalar, 1", "tensor, 0"]
+    for name in ("scalar, 0", "tensor, 0"):
+        plaquette = result["operators"][name]
+        assert plaquette["residual_share"]["value"] < 0.5
+        kinds = plaquette["correlators"]
+        for kind in ("one-sided", "two-sided"):
+            for found, plain in zip(kinds[kind], kinds["plain"], strict=True):
+                assert abs(found["value"] - plain["value"]) < 4.0 * np.hypot(found["error"], plain["error"])
+        assert kinds["two-sided"][3]["error"] < 0.6 * kinds["plain"][3]["error"]
+        assert abs(plaquette["contact"]["two-sided"][0]["value"]) > 10.0 * plaquette["contact"]["two-sided"][0]["error"]
 
     complete = glueball._Chain._contact
 

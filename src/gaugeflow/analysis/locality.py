@@ -52,8 +52,8 @@ def local_curve(observable: Series, residual: Series, shells: Series, counts: In
     ----------
     observable : Series
         Mean of A_x over all sites.
-    residual : Series
-        Mean of r_y over all sites.
+    residual : Series (T,)
+        Sums of r_y over time slices.
     shells : Series (n_shells,)
         For every shell the sum of (A_x - mean A) (r_y - mean r) over its sites y, averaged over x, with the means of the
         configuration, see :func:`gaugeflow.ensembles.measure_local`.
@@ -71,13 +71,14 @@ def local_curve(observable: Series, residual: Series, shells: Series, counts: In
         The shapes do not fit, or the series live on different configurations.
     """
     check_same_configurations(observable, residual, shells)
-    if observable.shape != () or residual.shape != () or shells.shape != np.shape(counts):
+    if observable.shape != () or len(residual.shape) != 1 or shells.shape != np.shape(counts):
         raise ValueError(
-            f"expected scalar means and one entry of counts for every shell, got {observable.shape}, {residual.shape}, "
-            f"{shells.shape} and {np.shape(counts)}"
+            "expected a scalar observable, a residual by time slice and one entry of counts for every shell, got "
+            f"{observable.shape}, {residual.shape}, {shells.shape} and {np.shape(counts)}"
         )
+    share = counts / counts.sum()
     values = tuple(
-        np.cumsum(q + counts * (a * r)[:, None], axis=1)
+        np.cumsum(q + share * (a * r.sum(axis=1))[:, None], axis=1)
         for q, a, r in zip(shells.values, observable.fluctuations, residual.fluctuations, strict=True)
     )
     return Series(values, shells.ids, f"<{observable.name}; {residual.name}>")

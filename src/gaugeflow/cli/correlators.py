@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from gaugeflow.typing import Ensemble
 
 MEASUREMENTS, CONTACT, RESULT, FIGURE = "sources.h5", "contact.h5", "correlators.json", "correlators.png"
-POLARISATION = (1.0, -1.0, 0.0)
-"""Of the first tensor operator."""
 STOUT_RHO = 0.1
 _PIECE = 16
 """Configurations between two writings of the measurements, batches where these hold many."""
@@ -96,7 +94,7 @@ def tables(result: dict[str, Any]) -> list[Table]:
     times = sorted({t for found in masses.values() for t in found})
     return [
         Table(
-            f"Correlator of {name} stout steps, {result['n_configurations']} configurations; fields leave rho = {share}",
+            f"Correlator, {name} smearing steps, {result['n_configurations']} configurations; fields leave rho = {share}",
             ("t", *kinds, *gains),
             tuple(rows),
             ("variance: that of the plain estimator over that of this one", BRACKETS),
@@ -122,8 +120,9 @@ def _lattice(run: RunFile, batch: int) -> Lattice:
 def _fields(run: RunFile, section: SourcesSection, lattice: Lattice) -> JoinedSources:
     from gaugeflow.ensembles import JoinedSources, PlaquetteSources, SmearedSources
     from gaugeflow.flows import SmearedSweep, Smearing
+    from gaugeflow.systems import glueball_report
 
-    polarisation = POLARISATION if section.operator == "tensor" else None
+    polarisation = glueball_report.POLARISATION if section.operator == "tensor" else None
     families: list[Any] = []
     for name in section.fields:
         if name == "plaquette":

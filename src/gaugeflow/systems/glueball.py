@@ -1,13 +1,15 @@
-"""Scalar glueball in SU(3) with fields of sources: correlators of time slices whose noise does not hide the signal.
+"""Glueballs in SU(3) with fields of sources: correlators of time slices whose noise does not hide the signal.
 
-O_t is the sum of the spatial plaquettes of slice t, made of links that are smeared in space or not.  A field X_t is fitted to
-it on the first configurations of the chain (:mod:`gaugeflow.ensembles.sources_links`).  All the others give the correlator
+In the scalar channel O_t is the sum of the spatial plaquettes of slice t, made of links that are smeared in space or not, and
+in the tensor channel the first operator of :func:`gaugeflow.observables.tensor_slices`.  A field X_t is fitted to it on the
+first configurations of the chain (:mod:`gaugeflow.ensembles.sources_links`).  All the others give the correlator
 without a field, with a field at the source, and with fields at source and sink (:mod:`gaugeflow.analysis.n_point`).  The terms
 where supports meet hardly fluctuate, so that few configurations are enough for them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,7 +31,7 @@ from gaugeflow.ensembles import (
 )
 from gaugeflow.flows import SmearedSweep, Smearing
 from gaugeflow.lattice import Array, Lattice
-from gaugeflow.observables import plaquette_slices, stout
+from gaugeflow.observables import plaquette_slices, stout, tensor_slices
 from gaugeflow.random import Rng
 from gaugeflow.samplers import HeatBath, HeatBathState
 from gaugeflow.systems import glueball_report
@@ -43,7 +45,8 @@ from gaugeflow.systems.unfinished import Unfinished
 class Settings:
     """Parameters of the run; the defaults are the demo's.
 
-    ``operators`` are numbers of stout steps in space, ``improved`` those of them that get fields.
+    ``operators`` are numbers of stout steps in space, ``improved`` those of them that get fields; ``tensor`` and
+    ``tensor_improved`` are the same for the tensor channel.
     """
 
     shape: tuple[int, int, int, int] = (12, 8, 8, 8)
@@ -59,6 +62,8 @@ class Settings:
     radius: int = 1
     operators: tuple[int, ...] = (0, 4, 8)
     improved: tuple[int, ...] = (0, 4)
+    tensor: tuple[int, ...] = (0, 8)
+    tensor_improved: tuple[int, ...] = (0,)
     stout_rho: float = 0.1
     contact_every: int = 20
     contact_slices: tuple[int, ...] = (0,)
@@ -75,6 +80,7 @@ QUICK = Settings(
     thin=10,
     operators=(0, 2, 4),
     improved=(0, 2),
+    tensor=(0, 4),
     contact_every=5,
 )
 
@@ -120,16 +126,34 @@ def run(
         described = io.provenance(seed=seed, settings=repr(chosen))
         io.write_table(out / "measurements.h5", chain.data.columns(), attributes=described)
         io.write_table(out / "contact.h5", chain.contact.columns(), attributes=described)
-        result, tables = glueball_report.analyse(
-            chain.tables(coefficients), chain.contact, chosen.improved, chosen.operators, chosen.shape[0], clock
-        )
+        measured = [chain.measured(channel, coefficients) for channel in chain.channels]
+        result, tables = glueball_report.analyse(measured, chain.contact, chosen.shape[0], clock)
         result |= {
             "beta": chosen.beta,
             "shape": list(chosen.shape),
-            "fields": list(chain.fields.names),
-            "coefficients": {str(n): c.tolist() for n, c in coefficients.items()},
+            "fields": {channel.name: list(channel.fields.names) for channel in chain.channels},
+            "coefficients": {key: c.tolist() for key, c in coefficients.items()},
         }
     return Report(tables, [result], (glueball_report.figure(out / "glueball.png", result),))
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """A quantum number: what makes O_t of links, numbers of stout steps of its operators, and its fields."""
+
+    name: str
+    slices: Callable[[Lattice, Array], Array]
+    operators: tuple[int, ...]
+    improved: tuple[int, ...]
+    fields: JoinedSources
+
+    def key(self, steps: int) -> str:
+        """Name of an operator."""
+        return f"{self.name}, {steps}"
+
+
+def _first_tensor(lattice: Lattice, links: Array) -> Array:
+    return tensor_slices(lattice, links)[0, ...]
 
 
 class _Chain:
@@ -142,7 +166,15 @@ class _Chain:
         self.sampler = HeatBath(self.lattice, settings.beta, settings.overrelax)
         sweep = SmearedSweep(self.lattice, 3, settings.smearing)
         steps = tuple(range(1, settings.smearing.steps + 1))
-        self.fields = JoinedSources((PlaquetteSources(self.lattice), SmearedSources(sweep, steps)))
+
+        def fields(polarisation: tuple[float, ...] | None = None) -> JoinedSources:
+            smeared = SmearedSources(sweep, steps, False, polarisation)
+            return JoinedSources((PlaquetteSources(self.lattice, polarisation), smeared))
+
+        scalar = _Channel("scalar", plaquette_slices, settings.operators, settings.improved, fields())
+        polarised = fields(glueball_report.POLARISATION)
+        tensor = _Channel("tensor", _first_tensor, settings.tensor, settings.tensor_improved, polarised)
+        self.channels = tuple(channel for channel in (scalar, tensor) if channel.operators)
         self.data = done.measurements("measurements")
         self.contact = done.measurements("contact")
 
@@ -151,12 +183,12 @@ class _Chain:
         """Measured steps of all chains."""
         return len(self.data) // self.settings.chains
 
-    def operator(self, x: Array, steps: int) -> Array:
+    def operator(self, x: Array, channel: _Channel, steps: int) -> Array:
         """O_t, ``(T, batch)``."""
         smeared = stout(self.lattice, x, self.settings.stout_rho, steps, spatial=True)
-        return plaquette_slices(self.lattice, smeared)
+        return channel.slices(self.lattice, smeared)
 
-    def go_on(self, name: str, rows: int, coefficients: dict[int, FloatArray] | None = None) -> None:
+    def go_on(self, name: str, rows: int, coefficients: dict[str, FloatArray] | None = None) -> None:
         """Measure until the chain has the rows of this part; contact terms where coefficients are known."""
         chosen, clock = self.settings, self.done.clock
         before = 0 if coefficients is None else chosen.training
@@ -166,31 +198,38 @@ class _Chain:
             state = clock.time(kind, "", partial(self._advance, state, chosen.thin))
             self._keep(state, row)
             found: dict[str, Array] = {}
-            for n in chosen.operators:
-                values = clock.time(kind, "", partial(self.operator, state.x, n))
-                found |= columns(f"O{n}", to_host(values))
-            kind = "training" if coefficients is None else "flow"
-            h = clock.time(kind, "", partial(self._tangents, state.x))
-            for i, field_name in enumerate(self.fields.names):
-                found |= columns(f"h|{field_name}", h[i])
+            for channel in self.channels:
+                for n in channel.operators:
+                    values = clock.time(kind, "", partial(self.operator, state.x, channel, n))
+                    found |= columns(channel.key(n), to_host(values))
+            for channel in self.channels:
+                if channel.improved:
+                    work = "training" if coefficients is None else "flow"
+                    h = clock.time(work, channel.name, partial(self._tangents, channel, state.x))
+                    for i, field_name in enumerate(channel.fields.names):
+                        found |= columns(f"{channel.name}|h|{field_name}", h[i])
             identity = np.full(chosen.chains, row), np.arange(chosen.chains)
             if coefficients is not None and row % chosen.contact_every == 0:
-                terms = clock.time("contact", "", partial(self._contact, state.x, coefficients))
+                terms: dict[str, Array] = {}
+                for channel in self.channels:
+                    terms |= clock.time("contact", channel.name, partial(self._contact, channel, state.x, coefficients))
                 self.contact.add(*identity, terms)
                 self.done.keep_measurements("contact", self.contact)
             self.data.add(*identity, found)
             self.done.keep_measurements("measurements", self.data)
             self.progress(name, row + 1 - before, rows)
 
-    def _tangents(self, x: Array) -> Any:
-        return to_host(self.fields.tangents(x, self.action.grad(x)))
+    def _tangents(self, channel: _Channel, x: Array) -> Any:
+        return to_host(channel.fields.tangents(x, self.action.grad(x)))
 
-    def _contact(self, x: Array, coefficients: dict[int, FloatArray]) -> dict[str, Array]:
+    def _contact(self, channel: _Channel, x: Array, coefficients: dict[str, FloatArray]) -> dict[str, Array]:
         found: dict[str, Array] = {}
-        for n, c in coefficients.items():
-            found |= columns(f"first|{n}", first_contact(self.fields, c, x, partial(self.operator, steps=n), 0))
-            slices = self.settings.contact_slices
-            found |= columns(f"second|{n}", second_contact(self.fields, c, x, self.action, slices))
+        for n in channel.improved:
+            key = channel.key(n)
+            operator = partial(self.operator, channel=channel, steps=n)
+            found |= columns(f"first|{key}", first_contact(channel.fields, coefficients[key], x, operator, 0))
+            second = second_contact(channel.fields, coefficients[key], x, self.action, self.settings.contact_slices)
+            found |= columns(f"second|{key}", second)
         return found
 
     def _advance(self, state: HeatBathState, steps: int) -> HeatBathState:
@@ -216,17 +255,22 @@ class _Chain:
         whole = stack(*(self.data.series(f"{name}|{t}") for t in range(self.settings.shape[0])))
         return Series(tuple(v[part] for v in whole.values), tuple(i[part] for i in whole.ids), name)
 
-    def fitted(self) -> dict[int, FloatArray]:
+    def fitted(self) -> dict[str, FloatArray]:
         """Coefficients of every improved operator, from the rows for training."""
-        part = slice(self.settings.training)
-        tangents = [self._series(f"h|{name}", part) for name in self.fields.names]
-        return {
-            n: fit_sources(self._series(f"O{n}", part), tangents, self.settings.radius) for n in self.settings.improved
-        }
+        part, radius = slice(self.settings.training), self.settings.radius
+        found = {}
+        for channel in self.channels:
+            for n in channel.improved:
+                operator = self._series(channel.key(n), part)
+                found[channel.key(n)] = fit_sources(operator, self._all_tangents(channel, part), radius)
+        return found
 
-    def tables(self, coefficients: dict[int, FloatArray]) -> glueball_report.Measured:
+    def _all_tangents(self, channel: _Channel, part: slice) -> list[Series]:
+        return [self._series(f"{channel.name}|h|{name}", part) for name in channel.fields.names]
+
+    def measured(self, channel: _Channel, coefficients: dict[str, FloatArray]) -> glueball_report.Measured:
         """What the report needs, from the rows that were not used for training."""
         part = slice(self.settings.training, None)
-        operators = {n: self._series(f"O{n}", part) for n in self.settings.operators}
-        tangents = [self._series(f"h|{name}", part) for name in self.fields.names]
-        return glueball_report.Measured(operators, tangents, coefficients)
+        operators = {channel.key(n): self._series(channel.key(n), part) for n in channel.operators}
+        tangents = self._all_tangents(channel, part) if channel.improved else []
+        return glueball_report.Measured(channel.name, operators, tangents, coefficients)

@@ -1,4 +1,4 @@
-"""Results of the glueball run: what fields leave of the noise, correlators, effective masses, tables and figure."""
+"""Results of the glueball run by channel: what fields leave of the noise, correlators, effective masses, a figure."""
 
 from __future__ import annotations
 
@@ -29,43 +29,55 @@ from gaugeflow.systems.correlated import Clock
 from gaugeflow.systems.report import BRACKETS, Table
 
 PLAIN, ONE_SIDED, TWO_SIDED = "plain", "one-sided", "two-sided"
+POLARISATION = (1.0, -1.0, 0.0)
+"""That of the first tensor operator."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Operators by number of smearing steps, tangents of all fields, coefficients of the operators that have fields."""
+    """A channel: operators by name, tangents of all its fields, coefficients of the operators that have fields."""
 
-    operators: dict[int, Series]
+    channel: str
+    operators: dict[str, Series]
     tangents: list[Series]
-    coefficients: dict[int, FloatArray]
+    coefficients: dict[str, FloatArray]
 
 
 def analyse(
-    measured: Measured,
-    contact: Measurements,
-    improved_operators: Sequence[int],
-    operators: Sequence[int],
-    extent: int,
-    clock: Clock,
+    measured: Sequence[Measured], contact: Measurements, extent: int, clock: Clock
 ) -> tuple[dict[str, Any], tuple[Table, ...]]:
-    """The JSON object of the run, and its tables."""
-    seconds = {kind: clock.spent(kind) for kind in ("training", "source", "flow", "contact")}
-    cost = {
-        ONE_SIDED: 1.0 + seconds["flow"] / seconds["source"],
-        TWO_SIDED: 1.0 + (seconds["flow"] + seconds["contact"]) / seconds["source"],
-    }
-    found = {}
-    for n in operators:
-        terms = None
-        if n in improved_operators:
-            terms = [stack(*(contact.series(f"{kind}|{n}|{t}") for t in range(extent))) for kind in ("first", "second")]
-        found[str(n)] = estimates(measured.operators[n], measured.tangents, measured.coefficients.get(n), terms)
+    """The JSON object of the run, and its tables.
+
+    Parameters
+    ----------
+    measured
+        The channels.
+    contact
+        Columns ``first|operator|t`` and ``second|operator|t`` of the operators that have fields.
+    extent
+        Number of time slices.
+    clock
+        Seconds of the ``source``, and of ``flow`` and ``contact`` by channel.
+    """
+    source = clock.spent("source")
+    found, cost = {}, {}
+    for channel in measured:
+        for name, operator in channel.operators.items():
+            terms = None
+            if name in channel.coefficients:
+                both = ("first", "second")
+                terms = [stack(*(contact.series(f"{kind}|{name}|{t}") for t in range(extent))) for kind in both]
+            found[name] = estimates(operator, channel.tangents, channel.coefficients.get(name), terms)
+        flow, more = (clock.spent(kind, channel.channel) for kind in ("flow", "contact"))
+        cost[channel.channel] = {ONE_SIDED: 1.0 + flow / source, TWO_SIDED: 1.0 + (flow + more) / source}
+    seconds = {f"{kind} {name}".strip(): spent for (kind, name), spent in clock.seconds.items()}
     result = {"operators": found, "seconds": seconds, "cost": cost}
-    return result, (
-        _shares(found),
-        *(_correlator(n, found[str(n)], cost) for n in improved_operators),
-        _mass_table(found),
-    )
+    tables = [_shares(found)]
+    for channel in measured:
+        own = [name for name in channel.operators if name in channel.coefficients]
+        tables += [_correlator(name, found[name], cost[channel.channel]) for name in own]
+        tables.append(_mass_table(channel.channel, {name: found[name] for name in channel.operators}))
+    return result, tuple(tables)
 
 
 def estimates(
@@ -141,13 +153,13 @@ def _shares(found: dict[str, Any]) -> Table:
     rows = tuple((n, _text(row["residual_share"])) for n, row in found.items() if "residual_share" in row)
     return Table(
         "What fields leave of the variance of O_t",
-        ("smearing steps", "rho"),
+        ("operator, smearing steps", "rho"),
         rows,
         ("rho = Var R / Var O on configurations that were not used for the fit", BRACKETS),
     )
 
 
-def _correlator(n: int, row: dict[str, Any], cost: dict[str, float]) -> Table:
+def _correlator(name: str, row: dict[str, Any], cost: dict[str, float]) -> Table:
     kinds = row["correlators"]
     rows = []
     for t in range(len(kinds[PLAIN])):
@@ -158,7 +170,7 @@ def _correlator(n: int, row: dict[str, Any], cost: dict[str, float]) -> Table:
         rows.append((t, *texts, _text(row["contact"]["two-sided"][t]), *(f"{g:.3g}" for g in gains), *at_cost))
     columns = ("t", PLAIN, ONE_SIDED, TWO_SIDED, "contact terms", "one", "two", "one, per second", "two, per second")
     return Table(
-        f"Correlator of plaquettes after {n} smearing steps",
+        f"Correlator, {_label(name)}",
         columns,
         tuple(rows),
         (
@@ -170,21 +182,28 @@ def _correlator(n: int, row: dict[str, Any], cost: dict[str, float]) -> Table:
     )
 
 
-def _mass_table(found: dict[str, Any]) -> Table:
-    entries = {(n, kind): {m["t"]: m for m in ms} for n, row in found.items() for kind, ms in row["masses"].items()}
+def _label(name: str) -> str:
+    """Channel and number of smearing steps in words."""
+    return f"{name} smearing steps"
+
+
+def _mass_table(channel: str, found: dict[str, Any]) -> Table:
+    entries = {
+        (name, kind): {m["t"]: m for m in ms} for name, row in found.items() for kind, ms in row["masses"].items()
+    }
     shown = {key: by for key, by in entries.items() if key[1] != ONE_SIDED}
     times = sorted({t for by in shown.values() for t in by})
     rows = tuple((t, *(_text(by[t]) if t in by else "" for by in shown.values())) for t in times)
     return Table(
-        "Effective mass of the scalar glueball",
-        ("t", *(f"{n} steps, {kind}" for n, kind in shown)),
+        f"Effective mass of the {channel} glueball",
+        ("t", *(f"{name} steps, {kind}" for name, kind in shown)),
         rows,
         ("in lattice units, from C(t) and C(t + 1); empty where there is none", BRACKETS),
     )
 
 
 def figure(path: Path, result: dict[str, Any]) -> Path:
-    """Correlators relative to C(0) of the plain estimator, and effective masses.
+    """Correlators relative to C(0) of the plain estimator, and effective masses: a row of panels for each channel.
 
     Parameters
     ----------
@@ -193,29 +212,34 @@ def figure(path: Path, result: dict[str, Any]) -> Path:
     result
         The JSON object of the run.
     """
-    plot, axes = panels(1, 2)
-    left, right = axes.ravel()
-    curves = [(n, kind) for n, row in result["operators"].items() for kind in row["correlators"] if kind != ONE_SIDED]
-    for k, (n, kind) in enumerate(curves):
-        row = result["operators"][n]
-        scale = row["correlators"][PLAIN][0]["value"]
-        style: dict[str, Any] = {"color": colour(k), "fmt": marker(k), **POINTS}
-        shift = 0.06 * (k - 0.5 * (len(curves) - 1))
-        points = row["correlators"][kind][1:]
-        left.errorbar(
-            np.arange(1, len(points) + 1) + shift,
-            [p["value"] / scale for p in points],
-            yerr=[p["error"] / scale for p in points],
-            label=f"{n} steps, {kind}",
-            **style,
-        )
-        masses = [m for m in row["masses"][kind] if m["error"] < 0.5 * m["value"]]
-        right.errorbar(
-            [m["t"] + shift for m in masses], [m["value"] for m in masses], yerr=[m["error"] for m in masses], **style
-        )
-    left.set(xlabel="$t$", ylabel="$C(t) / C(0)$")
-    left.set_yscale("symlog", linthresh=1e-2)
-    right.set(xlabel="$t$", ylabel="effective mass")
-    plot.set_figheight(4.0)
-    plot.legend(fontsize=8, loc="outside lower center", ncols=3, frameon=False)
+    channels = list(dict.fromkeys(name.partition(",")[0] for name in result["operators"]))
+    plot, axes = panels(len(channels), 2)
+    for (left, right), channel in zip(axes, channels, strict=True):
+        rows = {name: row for name, row in result["operators"].items() if name.partition(",")[0] == channel}
+        curves = [(name, kind) for name, row in rows.items() for kind in row["correlators"] if kind != ONE_SIDED]
+        for k, (name, kind) in enumerate(curves):
+            row = rows[name]
+            scale = row["correlators"][PLAIN][0]["value"]
+            style: dict[str, Any] = {"color": colour(k), "fmt": marker(k), **POINTS}
+            shift = 0.06 * (k - 0.5 * (len(curves) - 1))
+            points = row["correlators"][kind][1:]
+            left.errorbar(
+                np.arange(1, len(points) + 1) + shift,
+                [p["value"] / scale for p in points],
+                yerr=[p["error"] / scale for p in points],
+                label=f"{name.rpartition(' ')[2]} steps, {kind}",
+                **style,
+            )
+            masses = [m for m in row["masses"][kind] if m["error"] < 0.5 * m["value"]]
+            right.errorbar(
+                [m["t"] + shift for m in masses],
+                [m["value"] for m in masses],
+                yerr=[m["error"] for m in masses],
+                **style,
+            )
+        left.set(xlabel="$t$", ylabel="$C(t) / C(0)$", title=channel)
+        left.set_yscale("symlog", linthresh=1e-2)
+        left.legend(fontsize=7, frameon=False)
+        right.set(xlabel="$t$", ylabel="effective mass", title=channel)
+    plot.set_figheight(3.6 * len(channels))
     return save(plot, path)
