@@ -152,11 +152,8 @@ class Volume:
         self.extent = round(self.volume**0.25)
 
     def series(self, name: str) -> Series:
-        """One column; a single long chain is cut into eight, so that short ones are treated alike."""
-        values = self.table[name]
-        if values.shape[-1] > 1:
-            return Series.from_lanes(values, name=name)
-        return Series.from_chains(list(np.split(values[..., 0], 8)), name=name)
+        """One column."""
+        return Series.from_lanes(self.table[name], name=name)
 
     def curve(self, observable: str, kind: str, weight: float) -> Series:
         """Sum of <A; r_y> up to every radius, r = weight times h - o."""
@@ -168,7 +165,7 @@ class Volume:
     def moved(self, observable: str) -> tuple[float, float]:
         """Mean of X.dA and its error."""
         values = self.table[f"moved|{observable}"].reshape(-1)
-        return float(values.mean()), float(values.std(ddof=1) / np.sqrt(values.size))
+        return float(values.mean()), float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else 0.0
 
 
 def report(chosen: argparse.Namespace) -> None:

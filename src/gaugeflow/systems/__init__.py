@@ -140,7 +140,7 @@ def systems() -> dict[str, System]:
         ),
         System(
             "glueball",
-            "4D SU(3) on 12 x 8^3, beta = 5.9: scalar glueball with fields of sources, a quarter of an hour; --quick: 8 x 4^3",
+            "4D SU(3) on 12 x 8^3, beta = 5.9: two glueballs with fields of sources, half an hour; --quick: 8 x 4^3",
             "gaugeflow.systems.glueball",
             host_only=True,
         ),
