@@ -130,6 +130,18 @@ def test_costs_of_layouts(script):
     assert [row[1] for row in found] == list(LAYOUTS)
 
 
+def test_loops_by_slabs(script, tmp_path):
+    """4^4: multihit lowers the variance, and a run that goes on from its file prints the same."""
+    options = ("--shape", 4, 4, 4, 4, "--thin", 1, "--burn-in", 5, "--slabs", "2,2", "--out", tmp_path / "loops.npz")
+    first = script("multilevel.py", *options, "--rows", 10)
+    gains = {
+        row.split("  ")[1].strip(): float(re.search(r"variance / ([\d.]+)", row)[1]) for row in first.splitlines()[1:]
+    }
+    assert gains["plain"] == 1.0
+    assert gains["multihit"] > 1.0
+    assert script("multilevel.py", *options, "--rows", 10) == first
+
+
 def test_figure_of_gains(script, tmp_path):
     """Numbers, ranges and empty cells of the page become bars."""
     assert script("gains.py", DOCS / "gains.md", tmp_path / "gains.png").strip() == str(tmp_path / "gains.png")

@@ -24,21 +24,23 @@ from gaugeflow.observables import wilson_loops
 from gaugeflow.random import Rng
 from gaugeflow.samplers import HeatBath, HeatBathState
 
-R_MAX, T_MAX = 4, 6
+SHOWN = ((2, 2), (3, 3), (4, 4), (4, 6))
+"""Loops (r, t) in the report, where the lattice has them."""
 
 
 def methods(lattice: Lattice, beta: float, slabs: list[tuple[int, int]]) -> dict[str, Callable[[Rng, Any], Any]]:
     """Functions ``(rng, links)`` that return W(r, t) at ``[r - 1, t - 1]``."""
+    r_max, t_max = min(4, min(lattice.shape[1:]) // 2), min(6, lattice.shape[0])
 
     def plain(rng: Rng, x: Any) -> Any:
-        return wilson_loops(lattice, x, R_MAX, T_MAX)
+        return wilson_loops(lattice, x, r_max, t_max)
 
     def multihit(rng: Rng, x: Any) -> Any:
-        return wilson_loops(lattice, x, R_MAX, T_MAX, averaged=link_averages(lattice, x, beta, 0))
+        return wilson_loops(lattice, x, r_max, t_max, averaged=link_averages(lattice, x, beta, 0))
 
     def of_slabs(average: Slabs) -> Callable[[Rng, Any], Any]:
         def measure(rng: Rng, x: Any) -> Any:
-            found, _ = average.wilson_loops(rng, x, R_MAX, T_MAX)
+            found, _ = average.wilson_loops(rng, x, r_max, t_max)
             return found
 
         return measure
@@ -97,7 +99,8 @@ def report(loops: dict[str, list[Any]], seconds: dict[str, list[float]]) -> None
     """Print values with errors, and the ratios of variances."""
     chain = float(np.median(seconds["chain"]))
     cost = {name: chain + float(np.median(seconds[name])) for name in loops}
-    for r, t in ((2, 2), (3, 3), (4, 4), (4, 6)):
+    r_max, t_max, _ = loops["plain"][0].shape
+    for r, t in ((r, t) for r, t in SHOWN if r <= r_max and t <= t_max):
         print(f"W({r}, {t}); a configuration is made in {chain:.3g} s")
         reference = None
         for name, rows in loops.items():

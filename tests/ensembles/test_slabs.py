@@ -15,6 +15,7 @@ from gaugeflow.analysis import (
     n_point_function,
     slab_correlator,
 )
+from gaugeflow.backend import use_backend
 from gaugeflow.ensembles import PlaquetteSources, Slabs
 from gaugeflow.lattice import Lattice
 from gaugeflow.observables import SlabCut, SlabLoops, plaquette_slices, stout, wilson_loops
@@ -81,6 +82,11 @@ def test_frozen_links_stay():
     after = sampler.step(Rng(3), sampler.init(before))[0].x
     change = np.abs(lattice.unpack(after - before, components=1)).max(axis=(0, 3, 4, 5))
     assert np.all((change == 0.0) == np.array([[False] * 8, [t in (1, 4) for t in range(8)]]))
+    for backend in ("numba", "reference"):
+        with use_backend(backend):
+            new = kernels.heatbath(lattice, before, 2.2, Rng(4).words(), tuple(range(8)))
+        np.testing.assert_array_equal(new[1], before[1])
+        assert np.all(np.abs(new[0] - before[0]).max(axis=(1, 2)) > 1e-6)
     free = HeatBath(lattice, 2.2, n_overrelax=1).step(Rng(3), sampler.init(before))[0].x
     assert np.any(free != after)
 

@@ -94,7 +94,8 @@ def _sweep(lattice: Lattice, links: Array, coupling: Any, frozen: tuple[int, ...
                 f, up, dn = (mu, 0), (nu, 0), (nu, 1)
                 pair = staple_pair(at(nu), at(mu, up), at(nu, f), at(nu, dn), at(mu, dn), at(nu, f, dn))
                 a = add_scaled(a, weight[lattice.planes.index((min(mu, nu), max(mu, nu))), ...], pair)
-        field[mu] = replace_sites(lattice, field[mu], sites, to_field(lattice, update(mu, here, a, u)))
+        if len(sites):  # only now: other processes of a cut lattice may have asked for links
+            field[mu] = replace_sites(lattice, field[mu], sites, to_field(lattice, update(mu, here, a, u)))
     return xp.stack(field)
 
 
