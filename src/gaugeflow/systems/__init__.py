@@ -146,7 +146,7 @@ def systems() -> dict[str, System]:
         ),
         System(
             "static-potential",
-            "4D SU(3) on 8^4, beta = 5.8: Wilson loops by slabs, static potential, r_0, minutes; --quick: 6^4",
+            "4D SU(3) on 8^4, beta = 5.8: Wilson loops by slabs, static potential, r_0, minutes; --quick: 8 x 6^3",
             "gaugeflow.systems.static_potential",
             host_only=True,
         ),

@@ -67,7 +67,7 @@ class Settings:
 
 
 QUICK = Settings(
-    shape=(6, 6, 6, 6),
+    shape=(8, 6, 6, 6),
     fold=(1, 1, 1, 1),
     beta=5.7,
     chains=8,
@@ -76,7 +76,7 @@ QUICK = Settings(
     thin=5,
     updates=6,
     r_max=3,
-    t_max=4,
+    t_max=6,
     stout_steps=4,
     fitted=(1, 2, 3),
 )
@@ -96,7 +96,7 @@ def run(
     seed
         Seed of all random numbers.
     quick
-        6^4 at beta = 5.7 and short chains, for a first look.
+        8 x 6^3 at beta = 5.7 and short chains, for a first look.
     progress
         Called as work goes on.
     settings
