@@ -142,6 +142,13 @@ def test_loops_by_slabs(script, tmp_path):
     assert script("multilevel.py", *options, "--rows", 10) == first
 
 
+def test_slices_by_slabs(script):
+    """4^4: averages over slabs leave less than half of the variance."""
+    options = ("--extent", 4, "--rows", 16, "--thickness", 2, "--updates", 4)
+    rows = script("slab_slices.py", *options).splitlines()
+    assert [float(re.search(r"share ([\d.e-]+)", row)[1]) for row in rows[:3:2]] == pytest.approx([1.0, 0.25], abs=0.25)
+
+
 def test_figure_of_gains(script, tmp_path):
     """Numbers, ranges and empty cells of the page become bars."""
     assert script("gains.py", DOCS / "gains.md", tmp_path / "gains.png").strip() == str(tmp_path / "gains.png")
