@@ -2,10 +2,10 @@
 
     python docs/scripts/slab_slices.py --stout 4
 
-O_t is the sum of the spatial plaquettes of slice t, made of links that are smeared in space.  Printed is the share of the variance
-of O_t that remains on slices inside the slabs: what two-point functions at large times gain is the product of the shares of both.
-The fields are the forces of plaquettes.  Their coefficients are fitted on the first half of the configurations, and the
-second half gives the shares.
+O_t is the sum of the spatial plaquettes of slice t, made of links that are smeared in space.  Printed is the share of the
+variance of O_t that remains on slices inside the slabs: what two-point functions at large times gain is the product of the
+shares of both.  The fields are the forces of plaquettes.  Their coefficients are fitted on the first half of the
+configurations, and the second half gives the shares.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--stout", type=int, default=0, help="steps of smearing in space, rho = 0.1")
     parser.add_argument("--thickness", type=int, default=4)
     parser.add_argument("--updates", type=int, default=12)
+    parser.add_argument("--burn-in", type=int, default=100)
     chosen = parser.parse_args()
     n, rng = chosen.extent, Rng(108014)
     lattice = Lattice((n,) * 4, (1, *suggest_fold((n,) * 3, 8)))
@@ -50,9 +51,9 @@ def main() -> None:
         return np.concatenate([plaquette_slices(lattice, smooth)[None], fields.tangents(x, action.grad(x))])
 
     state, rows, seconds = sampler.hot(rng.stream("start"), 3), [], []
-    for step in range(100 + 8 * chosen.rows):
+    for step in range(chosen.burn_in + 8 * chosen.rows):
         state, _ = sampler.step(rng.stream("chain"), state)
-        if step >= 100 and step % 8 == 7 - 100 % 8:
+        if step >= chosen.burn_in and (step - chosen.burn_in) % 8 == 7:
             start = time.perf_counter()
             single = measured(state.x)
             middle = time.perf_counter()
