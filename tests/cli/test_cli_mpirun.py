@@ -58,9 +58,9 @@ def runfile(tmp_path):
     return write
 
 
-def _start(*programs):
+def _start(*programs, program=PROGRAM):
     """Two processes, of one program or of one each."""
-    each = [["-n", str(2 // len(programs)), *PROGRAM, *map(str, program), *OPTIONS] for program in programs]
+    each = [["-n", str(2 // len(programs)), *program, *map(str, words), *OPTIONS] for words in programs]
     words = [word for program in each for word in (":", *program)][1:]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -115,6 +115,13 @@ def test_chains_side_by_side(gaugeflow, runfile, tmp_path):
     gaugeflow(*measure, *OPTIONS, status=2)
     assert json.loads(found) == json.loads(gaugeflow.stdout)
     assert _lines(error) == _lines(gaugeflow.stderr)
+    for folder, number in (("here", 0), ("there", 1)):  # as on disks of two machines
+        (tmp_path / folder).mkdir()
+        shutil.copy(tmp_path / "one" / f"part-{number}" / "ensemble.h5", tmp_path / folder)
+    measure = f"import os, sys; os.chdir(sys.argv.pop(1)); {PROGRAM[-1]}"
+    places = [("-c", measure, tmp_path / folder, "measure", "ensemble.h5") for folder in ("here", "there")]
+    (line,) = _lines(_end(_start(*places, program=PROGRAM[:1]), 2))
+    assert line.startswith("gaugeflow: processes differ: list of configurations is [('ensemble.h5', 0, 0, ")
 
 
 def test_every_configuration_is_cut(gaugeflow, runfile, tmp_path):

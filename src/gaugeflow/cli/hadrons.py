@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from gaugeflow.cli.output import WRITING_INTERVAL, Failures, as_stored, lock_results
-from gaugeflow.cli.places import LOCK, Place, find_places, load
+from gaugeflow.cli.places import LOCK, Place, find_places, load, require_equal_places
 from gaugeflow.cli.world import current
 from gaugeflow.progress import Progress
 
@@ -215,6 +215,7 @@ def measure_hadrons(
 
     world = current()
     places = find_places(files, failures)
+    require_equal_places(places)
     first, trial = None, Failures(failures.stop)
     for place in places:
         with trial.of(place.label):

@@ -143,7 +143,7 @@ def measure(
             world.progress() as progress,
             closing(_items(files, given, table, failures)) as items,  # it holds a file open
         ):
-            while now := list(islice(items, world.size)):  # one for each process
+            for now in _turns(items):
                 own = now[world.rank] if world.rank < len(now) else None
                 outcomes = world.exchange(None if own is None else _outcome(own, table, kind))
                 for item, outcome in zip(now, outcomes, strict=False):
@@ -179,14 +179,27 @@ class _Item(NamedTuple):
     where: dict[str, int]
     place: Place | None
     """In the table, if there is one."""
+    checksum: int
+    """Of the configuration in an ensemble; otherwise of the size, the beginning and the end of the file."""
 
 
 def _items(files: tuple[str, ...], given: Any, table: Table | None, failures: Failures) -> Generator[_Item, None, None]:
     """All configurations, except those of files that fail."""
     for count, file in enumerate(files, start=1):
         with failures.of(file):
-            for load, row, where in _configurations(file, *given):
-                yield _Item(count, file, load, where, None if table is None else table.place(file, row))
+            for load, row, where, checksum in _configurations(file, *given):
+                yield _Item(count, file, load, where, None if table is None else table.place(file, row), checksum)
+
+
+def _turns(items: Iterator[_Item]) -> Iterator[list[_Item]]:
+    """Configurations in turns, one for each process; all have found the same ones, or all raise ``GaugeflowError``."""
+    world = current()
+    while True:
+        now = list(islice(items, world.size))
+        world.require_equal({"list of configurations": [(x.file, *x.where.values(), x.checksum) for x in now]})
+        if not now:
+            return
+        yield now
 
 
 def _outcome(item: _Item, table: Table | None, kind: dict[str, Any]) -> dict[str, Any] | Exception:
@@ -279,12 +292,13 @@ def _hadrons(files: tuple[str, ...], options: dict[str, Any], given: Any, as_jso
 
 def _configurations(
     file: str, shape: tuple[int, ...] | None, colours: int | None, force: bool
-) -> Iterator[tuple[Callable[[], Any], int, dict[str, int]]]:
-    """How to read each configuration of a file, its row in an ensemble (-1 elsewhere), its chain and number there."""
+) -> Iterator[tuple[Callable[[], Any], int, dict[str, int], int]]:
+    """How to read each configuration of a file, its row in an ensemble (-1 elsewhere), chain and number there, a checksum."""
+    from gaugeflow.cli.source import fingerprint
     from gaugeflow.io import EnsembleFile
 
     if not EnsembleFile.recognises(file):
-        yield lambda: read_configuration(file, shape, colours, force)[0].links, -1, {}
+        yield lambda: read_configuration(file, shape, colours, force)[0].links, -1, {}, fingerprint(Path(file))
         return
     with EnsembleFile.open(file) as ensemble:
         expected, found = (shape or ensemble.shape, colours or ensemble.n_colours), (ensemble.shape, ensemble.n_colours)
@@ -292,8 +306,9 @@ def _configurations(
             raise ValueError(
                 f"{file}: expected extents {expected[0]} and N = {expected[1]}, got {found[0]} and {found[1]}"
             )
-        for k, (chain, id) in enumerate(zip(ensemble.chain.tolist(), ensemble.id.tolist(), strict=True)):
-            yield partial(_of_ensemble, ensemble, k), k, {"chain": chain, "id": id}
+        stored = zip(ensemble.chain.tolist(), ensemble.id.tolist(), ensemble.checksum.tolist(), strict=True)
+        for k, (chain, id, checksum) in enumerate(stored):
+            yield partial(_of_ensemble, ensemble, k), k, {"chain": chain, "id": id}, checksum
 
 
 def _of_ensemble(ensemble: EnsembleFile, k: int) -> Any:

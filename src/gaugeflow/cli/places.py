@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gaugeflow.cli.input import read_configuration
 from gaugeflow.cli.output import Failures
+from gaugeflow.cli.world import current
 
 LOCK = "measure.lock"
 """File in the folder of results by which ``measure`` keeps other runs out while it works there."""
@@ -81,6 +83,12 @@ def find_places(files: Sequence[str], failures: Failures) -> list[Place]:
         if file in sums:
             places.append(Place(file, -1, of_singles[chain], number, sums[file]))
     return places
+
+
+def require_equal_places(places: Sequence[Place]) -> None:
+    """``GaugeflowError`` that names the processes, unless all have found the same configurations."""
+    checksum = zlib.crc32(repr([place[1:] for place in places]).encode())
+    current().require_equal({"number of configurations": len(places), "checksum of the configurations": checksum})
 
 
 def load(place: Place, shape: tuple[int, ...] | None, colours: int | None, force: bool) -> Any:
