@@ -119,6 +119,9 @@ def test_ensembles_of_all_parts_are_a_source(gaugeflow, runfile, tmp_path):
     """Named as files, they are what one file is; two files with the same chains are refused."""
     for name, more in (("whole", ""), ("shared", "[parallel]\nparts = 2")):
         gaugeflow("sample", runfile(name, more=more), *OPTIONS)
+    for name, held, more in (("whole", "without", "[parallel]\nparts = 2"), ("shared", "with", "")):
+        error = gaugeflow("sample", runfile(name, more=more), *OPTIONS, status=2)
+        assert f"out holds a run {held} [parallel] parts: expected a run {held} parts, or another [output] dir" in error
     text = runfile("given").read_text()
     text = text.replace(text[text.index("[sampler]") : text.index("[target]")], "")
     found = []

@@ -51,6 +51,7 @@ def sample(runfile: Path, as_json: bool) -> None:
     results_in(run.folder)
     parts = parts_of_chains(run, settings.chains)
     world = begin(run, len(parts), "parts of the chains")
+    world.first(partial(_require_parts, run))
     share(parts, partial(_is_complete, run, settings), partial(_sample, run, settings))
     if not world.leads:
         return
@@ -68,6 +69,15 @@ def sample(runfile: Path, as_json: bool) -> None:
         if "tau_int" in found:
             rows.append((f"tau_int of {label}", f"{found['tau_int']:.2f} distances of two configurations"))
     print_table("ensemble", ("what", "value"), rows)
+
+
+def _require_parts(run: RunFile) -> None:
+    """``ValueError`` where the folder holds a run that was dealt in the other way: it would be begun anew beside that."""
+    before, now = ("without", "with") if run.parallel.parts > 1 else ("with", "without")
+    if (run.folder / CHECKPOINT).exists() if now == "with" else any(run.folder.glob(f"part-*/{CHECKPOINT}")):
+        raise ValueError(
+            f"{run.folder} holds a run {before} [parallel] parts: expected a run {before} parts, or another [output] dir"
+        )
 
 
 def _is_complete(run: RunFile, settings: SamplerSection, part: Part) -> bool:
