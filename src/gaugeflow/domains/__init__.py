@@ -63,8 +63,10 @@ def suggest_grid(shape: Sequence[int], size: int) -> tuple[int, ...]:
     """
     found = _grids(tuple(shape), size)
     if not found:
+        fewer = next(n for n in range(size - 1, 0, -1) if _grids(tuple(shape), n))
         raise ValueError(
-            f"{size} processes cannot share a lattice of shape {tuple(shape)} in equal parts of 2 sites or more"
+            f"{size} processes cannot share a lattice of shape {tuple(shape)} in equal parts of 2 sites or more; the largest "
+            f"number below that works: {fewer}"
         )
 
     def cost(grid: tuple[int, ...]) -> tuple[bool, float, tuple[int, ...]]:
