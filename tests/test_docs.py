@@ -142,6 +142,7 @@ def test_loops_by_slabs(script, tmp_path):
     assert script("multilevel.py", *options, "--rows", 10) == first
 
 
+@pytest.mark.slow
 def test_slices_by_slabs(script):
     """4^4: averages over slabs leave less of the variance than one configuration, whose share is 1."""
     options = ("--extent", 4, "--rows", 10, "--thickness", 2, "--updates", 8, "--burn-in", 20)

@@ -13,11 +13,11 @@ SETTINGS = Settings(
     fold=(1, 1, 1, 1),
     beta=5.6,
     chains=8,
-    rows=8,
+    rows=6,
     burn_in=20,
     thin=2,
     overrelax=1,
-    updates=4,
+    updates=3,
     r_max=3,
     t_max=4,
     stout_steps=2,
@@ -35,14 +35,14 @@ def test_demonstration(tmp_path, monkeypatch):
         errors = [row[kind]["error"] for kind in ("plain", "slabs")]
         assert abs(row["plain"]["value"] - row["slabs"]["value"]) < 4.5 * np.hypot(*errors), row
     (large,) = [row for row in result["loops"] if (row["r"], row["t"]) == (3, 2)]
-    assert large["gain"] > 2.0
+    assert large["gain"] > 1.5
     first = [point["value"] for point in result["potential"]["slabs"][0]]
     assert first[0] < first[1] < first[2]
 
     complete = static_potential._Chain._slabs
 
     def breaks(chain, x, row):
-        if row > 5:
+        if row > 3:
             raise KeyboardInterrupt
         return complete(chain, x, row)
 
@@ -51,6 +51,7 @@ def test_demonstration(tmp_path, monkeypatch):
         static_potential.run(out=tmp_path / "broken", seed=3, settings=SETTINGS)
     monkeypatch.setattr(static_potential._Chain, "_slabs", complete)
     (again,) = static_potential.run(out=tmp_path / "broken", seed=3, settings=SETTINGS).json
-    assert again["loops"] == result["loops"]
+    for row, before in zip(again["loops"], result["loops"], strict=True):  # the rest of a row is time
+        assert (row["plain"], row["slabs"]) == (before["plain"], before["slabs"])
     assert again["fit"] == result["fit"]
     assert [path.name for path in (tmp_path / "broken").iterdir() if path.is_dir()] == []
