@@ -122,7 +122,7 @@ def heatbath(lattice: Lattice, links: Array, coupling: Any, key: Any, frozen: tu
     Raises
     ------
     ValueError
-        If an extent is odd, or for slices that :func:`masks` refuses.
+        If an extent is odd, if there is no such slice, or if a fold in time makes lanes differ.
     ConvergenceError
         If a rejection loop does not end, which only links or couplings that are not finite can cause.
     """
