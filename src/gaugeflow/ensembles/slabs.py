@@ -118,7 +118,9 @@ class Slabs:
         return loops.wilson_loops(), last
 
     def polyakov_pairs(self, rng: Rng, links: Array, r_max: int) -> tuple[Array, Array]:
-        """Correlators of Polyakov loops, ``(r_max, batch)``, see :meth:`gaugeflow.observables.SlabLoops.polyakov_pairs`, and the last configuration.
+        """Correlators of Polyakov loops, ``(r_max, batch)``, and the last configuration.
+
+        The correlators are those of :meth:`gaugeflow.observables.SlabLoops.polyakov_pairs`.
 
         Parameters are those of :meth:`wilson_loops`.
         """
@@ -128,7 +130,7 @@ class Slabs:
         return loops.polyakov_pairs(), last
 
     def slice_means(self, rng: Rng, links: Array, function: Callable[[Array], Array]) -> tuple[Array, Array]:
-        """Means of a function of links, for instance of a slice observable that :func:`gaugeflow.analysis.slab_correlator` correlates.
+        """Means of a function of links, for instance of what :func:`gaugeflow.analysis.slab_correlator` correlates.
 
         Parameters
         ----------
