@@ -184,6 +184,8 @@ def test_errors():
         Slabs(LATTICE, 5.0, 2, 2).wilson_loops(Rng(1), x, 1, 2, lambda lattice, y: stout(lattice, y, 0.1))
     with pytest.raises(ValueError, match=r"frozen: expected time slices 0 ... 3, got \(4,\)"):
         kernels.heatbath(LATTICE, x, 5.0, Rng(1).words(), (4,))
+    with pytest.raises(TypeError, match=r"frozen must be a tuple of time slices, got \[0\]"):
+        HeatBath(LATTICE, 5.0, frozen=[0])
     folded = Lattice((4, 4, 4, 4), (2, 1, 1, 1))
     with pytest.raises(ValueError, match="do not fold it in time"):
         kernels.heatbath(folded, links(folded, 3, 8), 5.0, Rng(1).words(), (0,))

@@ -63,6 +63,8 @@ class HeatBath:
             raise ValueError(f"HeatBath: n_overrelax must be at least 0, got {self.n_overrelax}")
         if self.reunitarise_every < 1:
             raise ValueError(f"HeatBath: reunitarise_every must be at least 1, got {self.reunitarise_every}")
+        if not isinstance(self.frozen, tuple):
+            raise TypeError(f"HeatBath: frozen must be a tuple of time slices, got {self.frozen!r}")
         if not 0.0 <= self.strength <= 1.0:
             raise ValueError(f"HeatBath: strength must lie between 0 and 1, got {self.strength}")
 
