@@ -14,6 +14,8 @@ import pytest
 from cases.ranks import MISSING, MPIRUN, WHY
 from gaugeflow import io
 from gaugeflow.cli.launch import launch
+from gaugeflow.lattice import Lattice
+from gaugeflow.random import Rng, haar_links
 
 pytestmark = pytest.mark.skipif(MISSING, reason=WHY)
 RUN = """
@@ -136,6 +138,24 @@ def test_every_configuration_is_cut(gaugeflow, runfile, tmp_path):
     _same(_links(tmp_path / "many"), _links(tmp_path / "one"))
     expected, found = gaugeflow("derive", one, "--json", *OPTIONS), _end(_start(["derive", many, "--json"]))
     assert found == expected
+
+
+def test_measured_configurations_are_cut(gaugeflow, tmp_path):
+    """Observables along the flow on halves of the lattice, and propagators whose right-hand sides are shared."""
+    lattice = Lattice((8, 4))
+    for k in range(2):
+        links = lattice.unpack(haar_links(Rng(k), lattice, 1), components=1)
+        io.write(tmp_path / f"{k}.h5", io.Config(links[0]))
+    files = [tmp_path / f"{k}.h5" for k in range(2)]
+    flow = ["measure", *files, "--shape", "8x4", "--flow-time", "0.1", "--step", "0.1", "--slices", "--json"]
+    assert _end(_start([*flow, "--ranks", "2"])) == gaugeflow(*flow, *OPTIONS)
+    hadrons = ["measure", *files, "--hadrons", "--kappa", "0.1", "--sources", "2", "--json", "--out"]
+    assert _end(_start([*hadrons, tmp_path / "two", "--ranks", "2"])) == gaugeflow(
+        *hadrons, tmp_path / "three", *OPTIONS
+    )
+    assert _lines(_end(_start([*flow, "--ranks", "3"]), 2)) == [
+        "gaugeflow: --ranks: expected a number that divides the 2 processes that were started, got 3"
+    ]
 
 
 def test_a_run_goes_on_after_a_stop_and_after_a_kill(gaugeflow, runfile, tmp_path):

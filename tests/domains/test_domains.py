@@ -100,7 +100,7 @@ def test_what_cannot_be_cut():
         Lattice((8, 8), None, Grid())
     with pytest.raises(ValueError, match=r"the grid of processes needs 3 entries like shape \(6, 4, 4\), got \(3, 1\)"):
         Lattice((6, 4, 4), None, Grid())
-    with pytest.raises(ValueError, match="7 processes cannot share .* number below that works: 4"):
+    with pytest.raises(ValueError, match=r"7 processes cannot share .* number below that works: 4"):
         suggest_grid((8, 8), 7)
     lattice = Lattice((6, 4), None, Grid())
     assert (lattice.volume, lattice.n_slots, lattice.local_shape) == (24, 8, (2, 4))

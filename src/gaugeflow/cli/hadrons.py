@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,7 @@ from gaugeflow.cli.world import current
 from gaugeflow.progress import Progress
 
 if TYPE_CHECKING:
+    from gaugeflow.cli.team import Team
     from gaugeflow.hadrons import Correlators, Gaussian, Propagator, Source
     from gaugeflow.lattice import Lattice
     from gaugeflow.operators import Wilson
@@ -214,6 +216,7 @@ def measure_hadrons(
     from gaugeflow import io
 
     world = current()
+    team = world.share(options["ranks"])
     places = find_places(files, failures)
     require_equal_places(places)
     first, trial = None, Failures(failures.stop)
@@ -238,21 +241,21 @@ def measure_hadrons(
     progress("configurations", len(rows), len(places))
     try:
         while waiting:
-            whole = size * world.size
+            whole = size * team.count
             now, waiting = waiting[:whole], waiting[whole:]
             found = {}
             told = Failures(failures.stop)
-            for k in now[world.rank * size : (world.rank + 1) * size]:
+            for k in now[team.number * size : (team.number + 1) * size]:
                 with told.of(places[k].label):
-                    array = load(places[k], setup.shape, setup.n_colours, given[2])
+                    array = team.together(partial(load, places[k], setup.shape, setup.n_colours, given[2]))
                     if array.shape != first.shape:
                         raise ValueError(f"expected links {first.shape} like the first, got {array.shape}")
                     found[k] = array
             own: dict[str, Any] = {}
             if found:
                 batch = [places[k] for k in found]
-                own = _measure(setup, lattice, np.stack(list(found.values())), batch, options["propagators"])
-            for lines, numbers, part in world.exchange((told.lines, list(found), own)):
+                own = _measure(setup, lattice, np.stack(list(found.values())), batch, options["propagators"], team)
+            for lines, numbers, part in world.exchange((told.lines, list(found), own))[:: team.size]:
                 failures.lines.extend(lines)
                 rows = [*rows, *numbers]
                 columns |= {
@@ -326,8 +329,10 @@ def _begin(path: Path, setup: Setup, places: Sequence[Place]) -> tuple[dict[str,
 _STRUCTURES = ("1", "g5")
 
 
-def _measure(setup: Setup, lattice: Lattice, links: Any, batch: Sequence[Place], folder: Path | None) -> dict[str, Any]:
-    """Columns of a batch of configurations."""
+def _measure(
+    setup: Setup, lattice: Lattice, links: Any, batch: Sequence[Place], folder: Path | None, team: Team
+) -> dict[str, Any]:
+    """Columns of a batch of configurations; a team shares the right-hand sides."""
     from gaugeflow.devices import to_device, to_host
     from gaugeflow.hadrons import Dilution, loops, momenta_up_to, two_point
     from gaugeflow.operators import Clover, Wilson
@@ -345,7 +350,7 @@ def _measure(setup: Setup, lattice: Lattice, links: Any, batch: Sequence[Place],
     momenta = momenta_up_to(len(setup.shape), setup.momenta)
     total: Any = 0.0
     for start in setup.times:
-        quark = _propagator(setup, operator, start, batch, folder)
+        quark = _propagator(setup, operator, start, batch, folder, team)
         if setup.smear_sink and setup.gaussian is not None:
             quark = quark.smeared(operator.bound, setup.gaussian)
         found: Correlators = two_point(quark, channels=setup.channels, momenta=momenta)
@@ -383,7 +388,9 @@ def _source(setup: Setup, operator: Wilson, start: int, batch: Sequence[Place]) 
     return noise(operator, streams, start, setup.gaussian, kind=setup.noise)
 
 
-def _propagator(setup: Setup, operator: Wilson, start: int, batch: Sequence[Place], folder: Path | None) -> Propagator:
+def _propagator(
+    setup: Setup, operator: Wilson, start: int, batch: Sequence[Place], folder: Path | None, team: Team
+) -> Propagator:
     """Propagators of a batch: from their files where all of them exist, else solved for, and stored if there is a folder."""
     from gaugeflow import io
     from gaugeflow.devices import to_device, to_host
@@ -391,7 +398,7 @@ def _propagator(setup: Setup, operator: Wilson, start: int, batch: Sequence[Plac
 
     paths = [] if folder is None else [folder / f"propagator-{p.chain}-{p.id:06d}-t{start}.h5" for p in batch]
     expected = [{**setup.of_propagator(start), "checksum": p.checksum} for p in batch]
-    if paths and all(path.exists() for path in paths):
+    if team.first(lambda: bool(paths) and all(path.exists() for path in paths)):
         stored = []
         for path, wanted in zip(paths, expected, strict=True):
             stored.append(io.read_propagator(path))
@@ -401,8 +408,8 @@ def _propagator(setup: Setup, operator: Wilson, start: int, batch: Sequence[Plac
         read = Propagator.from_array(operator.lattice, np.stack([s.array for s in stored]), origin, boundary, norm)
         return replace(read, field=to_device(read.field))
     source = _source(setup, operator, start, batch)
-    solved = propagator(operator, source, method=setup.solver, tolerance=setup.tolerance)
-    if paths:
+    solved = propagator(operator, source, method=setup.solver, tolerance=setup.tolerance, comm=team.comm)
+    if paths and team.leads:
         paths[0].parent.mkdir(parents=True, exist_ok=True)
         for k, array in enumerate(_arrays(solved, to_host)):
             described = io.provenance(parameters=expected[k])

@@ -11,6 +11,7 @@ from gaugeflow.cli.output import Extents
 
 if TYPE_CHECKING:
     from gaugeflow.io import Config
+    from gaugeflow.lattice import Lattice
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -38,9 +39,9 @@ def file_options(command: _Command) -> _Command:
 
 
 def read_configuration(
-    path: str, shape: tuple[int, ...] | None, colours: int | None, force: bool
+    path: str, shape: tuple[int, ...] | None, colours: int | None, force: bool, lattice: Lattice | None = None
 ) -> tuple[Config, bool]:
-    """Read a file and verify what it states about itself.
+    """Read a file, or what this process holds of a lattice, and verify what the file states about itself.
 
     Returns
     -------
@@ -59,11 +60,11 @@ def read_configuration(
 
     try:
         with spelled(SPELLING):
-            return read(path, shape=shape, n_colours=colours), True
+            return read(path, shape=shape, n_colours=colours, lattice=lattice), True
     except FormatError as error:
         if not force:
             raise
         with spelled(SPELLING):
-            config = read(path, shape=shape, n_colours=colours, verify=False)
+            config = read(path, shape=shape, n_colours=colours, verify=False, lattice=lattice)
         click.echo(f"gaugeflow: warning: {error}; going on, as --force says", err=True)
         return config, False

@@ -31,7 +31,9 @@ from gaugeflow.cli.world import current
 
 if TYPE_CHECKING:
     from gaugeflow.cli.measure_table import Table
+    from gaugeflow.cli.team import Team
     from gaugeflow.io import EnsembleFile
+    from gaugeflow.lattice import Lattice
 
 _AVERAGES = ("plaquette", "plaquette_spatial", "plaquette_temporal", "link_trace")
 _FLOW = {
@@ -72,6 +74,13 @@ _FLOW = {
     show_default=True,
     help="c of the scales, with --average. May be repeated.",
 )
+@click.option(
+    "--ranks",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes of mpirun that share a configuration; with --hadrons, the right-hand sides of each.",
+)
 @click.option("--stop", is_flag=True, help="Stop at the first file that fails.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @hadron_options
@@ -87,6 +96,7 @@ def measure(
     slices: bool,
     average: bool,
     levels: tuple[float, ...],
+    ranks: int,
     stop: bool,
     as_json: bool,
     shape: tuple[int, ...] | None,
@@ -117,6 +127,9 @@ def measure(
     Lattices with open boundaries in time (openQCD) are measured as openQCD does: spatial plaquettes of the end slices count
     half, E is the mean over interior slices, and --json has every slice.
 
+    Processes that mpirun has started measure configurations side by side. With --ranks N, each is cut over N of them; files
+    that are no ensembles need --shape then.
+
     With --hadrons, two-point functions of mesons and the nucleon are measured instead, and disconnected loops with
     --loops. Correlators, masses and the effective-mass figure go to the folder --out; interrupted, the same command
     goes on.
@@ -127,7 +140,9 @@ def measure(
     agree()
     failures = Failures(stop or click.get_current_context().find_root().params["debug"])
     if hadrons:
-        _hadrons(files, options | {"out": out or Path("hadrons")}, (shape, colours, force), as_json, failures)
+        _hadrons(
+            files, options | {"out": out or Path("hadrons"), "ranks": ranks}, (shape, colours, force), as_json, failures
+        )
         return
     from gaugeflow.cli.measure_table import Table
 
@@ -136,16 +151,17 @@ def measure(
     table = Table(out, find_places(files, Failures(False)), kind) if average or out is not None else None
     results: list[dict[str, Any]] = []
     world = current()
+    team = world.share(ranks)
     given = shape, colours, force
     try:
         with (
             continues(out) if out is not None else nullcontext(),
             world.progress() as progress,
-            closing(_items(files, given, table, failures)) as items,  # it holds a file open
+            closing(_items(files, given, team, table, failures)) as items,  # it holds a file open
         ):
-            for now in _turns(items):
-                own = now[world.rank] if world.rank < len(now) else None
-                outcomes = world.exchange(None if own is None else _outcome(own, table, kind))
+            for now in _turns(items, team.count):
+                own = now[team.number] if team.number < len(now) else None
+                outcomes = world.exchange(None if own is None else _outcome(own, table, kind))[:: team.size]
                 for item, outcome in zip(now, outcomes, strict=False):
                     with failures.of(item.file):
                         if isinstance(outcome, Exception):
@@ -175,7 +191,8 @@ class _Item(NamedTuple):
     number: int
     """Of its file, from 1."""
     file: str
-    load: Callable[[], Any]
+    load: Callable[[], tuple[Any, Lattice | None]]
+    """Its links, those of this process where several share it, and the lattice then."""
     where: dict[str, int]
     place: Place | None
     """In the table, if there is one."""
@@ -183,19 +200,21 @@ class _Item(NamedTuple):
     """Of the configuration in an ensemble; otherwise of the size, the beginning and the end of the file."""
 
 
-def _items(files: tuple[str, ...], given: Any, table: Table | None, failures: Failures) -> Generator[_Item, None, None]:
+def _items(
+    files: tuple[str, ...], given: Any, team: Team, table: Table | None, failures: Failures
+) -> Generator[_Item, None, None]:
     """All configurations, except those of files that fail."""
     for count, file in enumerate(files, start=1):
         with failures.of(file):
-            for load, row, where, checksum in _configurations(file, *given):
+            for load, row, where, checksum in _configurations(file, given, team):
                 yield _Item(count, file, load, where, None if table is None else table.place(file, row), checksum)
 
 
-def _turns(items: Iterator[_Item]) -> Iterator[list[_Item]]:
-    """Configurations in turns, one for each process; all have found the same ones, or all raise ``GaugeflowError``."""
+def _turns(items: Iterator[_Item], count: int) -> Iterator[list[_Item]]:
+    """Configurations in turns, one for each team; all processes have found the same ones, or all raise ``GaugeflowError``."""
     world = current()
     while True:
-        now = list(islice(items, world.size))
+        now = list(islice(items, count))
         world.require_equal({"list of configurations": [(x.file, *x.where.values(), x.checksum) for x in now]})
         if not now:
             return
@@ -211,7 +230,8 @@ def _outcome(item: _Item, table: Table | None, kind: dict[str, Any]) -> dict[str
     if found is not None:
         return found
     try:
-        return measure_links(item.file, to_device(item.load()), **kind)
+        links, lattice = item.load()
+        return measure_links(item.file, to_device(links), **kind, lattice=lattice)
     except FAILURES as error:
         return error
 
@@ -291,14 +311,20 @@ def _hadrons(files: tuple[str, ...], options: dict[str, Any], given: Any, as_jso
 
 
 def _configurations(
-    file: str, shape: tuple[int, ...] | None, colours: int | None, force: bool
-) -> Iterator[tuple[Callable[[], Any], int, dict[str, int], int]]:
+    file: str, given: tuple[tuple[int, ...] | None, int | None, bool], team: Team
+) -> Iterator[tuple[Callable[[], tuple[Any, Lattice | None]], int, dict[str, int], int]]:
     """How to read each configuration of a file, its row in an ensemble (-1 elsewhere), chain and number there, a checksum."""
     from gaugeflow.cli.source import fingerprint
     from gaugeflow.io import EnsembleFile
 
+    shape, colours, force = given
     if not EnsembleFile.recognises(file):
-        yield lambda: read_configuration(file, shape, colours, force)[0].links, -1, {}, fingerprint(Path(file))
+        lattice = None if team.size == 1 else _cut(team, file, shape)
+
+        def load() -> tuple[Any, Lattice | None]:
+            return read_configuration(file, shape, colours, force, lattice)[0].links, lattice
+
+        yield load, -1, {}, fingerprint(Path(file))
         return
     with EnsembleFile.open(file) as ensemble:
         expected, found = (shape or ensemble.shape, colours or ensemble.n_colours), (ensemble.shape, ensemble.n_colours)
@@ -308,11 +334,28 @@ def _configurations(
             )
         stored = zip(ensemble.chain.tolist(), ensemble.id.tolist(), ensemble.checksum.tolist(), strict=True)
         for k, (chain, id, checksum) in enumerate(stored):
-            yield partial(_of_ensemble, ensemble, k), k, {"chain": chain, "id": id}, checksum
+            yield partial(_of_ensemble, team, file, ensemble, k), k, {"chain": chain, "id": id}, checksum
 
 
-def _of_ensemble(ensemble: EnsembleFile, k: int) -> Any:
-    return ensemble.read(k, k + 1).links[0]
+def _of_ensemble(team: Team, file: str, ensemble: EnsembleFile, k: int) -> tuple[Any, Lattice | None]:
+    from gaugeflow.io import EnsembleFile
+
+    if team.size == 1:
+        return ensemble.read(k, k + 1).links[0], None
+    lattice = _cut(team, file, ensemble.shape)
+    with EnsembleFile.open(file, lattice=lattice) as shared:
+        return shared.read(k, k + 1).links[0], lattice
+
+
+def _cut(team: Team, file: str, shape: tuple[int, ...] | None) -> Lattice:
+    """The lattice of a file, cut over the processes of a team, and folded as their parts allow."""
+    from gaugeflow.devices import device
+    from gaugeflow.lattice import Lattice
+
+    if shape is None:
+        raise ValueError(f"{file}: --ranks needs --shape TxZxYxX")
+    whole = Lattice(shape, None, team.domain_of(shape))
+    return Lattice(shape, whole.suggest_fold(device()), whole.domain)
 
 
 def _times(flow_time: float, step: float) -> list[float]:

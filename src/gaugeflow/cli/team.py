@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -46,13 +46,25 @@ class Team:
 
         return found_by_first(self.comm, function)
 
+    def together(self, function: Callable[[], Value]) -> Value:
+        """What each member finds itself; an error of one is an error of all."""
+        if self.size == 1:
+            return function()
+        from gaugeflow.domains.processes import found_together
+
+        return found_together(self.comm, function)
+
     def domain(self, run: RunFile) -> Any:
         """The part of the lattice of this process; None where it holds all of it."""
+        return self.domain_of(run.lattice.shape, run.parallel.grid)
+
+    def domain_of(self, shape: Sequence[int], grid: Sequence[int] | None = None) -> Any:
+        """The part of a lattice of these extents; None where this process holds all of it."""
         if self.size == 1:
             return None
         from gaugeflow.domains import Processes, suggest_grid
 
-        grid = tuple(run.parallel.grid or suggest_grid(run.lattice.shape, self.size))
+        grid = tuple(grid or suggest_grid(shape, self.size))
         if grid not in self._domains:  # one for each grid: exchanges are planned once, and equal lattices are equal
             self._domains[grid] = Processes(self.comm, grid)
         return self._domains[grid]

@@ -140,6 +140,25 @@ class World:
             )
         return self.team
 
+    def share(self, members: int) -> Team:
+        """A team of so many processes, for work that all teams do in turns: they stop together, and one process prints.
+
+        Raises
+        ------
+        ValueError
+            If that does not fit the number of processes, or these cannot speak to each other.
+        """
+        if self.unconnected and members > 1:
+            raise ValueError(self.unconnected)
+        if self.size == 1:
+            return Team()
+        if self.size % members:
+            raise ValueError(
+                f"--ranks: expected a number that divides the {self.size} processes that were started, got {members}"
+            )
+        number = self.rank // members
+        return Team(self.comm.Split(number, self.rank) if members > 1 else None, number, self.size // members)
+
     def require_equal(self, found: Mapping[str, Any]) -> None:
         """``GaugeflowError`` that names the processes and what differs, unless all have found the same."""
         if self.size == 1:

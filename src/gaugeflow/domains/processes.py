@@ -123,15 +123,7 @@ class Processes:
 
     def together(self, function: Callable[[], Any]) -> Any:
         """What each process finds itself; an error of one is an error of all."""
-        value, failed = None, None
-        try:
-            value = function()
-        except Exception as error:
-            failed = error
-        for one in (failed, *self.comm.allgather(sendable(failed))):
-            if one is not None:
-                raise one
-        return value
+        return found_together(self.comm, function)
 
     # ---- sites anywhere ----------------------------------------------------------------------------------------
     def reach(self, lattice: Lattice, slots: npt.NDArray[Any], hops: Sequence[tuple[int, int]]) -> Items:
@@ -374,6 +366,19 @@ def found_by_first(comm: Any, function: Callable[[], Value]) -> Value:
     value, failed = comm.bcast(outcome)
     if failed is not None:
         raise failed
+    return cast(Value, value)
+
+
+def found_together(comm: Any, function: Callable[[], Value]) -> Value:
+    """What each process of a communicator finds itself; an error of one is an error of all."""
+    value, failed = None, None
+    try:
+        value = function()
+    except Exception as error:
+        failed = error
+    for one in (failed, *comm.allgather(sendable(failed))):
+        if one is not None:
+            raise one
     return cast(Value, value)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from array_api_compat import array_namespace
+
 from gaugeflow.lattice import Array, Lattice, suggest_fold
 from gaugeflow.observables import loops
 from gaugeflow.observables.flow_scales import FlowHistory, flow_history
@@ -25,6 +27,7 @@ def measure(
     flow: str = "wilson",
     charges: Sequence[str] = (),
     slices: bool = False,
+    lattice: Lattice | None = None,
 ) -> dict[str, Any]:
     """Measure one configuration.
 
@@ -37,6 +40,9 @@ def measure(
     flow_times, step, flow, charges, slices
         Times, largest step and kind of the gradient flow, further charges and whether time slices are recorded, see
         :func:`gaugeflow.observables.flow_history`; none by default.
+    lattice
+        That of the links, which are the part of this process where it is cut over several; all of them call this and get the
+        same.  By default a whole one of the extents that the links have.
 
     Returns
     -------
@@ -58,17 +64,20 @@ def measure(
     ValueError
         If the step is so large that the flow of a smooth field is unstable, see
         ``gaugeflow.observables.gradient_flow.Descent.largest_step``; if the lattice ends in time and has no interior slice,
-        or the flow is not Wilson's; or as ``flow_history``.
+        or the flow is not Wilson's; or as ``flow_history``.  If the lattice is cut and ends in time.
     """
-    shape = tuple(int(extent) for extent in links.shape[1:-2])
-    lattice = Lattice(shape, suggest_fold(shape, LANES))
-    field = lattice.pack(links[None, ...], components=1)
+    if lattice is None:
+        extents = tuple(int(extent) for extent in links.shape[1:-2])
+        lattice = Lattice(extents, suggest_fold(extents, LANES))
+    shape = lattice.shape
+    field = lattice.local.pack(links[None, ...], components=1)
     if len(flow_times) > 0 and flow in FLOWS and step > FLOWS[flow].largest_step(lattice.ndim):
         raise ValueError(
             f"{file}: the {flow} flow in {lattice.ndim} dimensions is unstable for steps above "
             f"{FLOWS[flow].largest_step(lattice.ndim):.3g}, got {step:g}"
         )
-    if is_open_in_time(links):
+    if _ends_in_time(lattice, links):
+        lattice.check_whole(f"{file}: open boundaries in time")
         if charges:
             raise ValueError(
                 f"{file}: open boundaries in time are known to the clover charge only, got {list(charges)}"
@@ -96,6 +105,16 @@ def measure(
         charged = lattice.ndim == 4 or has_integer_charge(lattice, field)
         result["flow"] = [_entry(history, k, charged) for k in range(len(history.t))]
     return result
+
+
+def _ends_in_time(lattice: Lattice, links: Array) -> bool:
+    """Whether no links lead from the last time slice to the first, those of all processes."""
+    if lattice.domain is None:
+        return is_open_in_time(links)
+    xp = array_namespace(links)
+    last = lattice.origin[0] + lattice.local_shape[0] == lattice.shape[0]
+    going_on = xp.asarray([1.0 if last and not is_open_in_time(links) else 0.0], dtype=xp.float64)
+    return float(lattice.domain.largest(going_on)[0]) == 0.0
 
 
 def _entry(history: FlowHistory, k: int, charged: bool) -> dict[str, Any]:
