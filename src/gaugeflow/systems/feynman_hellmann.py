@@ -85,7 +85,7 @@ class Settings:
 QUICK = Settings(
     shape=(8, 4, 4, 4),
     kappa=0.14,
-    source_times=(0, 4),
+    source_times=(0,),
     quark_smearing=Gaussian(1.5, 5),
     window=(2, 4),
     blocks=8,
