@@ -160,16 +160,19 @@ class System:
         return quark_observables(rng, operator, self.settings.condensate_vectors)
 
     # ---- the ensembles ----------------------------------------------------------------------------------------------
+    def sampler(self, kappa: float) -> HMC:
+        """HMC with Hasenbusch factors, whose step is tuned in the first half of the burn-in."""
+        operator = Wilson(lattice=self.lattice, kappa=kappa)
+        heavier = tuple(Wilson(lattice=self.lattice, kappa=k) for k in self.settings.heavier)
+        *ratios, last = Hasenbusch(operator, heavier, _INVERSION).terms
+        levels = tuple(Level(action, 4 if k == 0 else 1) for k, action in enumerate((*ratios, last)))
+        return HMC(self.lattice, (*levels, Level(self.gauge, 2)), tune=self.settings.burn_in // 2)
+
     def generate(
         self, kappa: float, count: int, rng: Rng, done: Unfinished, name: str, progress: Progress
     ) -> list[Array]:
-        """Blocks of configurations by HMC with Hasenbusch factors; goes on from those that are there."""
-        settings, lattice = self.settings, self.lattice
-        operator = Wilson(lattice=lattice, kappa=kappa)
-        heavier = tuple(Wilson(lattice=lattice, kappa=k) for k in settings.heavier)
-        *ratios, last = Hasenbusch(operator, heavier, _INVERSION).terms
-        levels = tuple(Level(action, 4 if k == 0 else 1) for k, action in enumerate((*ratios, last)))
-        sampler = HMC(lattice, (*levels, Level(self.gauge, 2)), tune=settings.burn_in // 2)
+        """Blocks of configurations; goes on from those that are there."""
+        settings, lattice, sampler = self.settings, self.lattice, self.sampler(kappa)
         blocks = [done.block(name, lattice, number) for number in range(done.count_blocks(name))]
         step_size = done.folder / f"{name}-step.json"
         first = settings.burn_in + len(blocks) * settings.thin if blocks else 0
