@@ -70,7 +70,6 @@ def main() -> None:
         Rng(77).stream("16x8"),
         sampler.init(x),
         given.rows * given.thin,
-        callback=keep,
         checkpoint=given.out / "hmc.h5",
         **steps,
     )
