@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 
+import array_api_strict
 import numpy as np
 import pytest
 
@@ -253,6 +254,8 @@ def test_bad_arguments(tmp_path, random_config):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(TypeError, match="complex"):
         Config(config.links.real)
+    with pytest.raises(TypeError, match=r"links: expected an array of NumPy, got .*; numpy\.from_dlpack"):
+        Config(array_api_strict.asarray(config.links))
     for shape in ((4, 2, 2, 2, 2, 3, 2), (3, 2, 2, 2, 2, 3, 3), (1, 4, 3, 3), (2, 0, 2, 3, 3)):
         with pytest.raises(ValueError, match="shape"):
             Config(np.zeros(shape, complex))

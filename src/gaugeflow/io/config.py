@@ -48,7 +48,7 @@ class Config:
     Raises
     ------
     TypeError
-        If ``links`` is not complex.
+        If ``links`` is not complex, or not an array of NumPy.
     ValueError
         If the shape of ``links`` is not that of a gauge field in at least two dimensions, or not that of ``lattice``.
     """
@@ -68,6 +68,11 @@ class Config:
         return f"Config({', '.join(said)})"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.links, np.ndarray):
+            raise TypeError(
+                f"links: expected an array of NumPy, got {type(self.links).__name__}; numpy.from_dlpack makes one of an "
+                "array on the host"
+            )
         if not np.iscomplexobj(self.links):
             raise TypeError(f"links: expected a complex array, got {type(self.links).__name__}")
         found = self.links.shape
