@@ -4,6 +4,10 @@
 
 Coefficients are the linear fit on configurations of the training volume; none of them is used for the test.  What the fit
 leaves is corrected for its number of coefficients.  Without extents there is no test.
+
+    python docs/scripts/log_weight_volumes.py --without-masks --train 8 --fit 96 --extents 16 --configurations 40
+
+takes fields that move all links at once; the log-weights of the finite step then carry the noise of a divergence.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import numpy as np
 
 from gaugeflow.actions import WilsonAction
 from gaugeflow.analysis import ess, format_error, variance_per_site
+from gaugeflow.ensembles import SmearedForces
 from gaugeflow.flows import SmearedSweep, Smearing
 from gaugeflow.lattice import Lattice
 from gaugeflow.random import Rng
@@ -32,12 +37,23 @@ def sweep(lattice: Lattice, gradient_steps: list[int]) -> SmearedSweep:
     return SmearedSweep(lattice, smearing=Smearing.with_gradients(tuple(gradient_steps)))
 
 
-def fit(extent: int, beta: float, count: int, gradient_steps: list[int], rng: Rng) -> np.ndarray:
+def forces(lattice: Lattice) -> SmearedForces:
+    """Fields without masks."""
+    return SmearedForces(lattice, (0, 1, 2), (1, 4, 8), eta=0.04)
+
+
+def fit(extent: int, beta: float, count: int, gradient_steps: list[int] | None, rng: Rng) -> np.ndarray:
     """Coefficients per unit step in beta."""
     lattice = Lattice((extent,) * 4)
-    flow, action = sweep(lattice, gradient_steps), WilsonAction(lattice, beta)
-    source = ensemble(extent, beta, 32, count, rng)
-    tangents = np.concatenate([flow.tangent(x, action.grad(x))[:, 0] for x in source.blocks], axis=-1)
+    action = WilsonAction(lattice, beta)
+    source = ensemble(extent, beta, 32 if gradient_steps else 8, count, rng)
+    rows = []
+    for number, x in enumerate(source.blocks):
+        if gradient_steps:
+            rows.append(sweep(lattice, gradient_steps).tangent(x, action.grad(x))[:, 0])
+        else:
+            rows.append(forces(lattice).tangents(rng.stream("signs").at(number), x, action.grad(x))[:, 0])
+    tangents = np.concatenate(rows, axis=-1)
     found = fit_linear(tangents, np.concatenate([action.d_beta(x) for x in source.blocks]))
     n = tangents.shape[1]
     left = found.variance_flow / lattice.volume * n / (n - len(tangents) - 1)
@@ -51,6 +67,7 @@ def main() -> None:
     options.add_argument("--fit", type=int, default=192, help="configurations of the fit, rounded up to 32 chains")
     options.add_argument("--extents", type=int, nargs="*", default=[8], help="extents to test on")
     options.add_argument("--gradient-steps", type=int, nargs="+", default=[2, 4], help="smearing steps of the fields G")
+    options.add_argument("--without-masks", action="store_true", help="fields of all links in place of the sweep")
     options.add_argument("--configurations", type=int, default=48, help="of the test, rounded up to 8 chains")
     options.add_argument("--beta", type=float, default=6.02)
     options.add_argument("--step", type=float, default=0.01)
@@ -58,16 +75,23 @@ def main() -> None:
     given = options.parse_args()
 
     rng = Rng(given.seed)
-    coefficients = fit(given.train, given.beta, given.fit, given.gradient_steps, rng.stream("training"))
+    steps = None if given.without_masks else given.gradient_steps
+    coefficients = fit(given.train, given.beta, given.fit, steps, rng.stream("training"))
     print("coefficients per unit step:", np.round(coefficients, 4))
     for extent in given.extents:
         lattice = Lattice((extent,) * 4)
-        flow = sweep(lattice, given.gradient_steps)
         source, target = WilsonAction(lattice, given.beta), WilsonAction(lattice, given.beta + given.step)
-        params = {"delta": coefficients.reshape(flow.shape) * given.step}
         weights, plain = [], []
-        for x in ensemble(extent, given.beta, 8, given.configurations, rng.stream(f"test {extent}")).blocks:
-            weights.append(log_weight(flow, params, source, target, x)[1])
+        test = ensemble(extent, given.beta, 8, given.configurations, rng.stream(f"test {extent}"))
+        for number, x in enumerate(test.blocks):
+            if steps:
+                flow = sweep(lattice, steps)
+                params = {"delta": coefficients.reshape(flow.shape) * given.step}
+                weights.append(log_weight(flow, params, source, target, x)[1])
+            else:
+                signs = rng.stream(f"signs {extent}").at(number)
+                image, log_det = forces(lattice).transported(signs, coefficients[:, None], x, given.step)
+                weights.append(source.value(x) - target.value(image) + log_det)
             plain.append(source.value(x) - target.value(x))
         for name, blocks in (("plain", plain), ("flow", weights)):
             chains = list(np.stack(blocks).T)
