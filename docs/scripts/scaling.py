@@ -4,9 +4,9 @@
     mpirun -n 2 python docs/scripts/scaling.py network --out network.json
     python docs/scripts/scaling.py predict one.json two.json network.json --surface small2.json small4.json
 
-``measure`` times the kernels of a lattice that all processes share.  ``network`` times messages between two of them.
-``predict`` fits what an exchange and a byte cost to the times of one and of two processes, takes the bytes of faces and edges
-from lattices that are cut in one and in two directions, and prints the efficiency on many processes.
+``measure`` times the kernels of a lattice that all processes share, or with ``--apart`` of one for each.  ``network`` times
+messages between two of them.  ``predict`` fits what an exchange and a byte cost to the times of one and of two processes, takes
+the bytes of faces and edges from lattices that are cut in one and in two directions, and prints the efficiency on many processes.
 """
 
 from __future__ import annotations
@@ -58,11 +58,14 @@ def works(lattice: Lattice) -> dict[str, Callable[[], Any]]:
     }
 
 
-def measure(shape: tuple[int, ...], grid: tuple[int, ...] | None, repeats: int, fold: bool) -> dict[str, Any]:
+def measure(
+    shape: tuple[int, ...], grid: tuple[int, ...] | None, repeats: int, fold: bool, apart: bool
+) -> dict[str, Any]:
     """Times and traffic of one call of every work; the slowest process counts."""
     from mpi4py import MPI
 
-    comm = MPI.COMM_WORLD
+    world = MPI.COMM_WORLD
+    comm = MPI.COMM_SELF if apart else world
     chosen = grid or suggest_grid(shape, comm.size)
     local = cut(shape, comm, chosen).local_shape
     uncut = [n if p == 1 else 2 for n, p in zip(local, chosen, strict=True)]  # whole rows travel where no fold is cut
@@ -77,10 +80,10 @@ def measure(shape: tuple[int, ...], grid: tuple[int, ...] | None, repeats: int, 
         counts = [traffic.exchanges, traffic.messages, traffic.bytes]
         seconds = []
         for _ in range(repeats):
-            comm.Barrier()
+            world.Barrier()
             start = time.perf_counter()
             work()
-            seconds.append(comm.allreduce(time.perf_counter() - start, op=MPI.MAX))
+            seconds.append(world.allreduce(time.perf_counter() - start, op=MPI.MAX))
         largest = [comm.allreduce(n, op=MPI.MAX) for n in counts]
         rows[name] = {
             "seconds": statistics.median(seconds),
@@ -208,6 +211,7 @@ def main() -> None:
     measuring.add_argument("--grid", type=extents)
     measuring.add_argument("--repeats", type=int, default=7)
     measuring.add_argument("--no-fold", action="store_true")
+    measuring.add_argument("--apart", action="store_true", help="a lattice for every process, at the same time")
     measuring.add_argument("--out", type=Path)
     networking = commands.add_parser("network")
     networking.add_argument("--repeats", type=int, default=200)
@@ -232,7 +236,7 @@ def main() -> None:
     from mpi4py import MPI
 
     if given.command == "measure":
-        found = measure(given.shape, given.grid, given.repeats, not given.no_fold)
+        found = measure(given.shape, given.grid, given.repeats, not given.no_fold, given.apart)
     else:
         found = network(given.repeats)
     if MPI.COMM_WORLD.rank == 0:
