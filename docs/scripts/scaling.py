@@ -6,7 +6,8 @@
 
 ``measure`` times the kernels of a lattice that all processes share, or with ``--apart`` of one for each.  ``network`` times
 messages between two of them.  ``predict`` fits what an exchange and a byte cost to the times of one and of two processes, takes
-the bytes of faces and edges from lattices that are cut in one and in two directions, and prints the efficiency on many processes.
+the bytes of faces and edges from lattices that are cut in one and in two directions, and prints the efficiency on many
+processes.
 """
 
 from __future__ import annotations
