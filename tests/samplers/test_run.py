@@ -148,6 +148,9 @@ def test_resumed_with_another_fold(tmp_path):
     folded = replace(SAMPLER, lattice=Lattice((4, 4), (2, 1)))
     expected, file = run(SAMPLER, RNG, start(), 4), tmp_path / "sites.h5"
     run(SAMPLER, RNG, start(), 2, checkpoint=file)
+    with h5py.File(file) as stored:  # nor do checkpoints say what an older version would not have said
+        assert "fold=" not in stored.attrs["run"]
+        assert "frozen" not in stored.attrs["run"]
     chain = run(folded, RNG, folded.hot(RNG.stream("start"), 1, 2), 4, checkpoint=file)
     assert np.array_equal(folded.lattice.unpack(chain.state.x, 1), LATTICE.unpack(expected.state.x, 1))
     assert np.array_equal(chain.records["plaquette"], expected.records["plaquette"])

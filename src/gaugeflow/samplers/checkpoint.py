@@ -71,9 +71,12 @@ def lattice_of(sampler: Any) -> Lattice | None:
     return next((lattice for lattice in found if lattice is not None), None)
 
 
-def without_fold(text: Any) -> Any:
-    """The description of a sampler without the folds of its lattices."""
-    return re.sub(r", fold=\([0-9, ]*\)", "", text) if isinstance(text, str) else text
+def identifying(text: Any) -> Any:
+    """The description of a sampler without the folds of its lattices, and without frozen slices where there are none.
+
+    Chains do not depend on folds, and checkpoints of versions that knew no frozen slices do not mention them.
+    """
+    return re.sub(r", fold=\([0-9, ]*\)|, frozen=\(\)", "", text) if isinstance(text, str) else text
 
 
 class Checkpoint:
@@ -218,7 +221,7 @@ class Checkpoint:
                 found = json.loads(file.attrs["run"])
                 by_sites = file.attrs.get("layout", "memory") == "sites"
                 for name, value in run.items():
-                    if without_fold(found.get(name)) != without_fold(value):
+                    if identifying(found.get(name)) != identifying(value):
                         raise ValueError(
                             f"checkpoint {self.path} belongs to another run: {name} is {found.get(name)}, got {value}"
                         )

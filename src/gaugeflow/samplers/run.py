@@ -15,7 +15,7 @@ from array_api_compat import array_namespace, is_array_api_obj
 from gaugeflow.lattice import Array
 from gaugeflow.progress import Progress, progress_bars, silent
 from gaugeflow.random import Rng
-from gaugeflow.samplers.checkpoint import Checkpoint, lattice_of, leaves, without_fold
+from gaugeflow.samplers.checkpoint import Checkpoint, identifying, lattice_of, leaves
 from gaugeflow.typing import Observable, Sampler
 
 
@@ -125,7 +125,7 @@ def run(
     done = 0, state  # one object: an interrupt finds number and state of the same step
     rows: list[dict[str, Any]] = []
     identity = {
-        "sampler": without_fold(re.sub(r" at 0x[0-9a-f]+", "", repr(sampler))),
+        "sampler": identifying(re.sub(r" at 0x[0-9a-f]+", "", repr(sampler))),
         "seed": int(rng.seed),
         "stream": [
             *(part if isinstance(part, str) else int(part) for part in rng.path),
