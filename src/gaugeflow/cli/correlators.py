@@ -66,15 +66,12 @@ def write(run: RunFile, result: dict[str, Any]) -> list[str]:
 
 def tables(result: dict[str, Any]) -> list[Table]:
     """Correlators and masses by estimator, rounded to the digits that their errors leave."""
-    from gaugeflow.analysis import format_error
+    from gaugeflow.systems.estimates import text
     from gaugeflow.systems.report import BRACKETS, Table
 
     ((name, row),) = result["operators"].items()
     kinds = row["correlators"]
     plain = kinds["plain"]
-
-    def text(number: dict[str, float]) -> str:
-        return format_error(number["value"], number["error"])
 
     share = text(row["residual_share"])
     rows = [

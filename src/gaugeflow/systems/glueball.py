@@ -33,12 +33,12 @@ from gaugeflow.flows import SmearedSweep, Smearing
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables import plaquette_slices, stout, tensor_slices
 from gaugeflow.random import Rng
-from gaugeflow.samplers import HeatBath, HeatBathState
+from gaugeflow.samplers import HeatBath
 from gaugeflow.systems import glueball_report
 from gaugeflow.systems.correlated import Clock
 from gaugeflow.systems.masses import columns
 from gaugeflow.systems.report import Progress, Report, silent
-from gaugeflow.systems.unfinished import Unfinished
+from gaugeflow.systems.unfinished import MeasuredChain, Unfinished
 
 
 @dataclass(frozen=True)
@@ -156,14 +156,15 @@ def _first_tensor(lattice: Lattice, links: Array) -> Array:
     return tensor_slices(lattice, links)[0, ...]
 
 
-class _Chain:
-    """The chain of a run, which is measured as it goes."""
+class _Chain(MeasuredChain):
+    """The chains of a run, with operators, tangents and contact terms."""
 
     def __init__(self, settings: Settings, rng: Rng, done: Unfinished, progress: Progress) -> None:
-        self.settings, self.rng, self.done, self.progress = settings, rng, done, progress
+        self.settings, self.progress = settings, progress
         self.lattice = Lattice(settings.shape, settings.fold)
         self.action = WilsonAction(self.lattice, settings.beta)
-        self.sampler = HeatBath(self.lattice, settings.beta, settings.overrelax)
+        sampler = HeatBath(self.lattice, settings.beta, settings.overrelax)
+        super().__init__(sampler, rng, done, settings.chains, settings.burn_in, settings.thin)
         sweep = SmearedSweep(self.lattice, 3, settings.smearing)
         steps = tuple(range(1, settings.smearing.steps + 1))
 
@@ -175,13 +176,7 @@ class _Chain:
         polarised = fields(glueball_report.POLARISATION)
         tensor = _Channel("tensor", _first_tensor, settings.tensor, settings.tensor_improved, polarised)
         self.channels = tuple(channel for channel in (scalar, tensor) if channel.operators)
-        self.data = done.measurements("measurements")
         self.contact = done.measurements("contact")
-
-    @property
-    def count(self) -> int:
-        """Measured steps of all chains."""
-        return len(self.data) // self.settings.chains
 
     def operator(self, x: Array, channel: _Channel, steps: int) -> Array:
         """O_t, ``(T, batch)``."""
@@ -192,11 +187,11 @@ class _Chain:
         """Measure until the chain has the rows of this part; contact terms where coefficients are known."""
         chosen, clock = self.settings, self.done.clock
         before = 0 if coefficients is None else chosen.training
-        state = self._state()
+        state = self.state()
         for row in range(self.count, before + rows):
             kind = "training" if coefficients is None else "source"
-            state = clock.time(kind, "", partial(self._advance, state, chosen.thin))
-            self._keep(state, row)
+            state = clock.time(kind, "", partial(self.next, state))
+            self.keep_state(state, row)
             found: dict[str, Array] = {}
             for channel in self.channels:
                 for n in channel.operators:
@@ -208,15 +203,13 @@ class _Chain:
                     h = clock.time(work, channel.name, partial(self._tangents, channel, state.x))
                     for i, field_name in enumerate(channel.fields.names):
                         found |= columns(f"{channel.name}|h|{field_name}", h[i])
-            identity = np.full(chosen.chains, row), np.arange(chosen.chains)
             if coefficients is not None and row % chosen.contact_every == 0:
                 terms: dict[str, Array] = {}
                 for channel in self.channels:
                     terms |= clock.time("contact", channel.name, partial(self._contact, channel, state.x, coefficients))
-                self.contact.add(*identity, terms)
+                self.contact.add(np.full(chosen.chains, row), np.arange(chosen.chains), terms)
                 self.done.keep_measurements("contact", self.contact)
-            self.data.add(*identity, found)
-            self.done.keep_measurements("measurements", self.data)
+            self.add(row, found)
             self.progress(name, row + 1 - before, rows)
 
     def _tangents(self, channel: _Channel, x: Array) -> Any:
@@ -231,24 +224,6 @@ class _Chain:
             second = second_contact(channel.fields, coefficients[key], x, self.action, self.settings.contact_slices)
             found |= columns(f"second|{key}", second)
         return found
-
-    def _advance(self, state: HeatBathState, steps: int) -> HeatBathState:
-        for _ in range(steps):
-            state, _ = self.sampler.step(self.rng, state)
-        return state
-
-    def _state(self) -> HeatBathState:
-        """The state of the last measured row, or that of a chain after its burn-in."""
-        if self.count:
-            x = self.done.block(f"state {(self.count - 1) % 2}", self.lattice, 0)
-            return HeatBathState(x, self.settings.burn_in + self.count * self.settings.thin)
-        start = self.sampler.hot(self.rng.stream("start"), 3, self.settings.chains)
-        return self._advance(start, self.settings.burn_in)
-
-    def _keep(self, state: HeatBathState, row: int) -> None:
-        """Keep the state of a row; that of the row before stays until the measurements of this one are there."""
-        self.done.drop_blocks(f"state {row % 2}")
-        self.done.keep_block(f"state {row % 2}", self.lattice, 0, state.x)
 
     def _series(self, name: str, part: slice) -> Series:
         """Slices of some rows of all chains."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from gaugeflow.analysis import (
     Series,
     effective_mass,
     folded,
-    format_error,
     gamma_method,
     improved,
     reflected,
@@ -26,6 +24,7 @@ from gaugeflow.analysis.series import FloatArray
 from gaugeflow.ensembles import Measurements
 from gaugeflow.plots import POINTS, colour, marker, panels, save
 from gaugeflow.systems.correlated import Clock
+from gaugeflow.systems.estimates import number, text
 from gaugeflow.systems.report import BRACKETS, Table
 
 PLAIN, ONE_SIDED, TWO_SIDED = "plain", "one-sided", "two-sided"
@@ -104,7 +103,7 @@ def estimates(
     series = {PLAIN: (two_point_function(operator, operator), np.zeros(extent))}
     if coefficients is not None and contact is not None:
         better = improved(operator, tangents, coefficients)
-        row["residual_share"] = _numbers(residual_share(operator, better))
+        row["residual_share"] = number(residual_share(operator, better))
         first = contact[0]
         row["contact"] = {"first": _rows(folded(first))}
         series[ONE_SIDED] = _shifted(two_point_function(operator, better), first)
@@ -123,14 +122,9 @@ def _shifted(correlator: Series, terms: Series) -> tuple[Series, FloatArray]:
     return Series(values, correlator.ids, correlator.name), np.array([gamma_method(c).error for c in terms.split()])
 
 
-def _numbers(series: Series, more: float = 0.0) -> dict[str, float]:
-    estimate = gamma_method(series)
-    return {"value": estimate.value, "error": math.hypot(estimate.error, more), "tau_int": estimate.tau_int}
-
-
 def _rows(correlator: Series, more: FloatArray | None = None) -> list[dict[str, float]]:
     extra = np.zeros(correlator.shape) if more is None else more
-    return [_numbers(c, float(extra[t])) for t, c in enumerate(correlator.split())]
+    return [number(c, float(extra[t])) for t, c in enumerate(correlator.split())]
 
 
 def _masses(correlator: Series, extent: int) -> list[dict[str, float]]:
@@ -140,17 +134,12 @@ def _masses(correlator: Series, extent: int) -> list[dict[str, float]]:
     except ValueError:
         return []
     return [
-        {"t": int(t), **_numbers(one)}
-        for t, one in zip(masses.times, stack(*masses.series.split()).split(), strict=True)
+        {"t": int(t), **number(one)} for t, one in zip(masses.times, stack(*masses.series.split()).split(), strict=True)
     ]
 
 
-def _text(number: dict[str, float]) -> str:
-    return format_error(number["value"], number["error"])
-
-
 def _shares(found: dict[str, Any]) -> Table:
-    rows = tuple((n, _text(row["residual_share"])) for n, row in found.items() if "residual_share" in row)
+    rows = tuple((n, text(row["residual_share"])) for n, row in found.items() if "residual_share" in row)
     return Table(
         "What fields leave of the variance of O_t",
         ("operator, smearing steps", "rho"),
@@ -166,8 +155,8 @@ def _correlator(name: str, row: dict[str, Any], cost: dict[str, float]) -> Table
         errors = {kind: kinds[kind][t]["error"] for kind in kinds}
         gains = [(errors[PLAIN] / errors[kind]) ** 2 for kind in (ONE_SIDED, TWO_SIDED)]
         at_cost = [f"{g / cost[kind]:.3g}" for g, kind in zip(gains, (ONE_SIDED, TWO_SIDED), strict=True)]
-        texts = [_text(kinds[kind][t]) for kind in (PLAIN, ONE_SIDED, TWO_SIDED)]
-        rows.append((t, *texts, _text(row["contact"]["two-sided"][t]), *(f"{g:.3g}" for g in gains), *at_cost))
+        texts = [text(kinds[kind][t]) for kind in (PLAIN, ONE_SIDED, TWO_SIDED)]
+        rows.append((t, *texts, text(row["contact"]["two-sided"][t]), *(f"{g:.3g}" for g in gains), *at_cost))
     columns = ("t", PLAIN, ONE_SIDED, TWO_SIDED, "contact terms", "one", "two", "one, per second", "two, per second")
     return Table(
         f"Correlator, {_label(name)}",
@@ -193,7 +182,7 @@ def _mass_table(channel: str, found: dict[str, Any]) -> Table:
     }
     shown = {key: by for key, by in entries.items() if key[1] != ONE_SIDED}
     times = sorted({t for by in shown.values() for t in by})
-    rows = tuple((t, *(_text(by[t]) if t in by else "" for by in shown.values())) for t in times)
+    rows = tuple((t, *(text(by[t]) if t in by else "" for by in shown.values())) for t in times)
     return Table(
         f"Effective mass of the {channel} glueball",
         ("t", *(f"{name} steps, {kind}" for name, kind in shown)),

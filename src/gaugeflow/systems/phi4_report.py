@@ -10,16 +10,13 @@ import numpy as np
 
 from gaugeflow.analysis import format_error
 from gaugeflow.plots import POINTS, colour, line, marker, panels, save
+from gaugeflow.systems.estimates import text
 from gaugeflow.systems.report import BRACKETS, ESS, VARIANCE, Table
 
 _SYMBOLS = {"M": "magnetisation $M$", "abs_M": "$|M|$", "E": "energy $E$", "chi_2": r"susceptibility $\chi_2$"}
 _STEPS = {"flow": "proposals", "Metropolis": "sweeps", "HMC": "trajectories"}
 """Units of autocorrelation times."""
 _PULL = "pull: difference of flow and HMC in units of its error"
-
-
-def _text(number: Mapping[str, float] | None) -> str:
-    return "" if number is None else format_error(number["value"], number["error"])
 
 
 def tables(result: Mapping[str, Any]) -> tuple[Table, ...]:
@@ -30,15 +27,15 @@ def tables(result: Mapping[str, Any]) -> tuple[Table, ...]:
             f"{row['extent']}^2",
             f"{row['mass_squared']:g}, {row['coupling']:g}",
             f"{row['coupling_with_halves']:g}",
-            _text(row["ess"]),
-            _text(row["ess_from_hmc"]),
+            text(row["ess"]),
+            text(row["ess_from_hmc"]),
             f"{row['variance_per_site']['value']:.3g}",
             f"{row['acceptance']:.2f}",
         )
         for row in volumes
     )
     means = tuple(
-        (f"{row['extent']}^2", name, _text(row[name]["flow"]), _text(row[name]["HMC"]), f"{row[f'{name} pull']:+.1f}")
+        (f"{row['extent']}^2", name, text(row[name]["flow"]), text(row[name]["HMC"]), f"{row[f'{name} pull']:+.1f}")
         for row in volumes
         for name in ("chi_2", "E")
     )
@@ -56,12 +53,12 @@ def tables(result: Mapping[str, Any]) -> tuple[Table, ...]:
     modes = tuple(
         (
             row["sampler"],
-            _text(row["positive"]),
-            _text(row["abs_M"]),
-            _text(row["E"]),
+            text(row["positive"]),
+            text(row["abs_M"]),
+            text(row["E"]),
             f"{row['acceptance']:.2f}",
-            _text(row["ess"]),
-            _text(row["ess_from_hmc"]),
+            text(row["ess"]),
+            text(row["ess_from_hmc"]),
         )
         for row in broken["rows"]
     )
@@ -166,7 +163,7 @@ def modes(path: Path, columns: Mapping[str, Any], rows: Sequence[Mapping[str, An
         ``sampler, positive`` for each of them.
     """
     figure, axes = panels()
-    share = {row["sampler"]: _text(row["positive"]) for row in rows}
+    share = {row["sampler"]: text(row["positive"]) for row in rows}
     chosen = {key.split("|")[1]: values[:, 0].ravel() for key, values in columns.items() if _is_mode(key)}
     edge = max(float(np.abs(values).max()) for values in chosen.values())
     for k, (label, values) in enumerate(chosen.items()):

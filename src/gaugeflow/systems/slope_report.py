@@ -23,6 +23,7 @@ from gaugeflow.analysis import (
 )
 from gaugeflow.ensembles import EPSILON, LINEAR, Measurements, maps_of
 from gaugeflow.systems.correlated import NOTES, Clock, cost_table, effective
+from gaugeflow.systems.estimates import text
 from gaugeflow.systems.report import BRACKETS, Table
 from gaugeflow.systems.scales import QUANTITIES, FloatArray
 from gaugeflow.systems.slope_estimates import FITTED, Point
@@ -201,9 +202,6 @@ def tables(result: dict[str, Any]) -> tuple[Table, ...]:
     """Scales, slopes, extrapolations, seconds."""
     a, b = result["levels"]
     t_a, t_b = f"t_{a:g}", f"t_{b:g}"
-
-    def text(number: dict[str, float]) -> str:
-        return format_error(number["value"], number["error"])
 
     scales = tuple(
         (

@@ -20,8 +20,6 @@ from gaugeflow.analysis import (
     Series,
     effective_potential,
     fit_cornell,
-    format_error,
-    gamma_method,
     sommer_scale,
     sommer_scale_of_beta,
     stack,
@@ -32,11 +30,12 @@ from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables import stout, wilson_loops
 from gaugeflow.plots import POINTS, colour, marker, panels, save
 from gaugeflow.random import Rng
-from gaugeflow.samplers import HeatBath, HeatBathState
+from gaugeflow.samplers import HeatBath
 from gaugeflow.systems.correlated import Clock
+from gaugeflow.systems.estimates import number, text
 from gaugeflow.systems.masses import columns
 from gaugeflow.systems.report import BRACKETS, Progress, Report, Table, silent
-from gaugeflow.systems.unfinished import Unfinished
+from gaugeflow.systems.unfinished import MeasuredChain, Unfinished
 
 PLAIN, SLABS = "plain", "slabs"
 
@@ -125,33 +124,25 @@ def run(
     return Report(tables, [result], (_figure(out / "static_potential.png", chosen, result),))
 
 
-class _Chain:
-    """The chain of a run, which is measured as it goes."""
+class _Chain(MeasuredChain):
+    """The chains of a run, with loops by both ways."""
 
     def __init__(self, settings: Settings, rng: Rng, done: Unfinished, progress: Progress) -> None:
-        self.settings, self.rng, self.done, self.progress = settings, rng, done, progress
+        self.settings, self.progress = settings, progress
         self.lattice = Lattice(settings.shape, settings.fold)
-        self.sampler = HeatBath(self.lattice, settings.beta, settings.overrelax)
-        self.data = done.measurements("measurements")
-
-    @property
-    def count(self) -> int:
-        """Measured steps of all chains."""
-        return len(self.data) // self.settings.chains
+        sampler = HeatBath(self.lattice, settings.beta, settings.overrelax)
+        super().__init__(sampler, rng, done, settings.chains, settings.burn_in, settings.thin)
 
     def go_on(self) -> None:
-        """Measure until the chain has all rows."""
+        """Measure until the chains have all rows."""
         chosen, clock = self.settings, self.done.clock
-        state = self._state()
+        state = self.state()
         for row in range(self.count, chosen.rows):
-            state = clock.time("source", "", partial(self._advance, state, chosen.thin))
-            self._keep(state, row)
+            state = clock.time("source", "", partial(self.next, state))
+            self.keep_state(state, row)
             plain = clock.time(PLAIN, "", partial(self._plain, state.x))
             slabs = clock.time(SLABS, "", partial(self._slabs, state.x, row))
-            self.data.add(
-                np.full(chosen.chains, row), np.arange(chosen.chains), columns(PLAIN, plain) | columns(SLABS, slabs)
-            )
-            self.done.keep_measurements("measurements", self.data)
+            self.add(row, columns(PLAIN, plain) | columns(SLABS, slabs))
             self.progress("loops", row + 1, chosen.rows)
 
     def _ends(self, lattice: Lattice, x: Array) -> Array:
@@ -171,37 +162,10 @@ class _Chain:
         loops, _ = slabs.wilson_loops(rng, x, chosen.r_max, chosen.t_max, self._ends)
         return to_host(loops).reshape(chosen.r_max * chosen.t_max, -1)
 
-    def _advance(self, state: HeatBathState, steps: int) -> HeatBathState:
-        for _ in range(steps):
-            state, _ = self.sampler.step(self.rng, state)
-        return state
-
-    def _state(self) -> HeatBathState:
-        """The state of the last measured row, or that of a chain after its burn-in."""
-        if self.count:
-            x = self.done.block(f"state {(self.count - 1) % 2}", self.lattice, 0)
-            return HeatBathState(x, self.settings.burn_in + self.count * self.settings.thin)
-        start = self.sampler.hot(self.rng.stream("start"), 3, self.settings.chains)
-        return self._advance(start, self.settings.burn_in)
-
-    def _keep(self, state: HeatBathState, row: int) -> None:
-        """Keep the state of a row; that of the row before stays until the measurements of this one are there."""
-        self.done.drop_blocks(f"state {row % 2}")
-        self.done.keep_block(f"state {row % 2}", self.lattice, 0, state.x)
-
     def loops(self, kind: str) -> Series:
         """All loops measured in one way."""
         names = range(self.settings.r_max * self.settings.t_max)
         return stack(*(self.data.series(f"{kind}|{k}") for k in names))
-
-
-def _numbers(series: Series) -> dict[str, float]:
-    estimate = gamma_method(series)
-    return {"value": estimate.value, "error": estimate.error, "tau_int": estimate.tau_int}
-
-
-def _text(number: dict[str, float]) -> str:
-    return format_error(number["value"], number["error"])
 
 
 def _analyse(chosen: Settings, loops: dict[str, Series], clock: Clock) -> tuple[dict[str, Any], tuple[Table, ...]]:
@@ -210,14 +174,14 @@ def _analyse(chosen: Settings, loops: dict[str, Series], clock: Clock) -> tuple[
     cost = (seconds["source"] + seconds[SLABS]) / (seconds["source"] + seconds[PLAIN])
     found: list[dict[str, Any]] = []
     for k in range(chosen.r_max * chosen.t_max):
-        row: dict[str, Any] = {kind: _numbers(series.split()[k]) for kind, series in loops.items()}
+        row: dict[str, Any] = {kind: number(series.split()[k]) for kind, series in loops.items()}
         gain = (row[PLAIN]["error"] / row[SLABS]["error"]) ** 2
         found.append(
             {"r": k // chosen.t_max + 1, "t": k % chosen.t_max + 1, **row, "gain": gain, "at_cost": gain / cost}
         )
     potential = {kind: _potential(chosen, series) for kind, series in loops.items()}
     cornell = fit_cornell(potential[SLABS][_chosen_time(chosen)], chosen.fitted)
-    numbers = {kind: [[_numbers(one) for one in v.split()] for v in by_time] for kind, by_time in potential.items()}
+    numbers = {kind: [[number(one) for one in v.split()] for v in by_time] for kind, by_time in potential.items()}
     fitted = _fitted(chosen, cornell)
     result: dict[str, Any] = {
         "beta": chosen.beta,
@@ -264,7 +228,7 @@ def _loop_table(found: list[dict[str, Any]]) -> Table:
         "Wilson loops",
         ("r", "t", PLAIN, SLABS, "variance", "per second"),
         tuple(
-            (row["r"], row["t"], _text(row[PLAIN]), _text(row[SLABS]), f"{row['gain']:.3g}", f"{row['at_cost']:.3g}")
+            (row["r"], row["t"], text(row[PLAIN]), text(row[SLABS]), f"{row['gain']:.3g}", f"{row['at_cost']:.3g}")
             for row in shown
         ),
         ("variance: that of plain loops over that of slabs", "per second: the same at equal cost", BRACKETS),
@@ -281,8 +245,8 @@ def _potential_table(chosen: Settings, potential: dict[str, list[list[dict[str, 
                 (
                     r + 1,
                     chosen.thickness * (k + 1),
-                    "" if by_loops is None else _text(by_loops[r]),
-                    _text(better),
+                    "" if by_loops is None else text(by_loops[r]),
+                    text(better),
                     "" if gain is None else f"{gain:.3g}",
                     "" if gain is None else f"{gain / cost:.3g}",
                 )
@@ -297,8 +261,8 @@ def _potential_table(chosen: Settings, potential: dict[str, list[list[dict[str, 
 
 def _fit_table(chosen: Settings, fitted: dict[str, Any]) -> Table:
     known, scale = fitted["r_0 published"], fitted["r_0"]
-    rows = [(name, _text(fitted[name]), "") for name in ("V_0", "sigma", "alpha")]
-    rows.append(("r_0", "" if scale is None else _text(scale), "" if known is None else f"{known:.3f}"))
+    rows = [(name, text(fitted[name]), "") for name in ("V_0", "sigma", "alpha")]
+    rows.append(("r_0", "" if scale is None else text(scale), "" if known is None else f"{known:.3f}"))
     return Table(
         f"Fit of V_0 + sigma r - alpha [1/r] at r = {', '.join(map(str, chosen.fitted))}, "
         f"t = {chosen.thickness * (_chosen_time(chosen) + 1)}",

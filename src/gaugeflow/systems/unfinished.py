@@ -10,11 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from gaugeflow import __version__, io
 from gaugeflow.devices import to_device, to_host
 from gaugeflow.ensembles import Measurements, MemoryEnsemble
 from gaugeflow.io.ensemble import EnsembleFile
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.random import Rng
+from gaugeflow.samplers import HeatBath, HeatBathState
 from gaugeflow.systems.correlated import Clock
 from gaugeflow.typing import Batch
 
@@ -132,6 +136,58 @@ class Unfinished:
     def drop_blocks(self, name: str) -> None:
         """Remove the blocks that were kept under a name."""
         (self.folder / f"{name}.h5").unlink(missing_ok=True)
+
+
+class MeasuredChain:
+    """Heat-bath chains that are measured as they go, and go on from the last row that was measured.
+
+    Parameters
+    ----------
+    sampler
+        What moves them.
+    rng
+        Random numbers; chains start from the stream ``start``.
+    done
+        Where states and the measurements ``measurements`` are kept.
+    chains, burn_in, thin
+        Number of chains, steps before the first row, and steps from one row to the next.
+    """
+
+    def __init__(self, sampler: HeatBath, rng: Rng, done: Unfinished, chains: int, burn_in: int, thin: int) -> None:
+        self.sampler, self.rng, self.done = sampler, rng, done
+        self.chains, self.burn_in, self.thin = chains, burn_in, thin
+        self.data = done.measurements("measurements")
+
+    @property
+    def count(self) -> int:
+        """Measured rows."""
+        return len(self.data) // self.chains
+
+    def state(self) -> HeatBathState:
+        """The state of the last measured row, or that of chains of SU(3) after their burn-in."""
+        if self.count:
+            x = self.done.block(f"state {(self.count - 1) % 2}", self.sampler.lattice, 0)
+            return HeatBathState(x, self.burn_in + self.count * self.thin)
+        return self._advance(self.sampler.hot(self.rng.stream("start"), 3, self.chains), self.burn_in)
+
+    def next(self, state: HeatBathState) -> HeatBathState:
+        """The state of the next row."""
+        return self._advance(state, self.thin)
+
+    def _advance(self, state: HeatBathState, steps: int) -> HeatBathState:
+        for _ in range(steps):
+            state, _ = self.sampler.step(self.rng, state)
+        return state
+
+    def keep_state(self, state: HeatBathState, row: int) -> None:
+        """Keep the state of a row; that of the row before stays until the measurements of this one are there."""
+        self.done.drop_blocks(f"state {row % 2}")
+        self.done.keep_block(f"state {row % 2}", self.sampler.lattice, 0, state.x)
+
+    def add(self, row: int, columns: Mapping[str, Array]) -> None:
+        """Add and keep the measurements of a row."""
+        self.data.add(np.full(self.chains, row), np.arange(self.chains), columns)
+        self.done.keep_measurements("measurements", self.data)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from gaugeflow.analysis import format_error
 from gaugeflow.plots import POINTS, colour, marker, panels, save
+from gaugeflow.systems.estimates import text
 from gaugeflow.systems.report import BRACKETS, ESS, TAU_INT, VARIANCE, Table
 
 SHOWN = ("abs M", "chi_2", "condensate M", "C(1)", "G(1)", "G(3)")
@@ -16,10 +17,6 @@ _NOTES = (
     "condensate M: tr M^-1 / V, times the mean field M",
     "C(t): two-point function of the scalar field summed over space; G(t): quark propagator between time slices",
 )
-
-
-def _text(number: Mapping[str, float] | None) -> str:
-    return "" if number is None else format_error(number["value"], number["error"])
 
 
 def _name(point: Mapping[str, Any]) -> str:
@@ -39,7 +36,7 @@ def tables(result: Mapping[str, Any]) -> tuple[Table, ...]:
                 (
                     _name(point),
                     row["sampler"],
-                    _text(row["ess"]),
+                    text(row["ess"]),
                     "" if row["variance_per_site"] is None else f"{row['variance_per_site']['value']:.2g}",
                     f"{row['acceptance']:.2f}",
                     *(format_error(row["tau_int"][k]["value"], row["tau_int"][k]["error"]) for k in ("M", "chi_2")),
@@ -49,7 +46,7 @@ def tables(result: Mapping[str, Any]) -> tuple[Table, ...]:
                 )
             )
             shown = [name for name in SHOWN if name in row["means"]]
-            means.append((_name(point), row["sampler"], *(_text(row["means"][name]) for name in shown)))
+            means.append((_name(point), row["sampler"], *(text(row["means"][name]) for name in shown)))
             others = [pull for name, pull in row["pulls"].items() if pull != 0.0]
             if others:
                 mean_square = sum(pull**2 for pull in others) / len(others)
@@ -96,7 +93,7 @@ def notes(result: Mapping[str, Any]) -> tuple[str, ...]:
     """Cost of training, and what HMC's configurations say of the marginal flow."""
     said = ["S = sum [phi (-Laplace) phi - 4 phi^2 + 8 phi^4] - 2 log det(D + g phi)"]
     for point in result["points"]:
-        found = _text(point["ess_from_hmc"])
+        found = text(point["ess_from_hmc"])
         said.append(f"{_name(point)}: ESS of the marginal flow from configurations of HMC {found}")
         spent = [row["training_seconds"] for row in point["samplers"] if row["training_seconds"] is not None]
         if spent:
