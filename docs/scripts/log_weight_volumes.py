@@ -42,18 +42,40 @@ def forces(lattice: Lattice) -> SmearedForces:
     return SmearedForces(lattice, (0, 1, 2), (1, 4, 8), eta=0.04)
 
 
+def tangents_of(lattice: Lattice, gradient_steps: list[int] | None, rng: Rng):
+    """Tangents of all fields by number, links and force of a block."""
+    if gradient_steps is None:
+        fields = forces(lattice)
+        return lambda number, x, force: fields.tangents(rng.at(number), x, force)[:, 0]
+    flow = sweep(lattice, gradient_steps)
+    return lambda number, x, force: flow.tangent(x, force)[:, 0]
+
+
+def weights_of(
+    source: WilsonAction, target: WilsonAction, gradient_steps: list[int] | None, coefficients: np.ndarray, rng: Rng
+):
+    """Log-weights of the finite step by number and links of a block."""
+    lattice, step = source.lattice, target.beta - source.beta
+    if gradient_steps is None:
+        fields = forces(lattice)
+
+        def noisy(number, x):
+            image, log_det = fields.transported(rng.at(number), coefficients[:, None], x, step)
+            return source.value(x) - target.value(image) + log_det
+
+        return noisy
+    flow = sweep(lattice, gradient_steps)
+    params = {"delta": coefficients.reshape(flow.shape) * step}
+    return lambda number, x: log_weight(flow, params, source, target, x)[1]
+
+
 def fit(extent: int, beta: float, count: int, gradient_steps: list[int] | None, rng: Rng) -> np.ndarray:
     """Coefficients per unit step in beta."""
     lattice = Lattice((extent,) * 4)
     action = WilsonAction(lattice, beta)
     source = ensemble(extent, beta, 32 if gradient_steps else 8, count, rng)
-    rows = []
-    for number, x in enumerate(source.blocks):
-        if gradient_steps:
-            rows.append(sweep(lattice, gradient_steps).tangent(x, action.grad(x))[:, 0])
-        else:
-            rows.append(forces(lattice).tangents(rng.stream("signs").at(number), x, action.grad(x))[:, 0])
-    tangents = np.concatenate(rows, axis=-1)
+    tangent = tangents_of(lattice, gradient_steps, rng.stream("signs"))
+    tangents = np.concatenate([tangent(k, x, action.grad(x)) for k, x in enumerate(source.blocks)], axis=-1)
     found = fit_linear(tangents, np.concatenate([action.d_beta(x) for x in source.blocks]))
     n = tangents.shape[1]
     left = found.variance_flow / lattice.volume * n / (n - len(tangents) - 1)
@@ -81,17 +103,11 @@ def main() -> None:
     for extent in given.extents:
         lattice = Lattice((extent,) * 4)
         source, target = WilsonAction(lattice, given.beta), WilsonAction(lattice, given.beta + given.step)
+        weight = weights_of(source, target, steps, coefficients, rng.stream(f"signs {extent}"))
         weights, plain = [], []
         test = ensemble(extent, given.beta, 8, given.configurations, rng.stream(f"test {extent}"))
         for number, x in enumerate(test.blocks):
-            if steps:
-                flow = sweep(lattice, steps)
-                params = {"delta": coefficients.reshape(flow.shape) * given.step}
-                weights.append(log_weight(flow, params, source, target, x)[1])
-            else:
-                signs = rng.stream(f"signs {extent}").at(number)
-                image, log_det = forces(lattice).transported(signs, coefficients[:, None], x, given.step)
-                weights.append(source.value(x) - target.value(image) + log_det)
+            weights.append(weight(number, x))
             plain.append(source.value(x) - target.value(x))
         for name, blocks in (("plain", plain), ("flow", weights)):
             chains = list(np.stack(blocks).T)

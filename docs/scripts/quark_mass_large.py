@@ -19,7 +19,7 @@ from gaugeflow import io
 from gaugeflow.analysis import format_error, gamma_method
 from gaugeflow.ensembles import Measurements, MemoryEnsemble, along_quarks, measure_quarks
 from gaugeflow.random import Rng
-from gaugeflow.samplers import run
+from gaugeflow.samplers import Sample, run
 from gaugeflow.systems.quark_mass import NAMES, Settings, System
 
 
@@ -55,10 +55,10 @@ def main() -> None:
         data.add(columns.pop("id"), columns.pop("chain"), columns)
     chains = x.shape[-1]
 
-    def keep(sample: object) -> None:
-        number = (sample.step - given.burn_in) // given.thin - 1  # type: ignore[attr-defined]
+    def keep(sample: Sample) -> None:
+        number = (sample.step - given.burn_in) // given.thin - 1
         if number * chains == len(data):
-            block = MemoryEnsemble(system.lattice, (sample.state.x,), (number,))  # type: ignore[attr-defined]
+            block = MemoryEnsemble(system.lattice, (sample.state.x,), (number,))
             part = measure_quarks(block, measure, Rng(78).stream("m"), chains).columns()
             data.add(part.pop("id"), part.pop("chain"), part)
             io.write_table(table, data.columns(), attributes=io.provenance())

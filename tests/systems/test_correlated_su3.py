@@ -149,6 +149,8 @@ def test_script_of_log_weights(monkeypatch, capsys, options, left):
     script = Path(__file__).parents[2] / "docs" / "scripts" / "log_weight_volumes.py"
     monkeypatch.setattr(sys, "argv", [str(script), "--extents", "4", "--configurations", "64", "--fit", "32", *options])
     runpy.run_path(str(script), run_name="__main__")
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("4^4")]
+    lines = [
+        line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(("4^4 plain", "4^4 flow"))
+    ]
     plain, flow = (float(line[3].partition("(")[0]) for line in lines)
     assert flow < left * plain

@@ -364,7 +364,12 @@ def _measure(
     if setup.loops:
         streams = _streams(setup, batch, "loops")
         dilution = Dilution(**{name: name in setup.dilution for name in ("time", "spin", "colour", "parity")})
-        options: dict[str, Any] = {"method": setup.solver, "tolerance": setup.tolerance, "kind": setup.noise}
+        options: dict[str, Any] = {
+            "method": setup.solver,
+            "tolerance": setup.tolerance,
+            "kind": setup.noise,
+            "comm": team.comm,
+        }
         traces = loops(operator, streams, setup.loops, structures=_STRUCTURES, dilution=dilution, **options)
         columns["loops"] = np.moveaxis(to_host(traces.values), -1, 0)
     return columns

@@ -319,7 +319,7 @@ def _configurations(
 
     shape, colours, force = given
     if not EnsembleFile.recognises(file):
-        lattice = None if team.size == 1 else _cut(team, file, shape)
+        lattice = _cut(team, file, shape)
 
         def load() -> tuple[Any, Lattice | None]:
             return read_configuration(file, shape, colours, force, lattice)[0].links, lattice
@@ -333,25 +333,23 @@ def _configurations(
                 f"{file}: expected extents {expected[0]} and N = {expected[1]}, got {found[0]} and {found[1]}"
             )
         stored = zip(ensemble.chain.tolist(), ensemble.id.tolist(), ensemble.checksum.tolist(), strict=True)
-        for k, (chain, id, checksum) in enumerate(stored):
-            yield partial(_of_ensemble, team, file, ensemble, k), k, {"chain": chain, "id": id}, checksum
+        lattice = _cut(team, file, ensemble.shape)
+        with nullcontext(ensemble) if lattice is None else EnsembleFile.open(file, lattice=lattice) as shared:
+            for k, (chain, id, checksum) in enumerate(stored):
+                yield partial(_of_ensemble, shared, lattice, k), k, {"chain": chain, "id": id}, checksum
 
 
-def _of_ensemble(team: Team, file: str, ensemble: EnsembleFile, k: int) -> tuple[Any, Lattice | None]:
-    from gaugeflow.io import EnsembleFile
-
-    if team.size == 1:
-        return ensemble.read(k, k + 1).links[0], None
-    lattice = _cut(team, file, ensemble.shape)
-    with EnsembleFile.open(file, lattice=lattice) as shared:
-        return shared.read(k, k + 1).links[0], lattice
+def _of_ensemble(ensemble: EnsembleFile, lattice: Lattice | None, k: int) -> tuple[Any, Lattice | None]:
+    return ensemble.read(k, k + 1).links[0], lattice
 
 
-def _cut(team: Team, file: str, shape: tuple[int, ...] | None) -> Lattice:
-    """The lattice of a file, cut over the processes of a team, and folded as their parts allow."""
+def _cut(team: Team, file: str, shape: tuple[int, ...] | None) -> Lattice | None:
+    """The lattice of a file, cut over the processes of a team, and folded as their parts allow; None for one process."""
     from gaugeflow.devices import device
     from gaugeflow.lattice import Lattice
 
+    if team.size == 1:
+        return None
     if shape is None:
         raise ValueError(f"{file}: --ranks needs --shape TxZxYxX")
     whole = Lattice(shape, None, team.domain_of(shape))

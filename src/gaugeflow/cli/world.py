@@ -129,9 +129,7 @@ class World:
                 f"{run.path}: [parallel]: {self.size} processes were started, {members} for each configuration: expected work "
                 f"for {count} teams, found {pieces} {what}"
             )
-        number = self.rank // members
-        comm = self.comm.Split(number, self.rank) if members > 1 else None
-        self.team = Team(comm, number, count)
+        self.team = self._team(members)
         speak(self.rank, self.team.leads)
         if self.leads:
             together = f"{members} share a configuration" if members > 1 else "each with configurations of its own"
@@ -156,6 +154,9 @@ class World:
             raise ValueError(
                 f"--ranks: expected a number that divides the {self.size} processes that were started, got {members}"
             )
+        return self._team(members)
+
+    def _team(self, members: int) -> Team:
         number = self.rank // members
         return Team(self.comm.Split(number, self.rank) if members > 1 else None, number, self.size // members)
 

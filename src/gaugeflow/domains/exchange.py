@@ -150,11 +150,12 @@ class Plan:
         _finish(outgoing)
 
     def _index(self, array: Any, codes: Items) -> tuple[Any, Any]:
-        """Rows and folds of items where the arrays of a library are; made once."""
+        """Rows, a slice where they follow each other, and folds of items, where the arrays of a library are; made once."""
         xp, folds = array_namespace(array), array.shape[3]
         key = id(xp), id(codes), folds
         if key not in self._indices:
-            self._indices[key] = xp.asarray(codes // folds), xp.asarray(codes % folds)
+            run = _run(codes) if folds == 1 else None
+            self._indices[key] = xp.asarray(codes // folds) if run is None else run, xp.asarray(codes % folds)
         return cast(tuple[Any, Any], self._indices[key])
 
     def _room(self, array: Any, codes: Items) -> Any:
@@ -163,22 +164,16 @@ class Plan:
         return array_namespace(array).empty(shape, dtype=array.dtype)
 
     def _packed(self, array: Any, codes: Items) -> Any:
-        xp = array_namespace(array)
-        run = _run(codes)
-        if array.shape[3] > 1:
-            row, fold = self._index(array, codes)
-            return xp.ascontiguousarray(array[:, row, :, fold, :])
-        if run is not None and array.shape[0] == 1:
-            return array[:, run, :, 0, :]
-        return xp.take(array[:, :, :, 0, :], self._index(array, codes)[0], axis=1)
+        row, fold = self._index(array, codes)
+        found = array[:, row, :, fold, :] if array.shape[3] > 1 else array[:, :, :, 0, :][:, row, ...]
+        return array_namespace(array).ascontiguousarray(found)
 
     def _unpack(self, array: Any, codes: Items, buffer: Any) -> None:
         row, fold = self._index(array, codes)
-        run = _run(codes)
         if array.shape[3] > 1:
             array[:, row, :, fold, :] = buffer
         else:
-            array[:, :, :, 0, :][:, row if run is None else run, ...] = buffer
+            array[:, :, :, 0, :][:, row, ...] = buffer
 
 
 def _items_type(codes: Items, shape: tuple[int, ...], size: int) -> Any:

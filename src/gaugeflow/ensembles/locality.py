@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -204,7 +204,7 @@ def measure_local(
         densities = {"operator": operator(x)} | {f"h|{name}": h[i, ...] for i, name in enumerate(fields.names)}
         row = {name: to_host(slice_sums(lattice, density, mean=False)) for name, density in densities.items()}
         found = {name: observable(x) for name, observable in observables.items()}
-        row |= {name: to_host(sum_sites(lattice, a)) / lattice.volume for name, a in found.items()}
+        row |= {name: _mean(lattice, a) for name, a in found.items()}
         for kind in shells:
             theirs = {name: kind.transform(density) for name, density in densities.items()}
             for name in observables:
@@ -239,10 +239,10 @@ def moved_means(
     for i in range(len(fields.names)):
         ahead, behind = (group.retract(x, vectors[i, ...], step) for step in (SOURCE_STEP, -SOURCE_STEP))
         for name, observable in observables.items():
-            mean = partial(_mean, lattice, observable)
-            found[name].append((mean(ahead) - mean(behind)) / (2.0 * SOURCE_STEP))
+            change = _mean(lattice, observable(ahead)) - _mean(lattice, observable(behind))
+            found[name].append(change / (2.0 * SOURCE_STEP))
     return {name: np.stack(rows) for name, rows in found.items()}
 
 
-def _mean(lattice: Lattice, observable: Density, x: Array) -> Any:
-    return to_host(sum_sites(lattice, observable(x))) / lattice.volume
+def _mean(lattice: Lattice, density: Array) -> Any:
+    return to_host(sum_sites(lattice, density)) / lattice.volume

@@ -55,6 +55,7 @@ def loops(
     method: str = "cg",
     tolerance: float = 1e-8,
     max_iterations: int = 10000,
+    comm: Any = None,
 ) -> Loops:
     """Estimate tr Gamma D^-1 of every time slice: eta^dagger Gamma D^-1 eta for every part of every noise, added up.
 
@@ -74,8 +75,9 @@ def loops(
         Default: time slices and spins.
     subtract
         Leave out of D^-1 the first terms of its hopping expansion, where their traces vanish and only their noise is left.
-    method, tolerance, max_iterations
-        As for :func:`gaugeflow.solvers.solve`.  The tolerance need not be far below the noise.
+    method, tolerance, max_iterations, comm
+        As for :func:`gaugeflow.solvers.solve`: processes of ``comm`` share the fields of a part.  The tolerance need not be far
+        below the noise.
 
     Raises
     ------
@@ -102,7 +104,8 @@ def loops(
         eta = noise_field(operator, streams, kind)
         densities: list[Any] = [0.0] * len(matrices)
         for part in chosen.parts(operator, eta):
-            psi = solve(operator, part, method=method, tolerance=tolerance, max_iterations=max_iterations).x
+            solved = solve(operator, part, method=method, tolerance=tolerance, max_iterations=max_iterations, comm=comm)
+            psi = solved.x
             if subtract:
                 psi = psi - _traceless(operator, part)
             for m, matrix in enumerate(matrices):

@@ -180,18 +180,16 @@ class SlabLoops:
                 side = int(self._near(mu, r))
                 for h in self._bottoms:
                     piece = _bottom(below[h][0], _shifted(below[h][side], mu, r), _up(lines[d - h])) if h else lines[0]
-                    self._keep("bottom", mu, r, h, piece)
+                    self._keep(piece, "bottom", mu, r, h)
                 for h in self._tops:
                     piece = _top(above[h][0], _shifted(above[h][side], mu, r), lines[h]) if h else lines[0]
-                    self._keep("top", mu, r, h, piece)
+                    self._keep(piece, "top", mu, r, h)
 
     def _near(self, mu: int, r: int) -> bool:
         """Whether two lines run along the same plaquettes."""
         return min(r, self.cut.lattice.shape[mu] - r) == 1
 
-    def _keep(self, *key_and_value: Any) -> None:
-        *key, value = key_and_value
-        place = tuple(key)
+    def _keep(self, value: Array, *place: Any) -> None:
         self._sums[place] = self._sums[place] + value if place in self._sums else value
 
     def _sum_pairs(self) -> None:
@@ -207,7 +205,7 @@ class SlabLoops:
             rights.append(xp.asarray(xp.permute_dims(xp.stack(x, axis=last), (*range(1, last + 1), 0)), copy=True))
         for mu, r in self._places:
             right = rights[int(self._near(mu, r))]
-            self._keep("pair", mu, r, xp.matmul(left, xp.roll(right, -r, axis=mu + 1)))
+            self._keep(xp.matmul(left, xp.roll(right, -r, axis=mu + 1)), "pair", mu, r)
         self._lines = []
 
     def _across(self, mu: int, r: int) -> Array:

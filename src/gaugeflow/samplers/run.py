@@ -122,6 +122,7 @@ def run(
     if checkpoint_every < 1:
         raise ValueError(f"run: checkpoint_every must be at least 1, got {checkpoint_every}")
     total = burn_in + n_steps
+    lattice, comm = lattice_of(sampler), getattr(sampler, "comm", None)
     done = 0, state  # one object: an interrupt finds number and state of the same step
     rows: list[dict[str, Any]] = []
     identity = {
@@ -138,7 +139,7 @@ def run(
     with ExitStack() as stack:
         file = checkpoint
         if file is not None and not isinstance(file, Checkpoint):
-            file = stack.enter_context(Checkpoint(file, lattice_of(sampler), getattr(sampler, "comm", None)))
+            file = stack.enter_context(Checkpoint(file, lattice, comm))
         if file is not None and file.exists:
             step, now, columns = file.load(identity, state, "records")
             if step > total:
@@ -170,9 +171,9 @@ def run(
                     save()
                     saved = time.monotonic()
         except KeyboardInterrupt:
-            lattice = lattice_of(sampler)
-            alone = getattr(sampler, "comm", None) is None
-            if alone and (lattice is None or lattice.domain is None):  # processes may be interrupted in different steps
+            if comm is None and (
+                lattice is None or lattice.domain is None
+            ):  # processes may be interrupted in different steps
                 save()
             raise
     steps = [s for s in range(1, total + 1) if _recorded(s, burn_in, thin)]

@@ -69,8 +69,15 @@ def solve(
     operator.check(b, name="b")
     xp = array_namespace(b)
     if comm is not None and comm.size > 1 and len(b.shape) == 5:
-        alone = partial(solve, operator, method=method, tolerance=tolerance, max_iterations=max_iterations)
-        alone = partial(alone, deflation=deflation, strict=strict)
+        alone = partial(
+            solve,
+            operator,
+            method=method,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            deflation=deflation,
+            strict=strict,
+        )
         ends = [b.shape[0] * k // comm.size for k in range(comm.size + 1)]
         shares = [slice(*pair) for pair in pairwise(ends) if pair[0] < pair[1]]
         solved = deal(comm, len(shares), lambda k: alone(b[shares[k], ...]))
