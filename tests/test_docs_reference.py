@@ -2,7 +2,9 @@
 
 import ast
 import inspect
+import io
 import pkgutil
+import re
 import textwrap
 from collections import Counter
 from importlib import import_module
@@ -10,6 +12,7 @@ from itertools import pairwise
 
 import pytest
 from api_reference import NOT_SHOWN, SECTIONS, modules, page, public, with_formulas
+from docutils.core import publish_doctree
 from linked_code import targets, variables
 from numpydoc.validate import validate
 
@@ -58,12 +61,23 @@ def test_docstrings(name):
         if not (inspect.isclass(entry.value) or inspect.isfunction(entry.value)):
             continue
         wrong += _faults(full, _fields(entry.value))
+        wrong += _markup(full, inspect.getdoc(entry.value))
         for member, value in vars(entry.value).items():
             if not member.startswith("_") and inspect.isfunction(value):
                 wrong += _faults(f"{full}.{member}", set())
+                wrong += _markup(f"{full}.{member}", inspect.getdoc(value))
             elif not member.startswith("_") and isinstance(value, property) and not inspect.getdoc(value):
                 wrong.append(f"{full}.{member}: no docstring")
     assert not wrong, "\n".join(wrong)
+
+
+def _markup(name, doc):
+    """Formulas in running text that docutils takes for marks of its own: bars and trailing underscores."""
+    said = io.StringIO()
+    publish_doctree("\n".join(with_formulas((doc or "").splitlines())), settings_overrides={"warning_stream": said})
+    for line in said.getvalue().splitlines():
+        if re.search(r"Undefined substitution|Unknown target name", line):
+            yield f"{name}: {line}"
 
 
 def _faults(name, fields):

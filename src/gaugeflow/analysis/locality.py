@@ -46,7 +46,7 @@ class Locality:
 
 
 def local_curve(observable: Series, residual: Series, shells: Series, counts: IntArray) -> Series:
-    """sum_(|y - x| <= R) <A_x; r_y> for every radius R, averaged over translations.
+    """Sum of <A_x; r_y> over all sites y within a distance R of x, for every R, averaged over translations.
 
     Parameters
     ----------
