@@ -17,7 +17,7 @@ import numpy as np
 
 from gaugeflow import io
 from gaugeflow.analysis import format_error, gamma_method
-from gaugeflow.ensembles import Measurements, MemoryEnsemble, along_quarks, measure_quarks
+from gaugeflow.ensembles import Measurements, MemoryEnsemble, along_quarks, measure_with_noise
 from gaugeflow.random import Rng
 from gaugeflow.samplers import Sample, run
 from gaugeflow.systems.quark_mass import NAMES, Settings, System
@@ -59,7 +59,7 @@ def main() -> None:
         number = (sample.step - given.burn_in) // given.thin - 1
         if number * chains == len(data):
             block = MemoryEnsemble(system.lattice, (sample.state.x,), (number,))
-            part = measure_quarks(block, measure, Rng(78).stream("m"), chains).columns()
+            part = measure_with_noise(block, measure, Rng(78).stream("m"), chains).columns()
             data.add(part.pop("id"), part.pop("chain"), part)
             io.write_table(table, data.columns(), attributes=io.provenance())
 

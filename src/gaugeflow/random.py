@@ -18,10 +18,12 @@ changes every published ensemble and is a major version.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from gaugeflow.devices import namespace
 from gaugeflow.kernels.random import haar_field, momentum_field, normal_field, uniform_field
@@ -116,13 +118,37 @@ def _check_word(name: str, value: Any, bits: int) -> None:
         raise ValueError(f"Rng: {name} must be non-negative and below 2^{bits}, got {value}")
 
 
-def uniform(rng: Rng, lattice: Lattice, components: int = 1, batch: int = 1, *, xp: Any = None) -> Array:
+class Streams(tuple[Rng, ...]):
+    """A stream for every configuration of a batch, which then has the same numbers in any batch.
+
+    Functions that draw noise take it in place of an :class:`Rng`; draws and streams below are those of all its members.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, rng: Rng, chains: Sequence[int], numbers: Sequence[int]) -> Streams:
+        """The stream of each configuration, by the number of its chain and its own number there."""
+        return cls(rng.stream(int(c)).stream(int(n)) for c, n in zip(chains, numbers, strict=True))
+
+    def stream(self, name: int | str) -> Streams:
+        """:meth:`Rng.stream` of every configuration."""
+        return Streams(one.stream(name) for one in self)
+
+    def at(self, draw: int) -> Streams:
+        """:meth:`Rng.at` of every configuration."""
+        return Streams(one.at(draw) for one in self)
+
+
+def uniform(
+    rng: Rng | Sequence[Rng], lattice: Lattice, components: int = 1, batch: int = 1, *, xp: Any = None
+) -> Array:
     """Independent numbers in [0, 1) with 53 bits.
 
     Parameters
     ----------
     rng
-        Place in the tree of streams.
+        Place in the tree of streams, or one for every configuration, such as :class:`Streams`.
     lattice
         The lattice.
     components
@@ -136,16 +162,39 @@ def uniform(rng: Rng, lattice: Lattice, components: int = 1, batch: int = 1, *, 
     -------
     Array
         ``(components, n_blocks, n_folds * batch)`` float64.
+
+    Raises
+    ------
+    ValueError
+        If there are several streams, but not as many as configurations.
     """
-    return uniform_field(lattice, rng.stream("uniform").words(xp), components, batch)
+    return _drawn("uniform", uniform_field, rng, lattice, components, batch, xp)
 
 
-def normal(rng: Rng, lattice: Lattice, components: int = 1, batch: int = 1, *, xp: Any = None) -> Array:
+def normal(rng: Rng | Sequence[Rng], lattice: Lattice, components: int = 1, batch: int = 1, *, xp: Any = None) -> Array:
     """Independent numbers of the normal distribution of mean 0 and variance 1; arguments as for :func:`uniform`.
 
     The largest possible value is 8.6.
     """
-    return normal_field(lattice, rng.stream("normal").words(xp), components, batch)
+    return _drawn("normal", normal_field, rng, lattice, components, batch, xp)
+
+
+def _drawn(
+    name: str,
+    field: Callable[[Lattice, Array, int, int], Array],
+    rng: Rng | Sequence[Rng],
+    lattice: Lattice,
+    components: int,
+    batch: int,
+    xp: Any,
+) -> Array:
+    if isinstance(rng, Rng):
+        return field(lattice, rng.stream(name).words(xp), components, batch)
+    if len(rng) != batch:
+        raise ValueError(f"{name}: expected {batch} streams, one for each configuration, got {len(rng)}")
+    each = [field(lattice, one.stream(name).words(xp), components, 1) for one in rng]
+    together = array_namespace(each[0]).stack(each, axis=-1)
+    return array_namespace(together).reshape(together, (components, -1, lattice.n_folds * batch))
 
 
 def haar_links(rng: Rng, lattice: Lattice, n: int, batch: int = 1, *, xp: Any = None) -> Array:

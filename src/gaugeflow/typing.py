@@ -28,20 +28,36 @@ class Action(Protocol):
 
 
 @runtime_checkable
-class Flow(Protocol):
+class Map(Protocol):
+    """A map with its Jacobian, or an unbiased estimate of that: what correlated ensembles need of a flow."""
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
+        """``(f(x), log abs det f')`` with the log-determinant ``(batch,)`` in orthonormal left coordinates."""
+
+
+@runtime_checkable
+class Flow(Map, Protocol):
     """An invertible map with a tractable Jacobian."""
 
     def init(self, rng: Any) -> Params:
         """Parameters of the identity map."""
-
-    def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
-        """``(f(x), log abs det f')`` with the log-determinant ``(batch,)`` in orthonormal left coordinates."""
 
     def inverse(self, params: Params, y: Array) -> tuple[Array, Array]:
         """``(x, -log_det)`` with f(x) = y; ``ConvergenceError`` instead of a wrong answer."""
 
     def vjp(self, params: Params, x: Array, y: Array, y_bar: Array, log_det_bar: Array) -> tuple[Params, Array]:
         """Pull cotangents back: d(<y_bar, w_y> + sum log_det_bar log_det) = <x_bar, w_x> + params_bar . dparams."""
+
+
+@runtime_checkable
+class VectorField(Protocol):
+    """Fields X_k of a linearised flow: one sweep, :class:`gaugeflow.flows.SectorFields`, smeared forces with their noise."""
+
+    def tangent(self, x: Array, force: Array) -> Array:
+        """``div X_k - <X_k, force>``, ``(*shape, batch)``."""
+
+    def linearised(self, coefficients: Any, x: Array, force: Array, step: float) -> tuple[Array, Array, Array]:
+        """Links moved to both sides along X = sum_k c_k X_k, and div X - <X, force>, ``(batch,)``."""
 
 
 @runtime_checkable

@@ -1,5 +1,7 @@
 """``gaugeflow sample``, ``train`` and ``derive`` in a row, on 2D SU(3), where the answer is known exactly."""
 
+import shutil
+
 import numpy as np
 import pytest
 from scipy.special import iv
@@ -52,16 +54,16 @@ def test_pipeline(gaugeflow, sampled, tmp_path, monkeypatch):
         assert (row["training_configurations"], row["held_out_configurations"]) == (72, 24)
     # killed once on the way: the second call goes on from what is on disk
     monkeypatch.setattr("gaugeflow.cli.derive._CHUNK", 1)
-    measure_images = ensembles.measure_images
+    measure = ensembles.measure_with_noise
     calls = []
 
     def killed(*arguments, **options):
         calls.append(len(arguments[0]))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return measure_images(*arguments, **options)
+        return measure(*arguments, **options)
 
-    monkeypatch.setattr(ensembles, "measure_images", killed)
+    monkeypatch.setattr(ensembles, "measure_with_noise", killed)
     gaugeflow("derive", sampled, "--json", status=130)
     result = gaugeflow("derive", sampled, "--json")
     assert sum(calls[2:]) == 320 - calls[0]
@@ -176,6 +178,32 @@ def test_smeared_flow(gaugeflow, sampled, tmp_path):
     sampled.write_text(RUN.format(training="", flow=RESIDUAL))
     (tmp_path / "out/measurements.h5").unlink()
     assert "flow-beta+0.2.h5 is another flow" in gaugeflow("derive", sampled, status=2)
+
+
+def test_forces(gaugeflow, sampled, tmp_path):
+    """All links at once: noise of divergences belongs to configurations, so that parts give the same numbers."""
+    flow = 'kind = "forces"\nforce_steps = [0, 1]\ngradient_steps = [1]'
+    sampled.write_text(RUN.format(training="", flow=flow))
+    trained = gaugeflow("train", sampled, "--json")
+    assert all(row["ess_flow"] > row["ess_plain"] for row in trained)
+    whole = gaugeflow("derive", sampled, "--json")["derivatives"]
+    rows = {(row["step"], row["estimator"]): row for row in whole}
+    linear, epsilon = rows[0.2, "linearised flow"], rows[0.2, "epsilon-reweighting"]
+    assert abs(linear["value"] - SLOPE) < 4 * linear["error"]
+    assert linear["error"] < 0.5 * epsilon["error"]
+    central = rows[0.2, "flow, central"]
+    assert abs(central["value"] - SLOPE) < 4 * central["error"]
+    text = sampled.read_text()
+    first, rest = text.split("[sampler]")
+    rest = "[target]" + rest.split("[target]")[1].replace('"out"', '"shared"\n[parallel]\nparts = 3')
+    sampled.write_text(f'{first}files = "out/ensemble.h5"\n{rest}')
+    (tmp_path / "shared").mkdir()
+    for path in (tmp_path / "out").glob("flow-*.h5"):
+        shutil.copy(path, tmp_path / "shared")
+    for row, alone in zip(gaugeflow("derive", sampled, "--json")["derivatives"], whole, strict=True):
+        assert row["value"] == pytest.approx(alone["value"], rel=1e-9)
+    sampled.write_text(RUN.format(training='method = "adam"', flow=flow))
+    assert "expected 'least-squares' for kind = 'forces'" in gaugeflow("train", sampled, status=2)
 
 
 def test_one_run_at_a_time(gaugeflow, sampled):

@@ -20,7 +20,7 @@ chains = 8
 burn_in = 6
 configurations = 10
 separation = 1
-seed = 3
+seed = 1
 [fermions]
 kappa = 0.15
 method = "{method}"
@@ -100,8 +100,9 @@ def test_measurements_are_written_piece_by_piece_and_shared(gaugeflow, runfile, 
     sizes = [len(read_table(tmp_path / f"shared/part-{k}/measurements.h5")[0]["id"]) for k in range(2)]
     assert sizes == [40, 40]
     one, other = ({(r["observable"], r["estimator"]): r for r in rows} for rows in (whole, shared))
-    for key in (("plaquette", "epsilon-reweighting"), ("plaquette", "linearised flow")):  # made without noise
-        assert other[key]["value"] == pytest.approx(one[key]["value"], rel=1e-6)
+    assert other.keys() == one.keys()
+    for key, row in one.items():  # noise belongs to a configuration, not to its batch
+        assert other[key]["value"] == pytest.approx(row["value"], rel=1e-6), key
 
 
 @pytest.mark.parametrize(

@@ -131,12 +131,42 @@ def test_one_number_is_a_list(tmp_path):
         (
             "[0, 2]",
             "[0, 2]\ngradient_steps = 2",
-            "[flow] gradient_steps: these belong to kind = 'smeared', found kind = 'residual'",
+            "[flow] gradient_steps: these belong to kind = 'smeared' or 'forces', found kind = 'residual'",
         ),
         (
             'kind = "residual"\nconvolutions = [0, 2]',
             "gradient_steps = [4, 2]",
             "[flow] gradient_steps: expected increasing numbers, found [4, 2]",
+        ),
+        (
+            'kind = "residual"\nconvolutions = [0, 2]',
+            "colours = 4",
+            "[flow] colours: this belongs to kind = 'forces', found kind = 'smeared'",
+        ),
+        (
+            'kind = "residual"\nconvolutions = [0, 2]',
+            'kind = "forces"\ncolours = 3',
+            "[flow] colours: expected 1 | 2 | 4 | 8, found 3",
+        ),
+        (
+            'kind = "residual"\nconvolutions = [0, 2]',
+            'kind = "forces"\ncolours = 8',
+            "[flow] colours: expected a common divisor of the extents [8, 4, 4, 4], found 8",
+        ),
+        (
+            'kind = "residual"\nconvolutions = [0, 2]',
+            'kind = "forces"\nsweeps = 2',
+            "[flow] sweeps: expected 1 for kind = 'forces', found 2",
+        ),
+        (
+            'kind = "residual"\nconvolutions = [0, 2]',
+            'kind = "forces"\nforce_steps = [1, 0]',
+            "[flow] force_steps: expected increasing numbers, found [1, 0]",
+        ),
+        (
+            'kind = "residual"\nconvolutions = [0, 2]',
+            'kind = "forces"\ngradient_steps = [0, 1]',
+            "[flow] gradient_steps: expected positive numbers for kind = 'forces'",
         ),
         ("flow_time = 0.5", "", "[observables] flow_time: expected a number > 0 for ['t2_e'], found 0"),
         ('method = "adam"', "configurations = 19", "[training] configurations: expected an integer >= 20, found 19"),

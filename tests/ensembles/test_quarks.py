@@ -10,17 +10,19 @@ from gaugeflow.ensembles import (
     MemoryEnsemble,
     Observables,
     QuarkSource,
+    SmearedForces,
     along_quarks,
     estimators,
-    measure_quarks,
+    measure_with_noise,
     quark_tangents,
 )
 from gaugeflow.flows import SmearedSweep, Smearing
+from gaugeflow.groups import SU
 from gaugeflow.hadrons import chiral_condensate
 from gaugeflow.lattice import Lattice
 from gaugeflow.observables import plaquette
 from gaugeflow.operators import Wilson
-from gaugeflow.random import Rng, haar_links
+from gaugeflow.random import Rng, Streams, haar_links
 
 LATTICE = Lattice((4, 6))
 GAUGE = WilsonAction(LATTICE, 1.5)
@@ -93,12 +95,31 @@ def test_tangents_make_the_residual():
     np.testing.assert_array_equal(noisy[0], again[0])
 
 
+def test_forces_without_masks():
+    """Fields of all links: F_0, whose divergence has no noise, exactly; others by noise of the configuration alone."""
+    source = QuarkSource(GAUGE, OPERATOR, 2, 0)
+    fields = SmearedForces(LATTICE, (0,), ())
+    x = haar_links(Rng(2), LATTICE, 1, 3)
+    row = along_quarks(fields, np.asarray([[0.3]]), source, OBSERVABLES)(Rng(5), x)
+    (found,) = source.estimates(Rng(5), x)
+    vector = fields.vector([[0.3]], x)
+    expected = 0.3 * fields.divergences(Rng(1), x)[0, 0] - SU(LATTICE).inner(vector, found.force) - found.operator
+    np.testing.assert_allclose(row["linear|residual"], expected, rtol=1e-10)
+    noisy = SmearedForces(LATTICE, (0, 1), (1,))
+    streams = Streams.of(Rng(5), [0, 0, 1], [3, 4, 3])
+    h, _ = quark_tangents(noisy, QuarkSource(GAUGE, OPERATOR, 2, 1), streams, x)
+    assert h.shape == (2, 3, 3)
+    assert np.all(np.ptp(h, axis=0)[1:] > 1e-6)
+    alone, _ = quark_tangents(noisy, QuarkSource(GAUGE, OPERATOR, 2, 1), Streams(streams[2:]), x[..., 2:])
+    np.testing.assert_allclose(alone[..., 0], h[..., 2], rtol=1e-6)
+
+
 def test_estimators_know_the_explicit_derivative():
     """Epsilon-reweighting of a quark observable has dA/dkappa at fixed links; that of the plaquette has none."""
     blocks = tuple(haar_links(Rng(k), LATTICE, 1, 2) for k in range(6))
     source = QuarkSource(GAUGE, OPERATOR, 2, 0)
     measure = along_quarks(FLOW, COEFFICIENTS, source, OBSERVABLES)
-    data = measure_quarks(MemoryEnsemble(LATTICE, blocks), measure, Rng(3), 2)
+    data = measure_with_noise(MemoryEnsemble(LATTICE, blocks), measure, Rng(3), 2)
     columns = data.columns()
     a, o = columns["condensate"], columns["linear|operator"]
     connected = -np.mean((a - a.mean()) * (o - o.mean()))

@@ -9,7 +9,7 @@ from scipy import stats
 from gaugeflow.backend import use_backend
 from gaugeflow.kernels import heatbath
 from gaugeflow.lattice import Lattice
-from gaugeflow.random import Rng, gauge_rotation, haar_links, momenta, normal, uniform
+from gaugeflow.random import Rng, Streams, gauge_rotation, haar_links, momenta, normal, uniform
 from gaugeflow.samplers.accept import uniforms
 from gaugeflow.sites.elementary import natural_log, sin_cos_turns
 from gaugeflow.sites.random import philox
@@ -54,6 +54,19 @@ def test_numbers_are_frozen():
     assert Rng(7).stream("a").stream(3).key == (0x313C05F5, 0x09AA296F)
     assert uniform(Rng(7).at(2), lattice, 1, 2)[0, 1].tolist() == [0.4596762914393726, 0.5933684117395397]
     assert normal(Rng(7).at(2), lattice, 1, 2)[0, 1].tolist() == [0.25971001122443094, -0.6439689121096679]
+
+
+@pytest.mark.parametrize("draw", [uniform, normal])
+def test_streams_of_configurations(draw):
+    """A configuration has the numbers of its own stream in any batch, on folded lattices too."""
+    plain, folded = Lattice((4, 4)), Lattice((4, 4), (2, 1))
+    streams = Streams.of(RNG, [0, 1, 1], [5, 5, 6]).stream("noise").at(2)
+    each = folded.unpack(draw(streams, folded, 2, 3), components=1)
+    for k, (chain, number) in enumerate([(0, 5), (1, 5), (1, 6)]):
+        alone = draw(RNG.stream(chain).stream(number).stream("noise").at(2), plain, 2)
+        np.testing.assert_array_equal(each[k], plain.unpack(alone, components=1)[0])
+    with pytest.raises(ValueError, match=f"{draw.__name__}: expected 2 streams, one for each configuration, got 3"):
+        draw(streams, plain, 2, 2)
 
 
 def test_logarithm_accuracy():

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 from gaugeflow.actions import WilsonAction
 from gaugeflow.cli.world import current
 from gaugeflow.devices import device, to_host
+from gaugeflow.ensembles import NoisyForces, SmearedForces
 from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep, Smearing
 from gaugeflow.flows.gauge.smeared import Masks
 from gaugeflow.hadrons import Gaussian
 from gaugeflow.lattice import LANES, Array, Domain, Lattice, suggest_fold
 from gaugeflow.observables import flow_history, integer_charge, loops
-from gaugeflow.random import Rng
+from gaugeflow.random import Rng, Streams
 from gaugeflow.runfile import (
     QUARK_OBSERVABLES,
     FermionsSection,
@@ -25,10 +26,14 @@ from gaugeflow.runfile import (
     RunFile,
     TargetSection,
 )
+from gaugeflow.runfile.checks import FORCES_ONLY
 from gaugeflow.systems.masses import columns
 from gaugeflow.systems.pion import Pion
 from gaugeflow.systems.scales import Levels, column
+from gaugeflow.typing import Map, Params
 
+_GRADIENTS = (1, 4)
+"""Gradients of forces, where a run file names none."""
 LINKS, LARGEST_BATCH = 8192, 64
 """Links, and configurations, of a batch: 1.2 MB of SU(3)."""
 
@@ -47,14 +52,20 @@ def make_lattice(run: RunFile, batch: int, moved: bool = True, domain: Domain | 
 
     Of a lattice that several processes share, those of ``domain`` or else those of this command, each folds its own part.
 
-    Where fields are ``moved`` by a smeared flow with four colours of sites, sub-lattices keep extents that are multiples of 4.
+    Where fields are ``moved`` by a flow with colours of sites, extents of sub-lattices keep being multiples of their number.
     """
     whole = Lattice(run.lattice.shape, None, domain or current().team.domain(run))
-    shape = whole.local_shape
-    halves = tuple(n // 2 for n in shape)  # a fold of these that leaves even extents leaves multiples of 4 of the whole
-    lanes = -(-LANES[device()] // batch)
-    fold = run.lattice.fold or suggest_fold(halves if moved and _four_colours(run) else shape, lanes)
+    colours = _colours(run) if moved else 1
+    parts = tuple(n // max(colours // 2, 1) for n in whole.local_shape)  # a fold of these leaves even extents
+    fold = run.lattice.fold or suggest_fold(parts, -(-LANES[device()] // batch))
     return Lattice(run.lattice.shape, fold, whole.domain)
+
+
+def _colours(run: RunFile) -> int:
+    """Colours of sites of the flow, of which neighbours on the folded lattice must differ as on the whole one."""
+    if run.flow.kind == "forces":
+        return run.flow.colours
+    return 4 if _four_colours(run) else 2
 
 
 def _four_colours(run: RunFile) -> bool:
@@ -110,9 +121,15 @@ def targets(run: RunFile) -> list[Target]:
 
 
 # ---- flow --------------------------------------------------------------------------------------------------------
-def make_sweep(run: RunFile, lattice: Lattice) -> ResidualSweep | SmearedSweep:
-    """One sweep of the flow."""
+def make_sweep(run: RunFile, lattice: Lattice) -> ResidualSweep | SmearedSweep | SmearedForces:
+    """One sweep of the flow, or its forces."""
     section = run.require(FlowSection)
+    if section.kind == "forces":
+        gradients = section.gradient_steps or _GRADIENTS
+        anisotropic = section.planes == "anisotropic"
+        return SmearedForces(
+            lattice, section.force_steps, gradients, section.eta, anisotropic=anisotropic, colours=section.colours
+        )
     if section.kind == "smeared":
         masks: Masks = "sum4" if _four_colours(run) else "parity"
         smearing = Smearing.with_gradients(section.gradient_steps) if section.gradient_steps else Smearing()
@@ -123,12 +140,38 @@ def make_sweep(run: RunFile, lattice: Lattice) -> ResidualSweep | SmearedSweep:
 
 def flow_form(run: RunFile) -> dict[str, Any]:
     """What must agree between the lattice where a flow was trained and the one where it is used."""
-    return {**asdict(run.require(FlowSection)), "n": run.group.n, "four_colours": _four_colours(run)}
+    section = run.require(FlowSection)
+    others = () if section.kind == "forces" else FORCES_ONLY
+    form = {key: value for key, value in asdict(section).items() if key not in others}
+    return {**form, "n": run.group.n, "four_colours": _four_colours(run)}
 
 
 def make_flow(run: RunFile, lattice: Lattice) -> Chain:
-    """All sweeps."""
-    return Chain((make_sweep(run, lattice),) * run.require(FlowSection).sweeps)
+    """All sweeps; ``ValueError`` for forces, which are no flow with an inverse."""
+    sweep = make_sweep(run, lattice)
+    if isinstance(sweep, SmearedForces):
+        raise ValueError(f"{run.path}: [flow] kind: expected 'smeared' or 'residual' where an inverse is needed")
+    return Chain((sweep,) * run.require(FlowSection).sweeps)
+
+
+def make_map(run: RunFile, lattice: Lattice, params: Params, noise: Streams) -> tuple[Map, Params]:
+    """The map from the source to a target with its parameters; the noise is that of forces."""
+    fields = make_fields(run, lattice, noise)
+    return (fields, params["0"]) if isinstance(fields, NoisyForces) else (make_flow(run, lattice), params)
+
+
+def make_fields(run: RunFile, lattice: Lattice, noise: Streams) -> ResidualSweep | SmearedSweep | NoisyForces:
+    """The fields of the linearised flow; the noise is that of forces."""
+    sweep = make_sweep(run, lattice)
+    return sweep.with_noise(noise) if isinstance(sweep, SmearedForces) else sweep
+
+
+def noise_of(run: RunFile, *names: str) -> Rng:
+    """Source of the noise of estimates, on the seed of the sampler where there is one."""
+    rng = Rng(run.sampler.seed if run.sampler is not None else 1)
+    for name in names:
+        rng = rng.stream(name)
+    return rng
 
 
 def flow_file(run: RunFile, target: Target) -> Path:

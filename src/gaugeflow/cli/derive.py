@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from gaugeflow.analysis import Series
     from gaugeflow.cli.assembly import Target
     from gaugeflow.ensembles import Measurements
-    from gaugeflow.lattice import Lattice
     from gaugeflow.progress import Progress
+    from gaugeflow.random import Streams
     from gaugeflow.runfile import RunFile
     from gaugeflow.systems import Table
     from gaugeflow.typing import Ensemble
@@ -166,14 +167,15 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
     from gaugeflow.cli import assembly
     from gaugeflow.cli.pieces import sections, shared
     from gaugeflow.cli.source import find_source
-    from gaugeflow.ensembles import CorrelatedEnsemble, measure_images
+    from gaugeflow.ensembles import CorrelatedEnsemble, along_flow, measure_with_noise
+    from gaugeflow.ensembles.correlated import at_once, batch_of_images
     from gaugeflow.io.params import fingerprint
 
     batch = assembly.batch_size(run)
     lattice = assembly.make_lattice(run, batch)
     source = assembly.source_action(run, lattice)
-    flow = assembly.make_flow(run, lattice)
     observables = assembly.make_observables(run, lattice)
+    smooth = assembly.make_observables(run, lattice, smooth=True)
     learned = {}
     for target in assembly.targets(run):
         learned[target] = read_flow(run, target)
@@ -181,15 +183,24 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
     trained = {target.name: fingerprint(params) for target, params in learned.items()}
     parameters = sections(run, "lattice", "group", "source", "flow", "observables")
     described = io.provenance(parameters={**parameters, "trained": trained})
-    linear = _linear(run, lattice, learned)
+    nearest = _nearest(learned)
+    coefficients = (
+        sum(sweep["delta"] for sweep in learned[nearest].values()) / nearest.step
+    )  # to first order in the step
 
     def work(ensemble: Ensemble, show: Callable[[int], None]) -> Measurements:
-        maps = {}
-        for target, params in learned.items():
-            goal = target.action(source)
-            maps[f"plain{target.name}"] = CorrelatedEnsemble(ensemble, source, goal)
-            maps[f"flow{target.name}"] = CorrelatedEnsemble(ensemble, source, goal, flow, params)
-        return measure_images(ensemble, maps, observables, batch, source_only=linear, progress=show)
+        def measure(noise: Streams, x: Any) -> Mapping[str, Any]:
+            maps = {}
+            for target, params in learned.items():
+                goal = target.action(source)
+                flow = assembly.make_map(run, lattice, params, noise.stream(target.name))
+                maps[f"plain{target.name}"] = CorrelatedEnsemble(ensemble, source, goal)
+                maps[f"flow{target.name}"] = CorrelatedEnsemble(ensemble, source, goal, *flow)
+            fields = assembly.make_fields(run, lattice, noise.stream("linear"))
+            linear = along_flow(fields, coefficients, source, partial(nearest.operator, source), smooth)
+            return batch_of_images(maps, observables, linear, at_once, x)
+
+        return measure_with_noise(ensemble, measure, assembly.noise_of(run, "forces", "derive"), batch, progress=show)
 
     return shared(run, MEASUREMENTS, given, lattice, _CHUNK * batch, described, work, progress)
 
@@ -231,22 +242,6 @@ def _independent(run: RunFile, progress: Progress) -> dict[Target, Measurements]
         described = io.provenance(parameters=sections(run, "lattice", "group", "observables"))
         found[target] = shared(run, name, given, lattice, _CHUNK * batch, described, work, progress)
     return found
-
-
-def _linear(run: RunFile, lattice: Lattice, learned: Mapping[Target, Any]) -> Callable[[Any], Mapping[str, Any]]:
-    """Measurements of the linearised flow, the limit of small steps of the flow to the nearest target.
-
-    All sweeps together move the links by the sum of their coefficients, to first order in the step.
-    """
-    from gaugeflow.cli import assembly
-    from gaugeflow.ensembles import along_flow
-
-    nearest = _nearest(learned)
-    coefficients = sum(sweep["delta"] for sweep in learned[nearest].values()) / nearest.step
-    source = assembly.source_action(run, lattice)
-    observables = assembly.make_observables(run, lattice, smooth=True)
-    sweep = assembly.make_sweep(run, lattice)
-    return along_flow(sweep, coefficients, source, lambda x: nearest.operator(source, x), observables)
 
 
 def _nearest(targets: Iterable[Target]) -> Target:

@@ -63,12 +63,15 @@ beta = [6.02, 5.98]
 # files = ["up/*", "down/*"]  # none; independent ensembles at these values, for derive to compare with
 
 [flow]
-# kind = "smeared"            # loops of smeared links; or "residual", staples of convolved links
+# kind = "smeared"            # loops of smeared links; or "residual", staples of convolved links; or "forces", of all links
 # convolutions = [0, 1, 2]    # none; needed by "residual": a coefficient for links that are convolved so many times
-# gradient_steps = [2, 4]     # none: those of the smeared flow
+# gradient_steps = [2, 4]     # none: those of the smeared flow, and [1, 4] for forces
 # staple_steps = 3            # smearing of its staples; 1, with gradient_steps = [1, 2, 4], for targets in anisotropy
 # sweeps = 1
 # planes = "isotropic"        # or "anisotropic": temporal and spatial planes apart
+# force_steps = [0, 1, 2]     # of forces: smearing of the links that they are forces of
+# eta = 0.04                  # of forces: weight of a staple in a step of smearing
+# colours = 2                 # of forces: 1, 2, 4 or 8; more cost more and leave less noise
 
 [training]
 # method = "least-squares"    # or "adam", which starts from the fit

@@ -58,12 +58,6 @@ def _observables(run: RunFile, lattice: Lattice) -> Observables:
     return Observables(assembly.make_observables(run, lattice, smooth=True), quark)
 
 
-def _rng(run: RunFile, name: str) -> Any:
-    from gaugeflow.random import Rng
-
-    return Rng(run.sampler.seed if run.sampler is not None else 1).stream("kappa").stream(name)
-
-
 def train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     """Fit the coefficients on some configurations, and measure the variance that they leave on others."""
     import numpy as np
@@ -76,6 +70,7 @@ def train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     from gaugeflow.cli.world import current
     from gaugeflow.ensembles import quark_tangents
     from gaugeflow.io.params import write_params
+    from gaugeflow.random import Streams
     from gaugeflow.runfile import TrainingSection
     from gaugeflow.training import fit_linear, fit_linear_noisy
 
@@ -88,13 +83,17 @@ def train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     given = find_source(run)
     fitted, held_out = rows_of(run, settings, given)
     lattice, batch = _lattice(run)
-    source, sweep, rng = _source(run, lattice), assembly.make_sweep(run, lattice), _rng(run, "train")
+    source, sweep, rng = (
+        _source(run, lattice),
+        assembly.make_sweep(run, lattice),
+        assembly.noise_of(run, "kappa", "train"),
+    )
     found: dict[str, tuple[Any, Any]] = {}
     done = 0
     for name, rows in (("fitted", fitted), ("held out", held_out)):
         parts = []
         for part in given.part(lattice, rows).batches(batch):
-            here = rng.stream(int(part.chain[0])).at(int(part.ids[0]))
+            here = Streams.of(rng, part.chain, part.ids)
             parts.append(quark_tangents(sweep, source, here, part.fields))
             done += len(part.ids)
             progress(f"{target.name}: linear fit, configurations", done, len(fitted) + len(held_out))
@@ -151,17 +150,17 @@ def measure(run: RunFile, target: Target, progress: Progress) -> Measurements:
     coefficients = params["0"]["delta"] / target.step
     sweep = assembly.make_sweep(run, lattice)
     function = along_quarks(sweep, coefficients, _source(run, lattice), _observables(run, lattice))
-    work = _work(function, _rng(run, "derive"), batch)
+    work = _work(function, assembly.noise_of(run, "kappa", "derive"), batch)
     return shared(run, MEASUREMENTS, find_source(run), lattice, max(_PIECE, batch), described, work, progress)
 
 
 def _work(
     function: Callable[[Any, Any], Mapping[str, Any]], rng: Any, batch: int
 ) -> Callable[[Ensemble, Callable[[int], None]], Measurements]:
-    from gaugeflow.ensembles import measure_quarks
+    from gaugeflow.ensembles import measure_with_noise
 
     def work(ensemble: Ensemble, show: Callable[[int], None]) -> Measurements:
-        return measure_quarks(ensemble, function, rng, batch, progress=show)
+        return measure_with_noise(ensemble, function, rng, batch, progress=show)
 
     return work
 
@@ -171,6 +170,7 @@ def independent(run: RunFile, targets: list[Target], progress: Progress) -> dict
     from dataclasses import replace
 
     from gaugeflow import io
+    from gaugeflow.cli import assembly
     from gaugeflow.cli.pieces import sections, shared
     from gaugeflow.cli.source import find_files
     from gaugeflow.runfile import TargetSection
@@ -184,7 +184,7 @@ def independent(run: RunFile, targets: list[Target], progress: Progress) -> dict
         def function(rng: Any, x: Any, operator: Any = operator) -> Mapping[str, Any]:
             return observables(rng, operator.with_links(x))
 
-        work = _work(function, _rng(run, target.name), batch)
+        work = _work(function, assembly.noise_of(run, "kappa", target.name), batch)
         given = find_files(run, pattern, "[target] files")
         described = io.provenance(parameters=sections(run, "lattice", "group", "fermions", "observables"))
         name = f"measurements-{target.name}.h5"

@@ -98,7 +98,7 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     from gaugeflow.io.params import write_params
     from gaugeflow.runfile import TrainingSection
     from gaugeflow.systems import figures
-    from gaugeflow.training import Adam, cosine, held_out_ess, log_variance, reverse_kl, reverse_kl_path
+    from gaugeflow.training import Adam, cosine, log_variance, reverse_kl, reverse_kl_path
     from gaugeflow.training import train as train_flow
 
     settings = run.require(TrainingSection)
@@ -109,8 +109,6 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
     size = assembly.batch_size(run)
     lattice = assembly.make_lattice(run, size)
     source = assembly.source_action(run, lattice)
-    goal = target.action(source)
-    flow = assembly.make_flow(run, lattice)
     held_out = given.part(lattice, held_out_rows)
     params: Any = _fit(run, target, given.part(lattice, fitted_rows), source, size)
     if settings.method == "adam":
@@ -140,8 +138,7 @@ def _train(run: RunFile, target: Target, progress: Progress) -> dict[str, Any]:
         if current().team.leads:
             io.write_table(history, trained.history.columns(), attributes=io.provenance())
             figures.training(picture, trained.history)
-    plain = held_out_ess(flow, flow.init(), source, goal, held_out, size)
-    moved = held_out_ess(flow, params, source, goal, held_out, size)
+    plain, moved = _held_out_ess(run, target, params, held_out, source, size)
     path = assembly.flow_file(run, target)
     result = {
         "parameter": target.parameter,
@@ -188,21 +185,49 @@ def _described(run: RunFile, target: Target, checksums: list[int]) -> dict[str, 
 
 
 def _fit(run: RunFile, target: Target, ensemble: Ensemble, source: WilsonAction, size: int) -> dict[str, Any]:
-    """Parameters of all sweeps from linear least squares."""
+    """Parameters of all sweeps from linear least squares, by two groups of noise where there is noise."""
     import numpy as np
 
     from gaugeflow.cli import assembly
     from gaugeflow.devices import to_host
+    from gaugeflow.random import Streams
     from gaugeflow.runfile import FlowSection
-    from gaugeflow.training import fit_linear
+    from gaugeflow.training import fit_linear, fit_linear_noisy
 
-    sweep = assembly.make_sweep(run, source.lattice)
+    section = run.require(FlowSection)
+    sweep, rng = assembly.make_sweep(run, source.lattice), assembly.noise_of(run, "forces", "fit")
+    groups = 2 if section.kind == "forces" else 1
     tangents, operators = [], []
     for part in ensemble.batches(size):
-        tangents.append(to_host(sweep.tangent(part.fields, source.grad(part.fields))))
+        force, noise = source.grad(part.fields), Streams.of(rng, part.chain, part.ids)
+        fields = [assembly.make_fields(run, source.lattice, noise.stream(k)) for k in range(groups)]
+        tangents.append(np.stack([to_host(of.tangent(part.fields, force)) for of in fields]))
         operators.append(to_host(target.operator(source, part.fields)))
-    h = np.concatenate(tangents, axis=-1)
-    fit = fit_linear(h.reshape(-1, h.shape[-1]), np.concatenate(operators))
-    count = run.require(FlowSection).sweeps
-    delta = fit.coefficients.reshape(sweep.shape) * (target.step / count)
-    return {str(i): {"delta": delta} for i in range(count)}
+    h, operator = np.concatenate(tangents, axis=-1), np.concatenate(operators)
+    h = h.reshape(groups, -1, h.shape[-1])
+    fit = fit_linear(h[0], operator) if groups == 1 else fit_linear_noisy(h, np.stack([operator] * groups))
+    delta = np.asarray(fit.coefficients).reshape(sweep.shape) * (target.step / section.sweeps)
+    return {str(i): {"delta": delta} for i in range(section.sweeps)}
+
+
+def _held_out_ess(
+    run: RunFile, target: Target, params: Any, held_out: Ensemble, source: WilsonAction, size: int
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """ESS with its error without and with the flow; log-weights of forces have noise, which counts."""
+    import numpy as np
+
+    from gaugeflow.analysis import ess
+    from gaugeflow.cli import assembly
+    from gaugeflow.devices import to_host
+    from gaugeflow.ensembles import CorrelatedEnsemble
+    from gaugeflow.random import Streams
+
+    goal, rng = target.action(source), assembly.noise_of(run, "forces", "held out")
+    weights: list[tuple[Any, Any]] = []
+    for part in held_out.batches(size):
+        noise = Streams.of(rng, part.chain, part.ids)
+        maps: tuple[Any, ...] = (), assembly.make_map(run, source.lattice, params, noise)
+        both = [CorrelatedEnsemble(held_out, source, goal, *flow).map(part.fields)[1] for flow in maps]
+        weights.append((to_host(both[0]), to_host(both[1])))
+    plain, moved = (ess(np.concatenate(column)) for column in zip(*weights, strict=True))
+    return (plain.value, plain.error), (moved.value, moved.error)

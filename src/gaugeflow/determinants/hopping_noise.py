@@ -21,7 +21,7 @@ from gaugeflow.kernels.fermions import BOTH
 from gaugeflow.lattice import Array
 from gaugeflow.operators.hopping import dot
 from gaugeflow.operators.wilson import Wilson
-from gaugeflow.random import Rng
+from gaugeflow.random import Rng, Streams
 from gaugeflow.sites.dirac import gamma
 from gaugeflow.solvers import solve
 
@@ -145,7 +145,12 @@ class HoppingNoise:
 
 
 def hopping_noise(
-    rng: Rng, operator: Wilson, vectors: Sequence[int] | int, *, tolerance: float = 1e-8, max_iterations: int = 10000
+    rng: Rng | Streams,
+    operator: Wilson,
+    vectors: Sequence[int] | int,
+    *,
+    tolerance: float = 1e-8,
+    max_iterations: int = 10000,
 ) -> HoppingNoise:
     """Draw noise and solve D psi = eta.
 

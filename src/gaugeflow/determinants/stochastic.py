@@ -21,7 +21,7 @@ from gaugeflow.kernels.fermions import rows_of
 from gaugeflow.lattice import Array
 from gaugeflow.operators.even_odd import ODD, EvenOdd, joined, reduced, split
 from gaugeflow.operators.hopping import HoppingOperator, dot
-from gaugeflow.random import Rng, normal, uniform
+from gaugeflow.random import Rng, Streams, normal, uniform
 from gaugeflow.solvers import solve
 
 FIELDS = 8
@@ -57,7 +57,7 @@ class StochasticTrace(NamedTuple):
 
 
 def stochastic_ratio(
-    rng: Rng,
+    rng: Rng | Streams,
     operators: Sequence[HoppingOperator],
     *,
     flavours: int = 2,
@@ -117,7 +117,7 @@ def stochastic_ratio(
 
 
 def stochastic_trace(
-    rng: Rng,
+    rng: Rng | Streams,
     operator: HoppingOperator,
     tangent: Callable[[HoppingOperator], Callable[[Array], Array]],
     *,
@@ -164,7 +164,12 @@ def stochastic_trace(
 
 
 def stochastic_gradient(
-    rng: Rng, operator: HoppingOperator, *, noise: int = 1, tolerance: float = 1e-10, max_iterations: int = 10000
+    rng: Rng | Streams,
+    operator: HoppingOperator,
+    *,
+    noise: int = 1,
+    tolerance: float = 1e-10,
+    max_iterations: int = 10000,
 ) -> Array:
     """Gradient of ``log |det D|`` with respect to links without bias, the mean over noise vectors; an algebra field.
 
@@ -226,7 +231,7 @@ def _numbers(small: Small) -> tuple[Array, int, int]:
     return array_namespace(full.bound), spin * n, full.lattice.batch(lanes)
 
 
-def _gaussian(rng: Rng, small: Small, vectors: Sequence[int]) -> Array:
+def _gaussian(rng: Rng | Streams, small: Small, vectors: Sequence[int]) -> Array:
     """Complex noise of density exp(-|eta|^2), one stream for every vector."""
     xp, m, batch = _numbers(small)
     fields = []
@@ -236,7 +241,7 @@ def _gaussian(rng: Rng, small: Small, vectors: Sequence[int]) -> Array:
     return _rows(small, xp.stack(fields))
 
 
-def roots(rng: Rng, small: Small, vectors: Sequence[int]) -> Array:
+def roots(rng: Rng | Streams, small: Small, vectors: Sequence[int]) -> Array:
     """Noise of 1, i, -1 and -i."""
     xp, m, batch = _numbers(small)
     fields = []

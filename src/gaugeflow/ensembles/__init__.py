@@ -1,14 +1,20 @@
 """Ensembles of configurations and pairs of correlated ones, streamed."""
 
-from gaugeflow.ensembles.correlated import CorrelatedEnsemble, Measurements, Pair, measure_images
+from gaugeflow.ensembles.correlated import (
+    CorrelatedEnsemble,
+    Measurements,
+    Pair,
+    measure_images,
+    measure_with_noise,
+)
 from gaugeflow.ensembles.derivatives import EPSILON, FLOW, INDEPENDENT, LINEAR, REWEIGHTING, estimators, maps_of
 from gaugeflow.ensembles.fields import along_fields
 from gaugeflow.ensembles.linear import along_flow
 from gaugeflow.ensembles.locality import CombinedSources, Shells, measure_local, moved_means, plaquette_density
-from gaugeflow.ensembles.quarks import Observables, QuarkSource, along_quarks, measure_quarks, quark_tangents
+from gaugeflow.ensembles.quarks import Observables, QuarkSource, along_quarks, quark_tangents
 from gaugeflow.ensembles.response import Improved, response, responses
 from gaugeflow.ensembles.slabs import Slabs
-from gaugeflow.ensembles.smeared_forces import SmearedForces
+from gaugeflow.ensembles.smeared_forces import NoisyForces, SmearedForces
 from gaugeflow.ensembles.sources import (
     LocalSources,
     SourceFields,
@@ -38,6 +44,7 @@ __all__ = [
     "LocalSources",
     "Measurements",
     "MemoryEnsemble",
+    "NoisyForces",
     "Observables",
     "Pair",
     "PlaquetteSources",
@@ -57,8 +64,8 @@ __all__ = [
     "maps_of",
     "measure_images",
     "measure_local",
-    "measure_quarks",
     "measure_sources",
+    "measure_with_noise",
     "moved_means",
     "noisy_tangents",
     "numbers_in_names",

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from gaugeflow.analysis import Series
 from gaugeflow.devices import to_host
 from gaugeflow.lattice import Array
+from gaugeflow.random import Rng, Streams
 from gaugeflow.training.loss import log_weight
-from gaugeflow.typing import Action, Ensemble, Flow, Params
+from gaugeflow.typing import Action, Ensemble, Map, Params
 
 
 class Pair(NamedTuple):
@@ -44,7 +45,7 @@ class CorrelatedEnsemble:
     ensemble: Ensemble
     source: Action
     target: Action
-    flow: Flow | None = None
+    flow: Map | None = None
     params: Params | None = None
 
     def __len__(self) -> int:
@@ -155,17 +156,63 @@ def measure_images(
     result = Measurements()
     count = 0
     for batch in ensemble.batches(size):
-        x = batch.fields
-        row = dict(timed("measurement", "", partial(observables, x)))
-        for name, correlated in maps.items():
-            image, weight = timed("flow", name, partial(correlated.map, x))
-            row[f"{name}|log_weight"] = weight
-            if correlated.flow is not None:
-                values = timed("measurement", name, partial(observables, image))
-                row.update({f"{name}|{key}": value for key, value in values.items()})
-        if source_only is not None:
-            row.update(source_only(x))
-        result.add(batch.ids, batch.chain, row)
+        result.add(batch.ids, batch.chain, batch_of_images(maps, observables, source_only, timed, batch.fields))
+        count += len(batch.ids)
+        progress(count)
+    return result
+
+
+def batch_of_images(
+    maps: Mapping[str, CorrelatedEnsemble],
+    observables: Callable[[Array], Mapping[str, Array]],
+    source_only: Callable[[Array], Mapping[str, Array]] | None,
+    timed: Callable[[str, str, Callable[[], Any]], Any],
+    x: Array,
+) -> dict[str, Array]:
+    """Columns of :func:`measure_images` of one batch."""
+    row: dict[str, Array] = dict(timed("measurement", "", partial(observables, x)))
+    for name, correlated in maps.items():
+        image, weight = timed("flow", name, partial(correlated.map, x))
+        row[f"{name}|log_weight"] = weight
+        if correlated.flow is not None:
+            values = timed("measurement", name, partial(observables, image))
+            row.update({f"{name}|{key}": value for key, value in values.items()})
+    return row if source_only is None else {**row, **source_only(x)}
+
+
+def measure_with_noise(
+    ensemble: Ensemble,
+    measure: Callable[[Streams, Array], Mapping[str, Any]],
+    rng: Rng,
+    size: int,
+    *,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Measurements:
+    """Measure what needs random numbers on all configurations.
+
+    Parameters
+    ----------
+    ensemble
+        The configurations.
+    measure
+        Function of streams, one for each configuration, and a field, that returns named values ``(batch,)``, such as
+        :func:`gaugeflow.ensembles.along_quarks` makes.
+    rng
+        Source of the streams.  They belong to chain and number of a configuration, so that its results do not depend on the
+        others of its batch.
+    size
+        Configurations per batch.
+    progress
+        Called with the number of configurations done.
+
+    Returns
+    -------
+    Measurements
+        The named values.
+    """
+    result, count = Measurements(), 0
+    for batch in ensemble.batches(size):
+        result.add(batch.ids, batch.chain, measure(Streams.of(rng, batch.chain, batch.ids), batch.fields))
         count += len(batch.ids)
         progress(count)
     return result

@@ -11,16 +11,15 @@ import numpy.typing as npt
 
 from gaugeflow.devices import to_host
 from gaugeflow.ensembles.correlated import at_once
-from gaugeflow.flows import ResidualSweep, SmearedSweep
 from gaugeflow.lattice import Array
-from gaugeflow.typing import Action
+from gaugeflow.typing import Action, VectorField
 
 LINEAR_STEP = 1e-4
 """Step of the central difference of observables along the linearised flow: its error is of order step^2."""
 
 
 def along_flow(
-    flow: ResidualSweep | SmearedSweep,
+    flow: VectorField,
     coefficients: npt.NDArray[np.float64],
     source: Action,
     operator: Callable[[Array], Array],
@@ -35,9 +34,9 @@ def along_flow(
     Parameters
     ----------
     flow
-        One sweep; X is its derivative at the identity along the coefficients.
+        One sweep, in the limit of a small step, or another set of fields.
     coefficients
-        ``flow.shape``, per unit step of the parameter.
+        Those of X, per unit step of the parameter.
     source
         Action S of the source.
     operator

@@ -17,14 +17,14 @@ import numpy as np
 
 from gaugeflow.determinants import d_kappa, hopping_noise, log_det_gradient
 from gaugeflow.devices import to_host
-from gaugeflow.ensembles.correlated import Measurements, at_once
+from gaugeflow.ensembles.correlated import at_once
 from gaugeflow.ensembles.linear import LINEAR_STEP
-from gaugeflow.flows import ResidualSweep, SmearedSweep
+from gaugeflow.ensembles.smeared_forces import SmearedForces
 from gaugeflow.groups import SU
 from gaugeflow.lattice import Array
 from gaugeflow.operators import Wilson
-from gaugeflow.random import Rng
-from gaugeflow.typing import Action, Ensemble
+from gaugeflow.random import Rng, Streams
+from gaugeflow.typing import Action, VectorField
 
 GROUPS = 2
 """Groups of noise vectors, independent of each other."""
@@ -69,7 +69,7 @@ class QuarkSource:
         if self.vectors < 0:
             raise ValueError(f"QuarkSource: vectors must be 0 (exact) or more, got {self.vectors}")
 
-    def estimates(self, rng: Rng, x: Array) -> list[Estimate]:
+    def estimates(self, rng: Rng | Streams, x: Array) -> list[Estimate]:
         """Estimates from independent noise, a single exact one where ``vectors`` is 0.
 
         Raises
@@ -107,31 +107,31 @@ class Observables:
     """
 
     gauge: Callable[[Array], Mapping[str, Array]]
-    quark: Callable[[Rng, Wilson], Mapping[str, Array]] | None = None
+    quark: Callable[[Rng | Streams, Wilson], Mapping[str, Array]] | None = None
 
-    def __call__(self, rng: Rng, operator: Wilson) -> dict[str, Array]:
+    def __call__(self, rng: Rng | Streams, operator: Wilson) -> dict[str, Array]:
         """All of them."""
         return {**self.gauge(operator.bound), **self.of_quarks(rng, operator)}
 
-    def of_quarks(self, rng: Rng, operator: Wilson) -> dict[str, Array]:
+    def of_quarks(self, rng: Rng | Streams, operator: Wilson) -> dict[str, Array]:
         """Those of the quarks."""
         return {} if self.quark is None else dict(self.quark(rng, operator))
 
 
 def along_quarks(
-    flow: ResidualSweep | SmearedSweep,
+    flow: VectorField | SmearedForces,
     coefficients: Any,
     source: QuarkSource,
     observables: Observables,
     *,
     timed: Callable[[str, str, Callable[[], Any]], Any] = at_once,
-) -> Callable[[Rng, Array], dict[str, Array]]:
+) -> Callable[[Rng | Streams, Array], dict[str, Array]]:
     """Function of a random stream and a field that measures what derivatives with respect to kappa need.
 
     Parameters
     ----------
     flow, coefficients
-        One sweep, and its derivative X at the identity per unit of kappa.
+        One sweep, or fields without masks, and coefficients of X per unit of kappa.
     source
         The action.
     observables
@@ -147,12 +147,13 @@ def along_quarks(
         ``noise|operator 0``, ``noise|residual 1`` and so on for the groups of noise vectors.
     """
 
-    def measure(rng: Rng, x: Array) -> dict[str, Array]:
+    def measure(rng: Rng | Streams, x: Array) -> dict[str, Array]:
         operator = source.operator.with_links(x)
         own = rng.stream("observables")
         row: dict[str, Array] = timed("measurement", "", partial(observables, own, operator))
         found = timed("flow", "linear", partial(source.estimates, rng.stream("action"), x))
-        work = partial(flow.linearised, coefficients, x, found[0].force, LINEAR_STEP)
+        fields = _with_noise(flow, rng)
+        work = partial(fields.linearised, coefficients, x, found[0].force, LINEAR_STEP)
         ahead, behind, tangent = timed("flow", "linear", work)
         group = SU(operator.lattice)
         velocity = group.velocity((ahead - behind) / (2.0 * LINEAR_STEP), x)
@@ -177,12 +178,18 @@ def along_quarks(
     return measure
 
 
+def _with_noise(flow: VectorField | SmearedForces, rng: Rng | Streams) -> VectorField:
+    return flow.with_noise(rng.stream("signs")) if isinstance(flow, SmearedForces) else flow
+
+
 def _shifted(operator: Wilson, sign: float) -> Wilson:
     assert operator.kappa is not None
     return replace(operator, kappa=operator.kappa + sign * LINEAR_STEP)
 
 
-def quark_tangents(flow: ResidualSweep | SmearedSweep, source: QuarkSource, rng: Rng, x: Array) -> tuple[Array, Array]:
+def quark_tangents(
+    flow: VectorField | SmearedForces, source: QuarkSource, rng: Rng | Streams, x: Array
+) -> tuple[Array, Array]:
     """What the linear fit of a flow needs on some links, by groups of noise vectors.
 
     Returns
@@ -192,27 +199,5 @@ def quark_tangents(flow: ResidualSweep | SmearedSweep, source: QuarkSource, rng:
         :func:`gaugeflow.training.fit_linear_noisy`.
     """
     found = source.estimates(rng, x)
-    h = [to_host(flow.tangent(x, one.force)) for one in found]
+    h = [to_host(_with_noise(flow, rng.stream(k)).tangent(x, one.force)) for k, one in enumerate(found)]
     return np.stack([v.reshape(-1, v.shape[-1]) for v in h]), np.stack([to_host(one.operator) for one in found])
-
-
-def measure_quarks(
-    ensemble: Ensemble,
-    measure: Callable[[Rng, Array], Mapping[str, Array]],
-    rng: Rng,
-    size: int,
-    *,
-    progress: Callable[[int], None] = lambda count: None,
-) -> Measurements:
-    """Call a function of :func:`along_quarks` on all configurations, with noise that belongs to chain and number.
-
-    They are those of the first configuration of a batch, and its other configurations follow in the same stream: other sizes
-    of batches give other noise.
-    """
-    result, count = Measurements(), 0
-    for batch in ensemble.batches(size):
-        here = rng.stream(int(batch.chain[0])).at(int(batch.ids[0]))
-        result.add(batch.ids, batch.chain, measure(here, batch.fields))
-        count += len(batch.ids)
-        progress(count)
-    return result

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,16 +23,9 @@ from gaugeflow.ensembles.correlated import Measurements, at_once
 from gaugeflow.ensembles.derivatives import EPSILON, LINEAR
 from gaugeflow.ensembles.linear import LINEAR_STEP
 from gaugeflow.lattice import Array
+from gaugeflow.typing import VectorField
 
 Measured = Callable[[Array], Array]
-
-
-class VectorField(Protocol):
-    """Fields X_k: a sweep in the limit of a small step, :class:`gaugeflow.flows.SectorFields` or any other."""
-
-    def linearised(self, coefficients: Any, x: Array, force: Array, step: float) -> tuple[Array, Array, Array]:
-        """Links moved to both sides along X = sum_k c_k X_k, and div X - <X, force>, ``(batch,)``."""
-        ...
 
 
 class Improved(NamedTuple):

@@ -14,10 +14,12 @@ small, because links of a probe are not neighbours and no link is displaced alon
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
@@ -28,6 +30,7 @@ from gaugeflow.groups.su import algebra_basis
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.random import Rng, uniform
+from gaugeflow.typing import Params
 
 PROBE_STEP = 3e-4
 """Displacement of the links of a probe: central differences are wrong by a share of about 1e-8."""
@@ -150,12 +153,12 @@ class SmearedForces:
         return total + kernels.from_ambient(lattice, x, bar)
 
     def _checked(self, coefficients: Any) -> Any:
-        c = to_host(coefficients)
+        c = np.asarray(to_host(coefficients), dtype=np.float64)
         if tuple(c.shape) != self.shape:
             raise ValueError(f"coefficients: expected shape {self.shape}, got {tuple(c.shape)}")
         return c
 
-    def transported(self, rng: Rng, coefficients: Any, x: Array, step: float) -> tuple[Array, Array]:
+    def transported(self, rng: Rng | Sequence[Rng], coefficients: Any, x: Array, step: float) -> tuple[Array, Array]:
         """Links after a finite step along X, and an unbiased estimate of the log-determinant.
 
         Links follow dU/ds = X(U) U for the time ``step`` by the midpoint rule, and the logarithm is the divergence at the
@@ -165,7 +168,7 @@ class SmearedForces:
         Parameters
         ----------
         rng
-            Source of the signs.
+            Source of the signs, or one for each configuration.
         coefficients
             ``shape``, X per unit of the step.
         x
@@ -183,6 +186,10 @@ class SmearedForces:
         image = kernels.evolve(self.lattice, x, self.vector(c, middle), step)
         return image, self.combined(c, self.divergences(rng, middle)) * step
 
+    def with_noise(self, rng: Rng | Sequence[Rng]) -> NoisyForces:
+        """The fields with the signs of their divergences, for functions that take a flow or vector fields."""
+        return NoisyForces(self, rng)
+
     def combined(self, coefficients: Any, values: Array) -> Array:
         """Sum of ``values`` of all fields and classes, ``(*shape, batch)``, with coefficients: ``(batch,)``."""
         c = self._checked(coefficients)
@@ -190,13 +197,13 @@ class SmearedForces:
         return sum((float(c[i, k]) * values[i, k, ...] for i, k in pairs), start=0.0 * values[0, 0, ...])
 
     # ---- tangents --------------------------------------------------------------------------------------------------
-    def tangents(self, rng: Rng, x: Array, force: Array) -> Array:
+    def tangents(self, rng: Rng | Sequence[Rng], x: Array, force: Array) -> Array:
         """Unbiased estimates of ``div X - <X, force>`` of every field.
 
         Parameters
         ----------
         rng
-            Source of the signs.
+            Source of the signs, or one for each configuration.
         x
             Links in double precision.
         force
@@ -233,7 +240,7 @@ class SmearedForces:
                 rows.append(self._by_class(kernels.plaquette_along(lattice, links[level], move)))
         return xp.stack(rows)
 
-    def divergences(self, rng: Rng, x: Array) -> Array:
+    def divergences(self, rng: Rng | Sequence[Rng], x: Array) -> Array:
         """Unbiased estimates of div X of every field, ``(*shape, batch)``; arguments and errors as for :meth:`tangents`."""
         lattice, n = self.lattice, int(x.shape[2])
         xp = array_namespace(x)
@@ -292,7 +299,7 @@ class SmearedForces:
             found.append(xp.real(total))
         return xp.stack(found)
 
-    def _signs(self, rng: Rng, count: int, x: Array) -> Array:
+    def _signs(self, rng: Rng | Sequence[Rng], count: int, x: Array) -> Array:
         """1 or -1 for every direction and generator, ``(ndim * count, n_blocks, lanes)``."""
         xp = array_namespace(x)
         batch = self.lattice.batch(x.shape[-1])
@@ -304,6 +311,39 @@ class SmearedForces:
         d = self.lattice.ndim
         weights = [(2 * mu + 1 if self.colours == 8 else 1) for mu in range(d)]
         return [self.lattice.sites_of_colour(weights, self.colours, colour) for colour in range(self.colours)]
+
+
+@dataclass(frozen=True)
+class NoisyForces:
+    """Smeared forces whose divergences are estimated with given signs.
+
+    Equal signs on other configurations would correlate their noise: every batch has a stream of its own.
+
+    Parameters
+    ----------
+    fields
+        The fields.
+    rng
+        Source of the signs, or one for each configuration.
+    """
+
+    fields: SmearedForces
+    rng: Rng | Sequence[Rng]
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
+        """Links after a unit step along the coefficients ``params["delta"]``, see :meth:`SmearedForces.transported`."""
+        return self.fields.transported(self.rng, params["delta"], x, 1.0)
+
+    def tangent(self, x: Array, force: Array) -> Array:
+        """Unbiased estimates of ``div X - <X, force>`` of every field, ``(*shape, batch)``."""
+        return self.fields.tangents(self.rng, x, force)
+
+    def linearised(self, coefficients: Any, x: Array, force: Array, step: float) -> tuple[Array, Array, Array]:
+        """Links moved to both sides along the sum X of the fields, and an estimate of div X - <X, force>, ``(batch,)``."""
+        fields = self.fields
+        vector = fields.vector(coefficients, x)
+        ahead, behind = (kernels.evolve(fields.lattice, x, vector, sign * step) for sign in (1.0, -1.0))
+        return ahead, behind, fields.combined(coefficients, self.tangent(x, force))
 
 
 def _turned(generator: Array, sign: Array, links: Array) -> tuple[Array, Array]:

@@ -172,13 +172,7 @@ def noise_field(
     rows, components, n, lanes = operator.field_shape()
     components = components if spin is None else spin
     batch = lattice.batch(lanes)
-    if isinstance(rng, Rng):
-        u = random.uniform(rng, lattice, components * n, batch, xp=xp)
-    else:
-        if len(rng) != batch:
-            raise ValueError(f"noise: expected {batch} streams, one for each configuration, got {len(rng)}")
-        each = [random.uniform(one, lattice, components * n, xp=xp) for one in rng]
-        u = xp.reshape(xp.stack(each, axis=-1), (components * n, rows, lanes))
+    u = random.uniform(rng, lattice, components * n, batch, xp=xp)
     if kind == "u1":
         angle = 2.0 * math.pi * u
         field = xp.astype(xp.cos(angle), links.dtype) + 1j * xp.astype(xp.sin(angle), links.dtype)

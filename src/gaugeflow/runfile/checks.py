@@ -17,6 +17,9 @@ from gaugeflow.runfile.sections import (
     TrainingSection,
 )
 
+FORCES_ONLY = ("force_steps", "eta", "colours")
+"""Keys of [flow] that belong to forces."""
+
 
 def check_together(run: RunFile) -> None:
     """What no section can know alone, of the sections that describe the source."""
@@ -60,10 +63,40 @@ def _check_flow(run: RunFile) -> None:
         raise ValueError(f"{where} convolutions: missing; kind = 'residual' needs such numbers as [0, 1, 2]")
     if flow.kind != "residual" and flow.convolutions:
         raise ValueError(f"{where} convolutions: these belong to kind = 'residual', found kind = {flow.kind!r}")
-    if flow.kind != "smeared" and flow.gradient_steps:
-        raise ValueError(f"{where} gradient_steps: these belong to kind = 'smeared', found kind = {flow.kind!r}")
-    if any(a >= b for a, b in pairwise(flow.gradient_steps)):
-        raise ValueError(f"{where} gradient_steps: expected increasing numbers, found {list(flow.gradient_steps)}")
+    if flow.kind == "residual" and flow.gradient_steps:
+        raise ValueError(
+            f"{where} gradient_steps: these belong to kind = 'smeared' or 'forces', found kind = {flow.kind!r}"
+        )
+    for name, steps in (("gradient_steps", flow.gradient_steps), ("force_steps", flow.force_steps)):
+        if any(a >= b for a, b in pairwise(steps)):
+            raise ValueError(f"{where} {name}: expected increasing numbers, found {list(steps)}")
+    if flow.kind == "forces":
+        _check_forces(run, where, flow)
+        return
+    for name in FORCES_ONLY:
+        if getattr(flow, name) != getattr(FlowSection(), name):
+            raise ValueError(f"{where} {name}: this belongs to kind = 'forces', found kind = {flow.kind!r}")
+
+
+def _check_forces(run: RunFile, where: str, flow: FlowSection) -> None:
+    """Forces are one step of a field without a VJP, on extents that have the colours."""
+    if flow.sweeps != 1:
+        raise ValueError(f"{where} sweeps: expected 1 for kind = 'forces', found {flow.sweeps}")
+    if flow.staple_steps != FlowSection().staple_steps:
+        raise ValueError(f"{where} staple_steps: these belong to kind = 'smeared', found kind = 'forces'")
+    if 0 in flow.gradient_steps:
+        raise ValueError(
+            f"{where} gradient_steps: expected positive numbers for kind = 'forces', whose force_steps have 0, found "
+            f"{list(flow.gradient_steps)}"
+        )
+    if any(n % flow.colours for n in run.lattice.shape):
+        raise ValueError(
+            f"{where} colours: expected a common divisor of the extents {list(run.lattice.shape)}, found {flow.colours}"
+        )
+    if run.training is not None and run.training.method != "least-squares":
+        raise ValueError(
+            f"{run.path}: [training] method: expected 'least-squares' for kind = 'forces', found {run.training.method!r}"
+        )
 
 
 def _check_training(run: RunFile) -> None:

@@ -127,18 +127,25 @@ class TargetSection:
 
 @dataclass(frozen=True)
 class FlowSection:
-    """``[flow]``: sweeps of loops of smeared links, or of staples of links ``convolutions`` times convolved.
+    """``[flow]``: sweeps of loops of smeared links, or of staples of links ``convolutions`` times convolved, or forces.
 
     ``gradient_steps`` are those of the smeared flow's gradients (:class:`gaugeflow.flows.Smearing`), ``staple_steps`` those of
     its staples; default: the flow's.
+
+    Forces move all links at once, without masks (:class:`gaugeflow.ensembles.SmearedForces`).  They are those of links smeared
+    ``force_steps`` times, and the gradients of plaquettes smeared ``gradient_steps`` times (default: 1 and 4), a staple having
+    the weight ``eta``; ``colours`` of sites are displaced one after another where divergences are estimated.
     """
 
-    kind: Literal["smeared", "residual"] = "smeared"
+    kind: Literal["smeared", "residual", "forces"] = "smeared"
     sweeps: int = _limited(least=1, default=1)
     convolutions: tuple[int, ...] = _limited(least=0, default=())
     gradient_steps: tuple[int, ...] = _limited(least=0, default=())
     staple_steps: int = _limited(least=0, default=3)
     planes: Literal["isotropic", "anisotropic"] = "isotropic"
+    force_steps: tuple[int, ...] = _limited(least=0, default=(0, 1, 2))
+    eta: float = _limited(above=0.0, default=0.04)
+    colours: Literal[1, 2, 4, 8] = 2
 
 
 @dataclass(frozen=True)

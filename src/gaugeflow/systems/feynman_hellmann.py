@@ -280,12 +280,9 @@ def measure_block(
         row |= {f"flow{step:+g}|{name}": value for name, value in values.items()}
         row[f"flow{step:+g}|log_weight"] = to_host(source.value(x) - target.value(image) + log_det)
 
-    def linear() -> tuple[Array, Array, Array]:
-        vector = fields.vector(delta, x)
-        ends = (kernels.evolve(lattice, x, vector, sign * LINEAR_STEP) for sign in (1, -1))
-        return *ends, fields.combined(delta, fields.tangents(signs.stream("linear"), x, source.grad(x)))
-
-    ahead, behind, tangent = clock.time("flow", "linear", linear)
+    noisy = fields.with_noise(signs.stream("linear"))
+    linearised = partial(noisy.linearised, delta, x, source.grad(x), LINEAR_STEP)
+    ahead, behind, tangent = clock.time("flow", "linear", linearised)
 
     def along() -> Mapping[str, Array]:
         ends = [gauge_observables(settings, lattice, y) for y in (ahead, behind)]

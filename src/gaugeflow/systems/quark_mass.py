@@ -29,7 +29,7 @@ from gaugeflow.ensembles import (
     QuarkSource,
     along_quarks,
     estimators,
-    measure_quarks,
+    measure_with_noise,
     quark_tangents,
 )
 from gaugeflow.flows import SmearedSweep
@@ -39,7 +39,7 @@ from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables import flow_history, plaquette, polyakov_loop
 from gaugeflow.operators import Wilson
 from gaugeflow.progress import Progress, silent
-from gaugeflow.random import Rng, haar_links
+from gaugeflow.random import Rng, Streams, haar_links
 from gaugeflow.samplers import HMC, HeatBath, HMCState, Level, configurations
 from gaugeflow.solvers import solve
 from gaugeflow.systems import figures
@@ -156,7 +156,7 @@ class System:
         loop = np.real(to_host(polyakov_loop(self.lattice, x)))
         return {"plaquette": plaquette(self.lattice, x), "t2_e": history.t2_e[0], "polyakov": loop}
 
-    def _of_quarks(self, rng: Rng, operator: Wilson) -> Mapping[str, Array]:
+    def _of_quarks(self, rng: Rng | Streams, operator: Wilson) -> Mapping[str, Array]:
         return quark_observables(rng, operator, self.settings.condensate_vectors)
 
     # ---- the ensembles ----------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class System:
         linear = along_quarks(self.flow, coefficients, self.source, self.observables, timed=clock.time)
         finite = self._finite(coefficients, clock) if settings.exact else None
 
-        def measure(here: Rng, x: Array) -> Mapping[str, Array]:
+        def measure(here: Rng | Streams, x: Array) -> Mapping[str, Array]:
             row = linear(here, x)
             return row if finite is None else {**row, **finite(here.stream("observables"), x)}
 
@@ -237,13 +237,13 @@ class System:
         kept = blocks[settings.training_blocks :]
         for number in range(len(data) // settings.chains, len(kept)):
             block = MemoryEnsemble(self.lattice, (kept[number],), (number,))
-            part = measure_quarks(block, measure, rng, settings.chains).columns()
+            part = measure_with_noise(block, measure, rng, settings.chains).columns()
             data.add(part.pop("id"), part.pop("chain"), part)
             done.keep_measurements("measurements", data)
             progress("measurements", number + 1, len(kept))
         return data
 
-    def _finite(self, coefficients: Array, clock: Clock) -> Callable[[Rng, Array], dict[str, Array]]:
+    def _finite(self, coefficients: Array, clock: Clock) -> Callable[[Rng | Streams, Array], dict[str, Array]]:
         """Images and exact log-weights of both signs of the step, with and without the flow."""
         step, kappa = self.settings.step, self.settings.kappa
 
@@ -253,7 +253,7 @@ class System:
 
         source = action(kappa)
 
-        def measure(rng: Rng, x: Array) -> dict[str, Array]:
+        def measure(rng: Rng | Streams, x: Array) -> dict[str, Array]:
             row: dict[str, Array] = {}
             block = MemoryEnsemble(self.lattice, (x,))
             for signed in (step, -step):
@@ -276,14 +276,14 @@ class System:
         operator = Wilson(lattice=self.lattice, kappa=kappa)
         ensemble = MemoryEnsemble(self.lattice, tuple(blocks))
 
-        def measure(here: Rng, x: Array) -> Mapping[str, Array]:
+        def measure(here: Rng | Streams, x: Array) -> Mapping[str, Array]:
             return self.observables(here.stream("observables"), operator.with_links(x))
 
-        return measure_quarks(ensemble, measure, rng, self.settings.chains)
+        return measure_with_noise(ensemble, measure, rng, self.settings.chains)
 
 
 def quark_observables(
-    rng: Rng, operator: Wilson, vectors: int, names: Sequence[str] = ("pion_correlator", "condensate")
+    rng: Rng | Streams, operator: Wilson, vectors: int, names: Sequence[str] = ("pion_correlator", "condensate")
 ) -> dict[str, Array]:
     """Correlator of the pion at half the extent in time, and the condensate from noise vectors, ``(batch,)`` each."""
     found: dict[str, Array] = {}
@@ -295,7 +295,7 @@ def quark_observables(
     return found
 
 
-def pion(rng: Rng, operator: Wilson) -> Array:
+def pion(rng: Rng | Streams, operator: Wilson) -> Array:
     """Correlator of the pion at half the extent in time and zero momentum, ``(batch,)``.
 
     From noise of modulus 1 on all spins and colours of time slice 0, whose mean is the correlator of a point source.

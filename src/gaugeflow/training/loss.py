@@ -11,7 +11,7 @@ from typing import NamedTuple
 from array_api_compat import array_namespace
 
 from gaugeflow.flows import evaluate
-from gaugeflow.typing import Action, Array, Flow, Params
+from gaugeflow.typing import Action, Array, Flow, Map, Params
 
 
 class LossValue(NamedTuple):
@@ -25,7 +25,7 @@ class LossValue(NamedTuple):
 Loss = Callable[[Flow, Params, Action, Action, Array], LossValue]
 
 
-def log_weight(flow: Flow, params: Params, source: Action, target: Action, x: Array) -> tuple[Array, Array]:
+def log_weight(flow: Map, params: Params, source: Action, target: Action, x: Array) -> tuple[Array, Array]:
     """``(f(x), log w)``; the log-weight has shape ``(batch,)``."""
     y, log_det = flow.forward(params, x)
     return y, source.value(x) - target.value(y) + log_det
