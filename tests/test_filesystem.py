@@ -225,13 +225,15 @@ def test_named():
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-def test_results_that_go_nowhere():
-    """A full disk behind standard output, and a reader that has ended."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_results_that_go_nowhere(unbuffered):
+    """A full disk behind standard output, and a reader that has ended; Python has a buffer before it or none."""
     command = [sys.executable, "-c", "from gaugeflow.cli import main; main()", "info", "--json"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == f"gaugeflow: standard output: {os.strerror(errno.ENOSPC)}"
+    assert done.stderr == f"gaugeflow: standard output: {os.strerror(errno.ENOSPC)}\n"
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as done:
         done.stdout.close()
         assert "Errno" not in done.stderr.read()

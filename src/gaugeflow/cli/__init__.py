@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import warnings
@@ -81,8 +82,19 @@ def _failed(ctx: click.Context, error: Exception) -> int:
         traceback.print_exc(file=sys.__stderr__)
     if isinstance(error, ElsewhereError):
         return current().end(status)
-    place = where_results_go(ctx) or "standard output" if isinstance(error, OSError) else ""
+    place = ""
+    if isinstance(error, OSError):
+        place = where_results_go(ctx) or "standard output"
+        _drop_output_that_fails()
     return current().end(status, error_line(error, place))
+
+
+def _drop_output_that_fails() -> None:
+    """What is left in the buffer of stdout would fail once more when Python ends, and change the exit status."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
