@@ -3,11 +3,13 @@
     gaugeflow sample docs/runs/model-c-8.toml
     python docs/scripts/quark_mass_fields.py docs/runs/model-c-8/ensemble.h5 --kappa 0.153 --gradients 2 4 8 12
     python docs/scripts/quark_mass_fields.py docs/runs/model-c-8/ensemble.h5 --kappa 0.153 --force 0.153 0.14
+    python docs/scripts/quark_mass_fields.py docs/runs/model-c-8/ensemble.h5 --without-masks 0 1 2 --gradients 1 4 8
     python docs/scripts/quark_mass_fields.py docs/runs/model-c-4/ensemble.h5 --kappa 0.153 --vectors 0
 
 Tangents h = div X - X.dS of every field and O = dS/dkappa are measured with two groups of noise vectors.  Linear fits then say
 what variance of O they leave, without the noise; in the last column coefficients are those of the other chains.  With --force
-the fields are gradients of log det D at other values of kappa, whose divergence is the Laplacian.
+the fields are gradients of log det D at other values of kappa, whose divergence is the Laplacian; with --without-masks they
+are forces and gradients of smeared links that move all links at once.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from gaugeflow import io
 from gaugeflow.actions import WilsonAction
 from gaugeflow.analysis import gamma_method, noisy_variance
 from gaugeflow.determinants import hopping_noise, log_det_laplacian
-from gaugeflow.ensembles import QuarkSource, quark_tangents
+from gaugeflow.ensembles import QuarkSource, SmearedForces, quark_tangents
 from gaugeflow.flows import SmearedSweep, Smearing
 from gaugeflow.groups import SU
 from gaugeflow.lattice import Array, Lattice
@@ -81,6 +83,10 @@ def main() -> None:
     options.add_argument(
         "--force", type=float, nargs="+", default=[], help="kappas of fermion forces, instead of smeared loops"
     )
+    options.add_argument(
+        "--without-masks", type=int, nargs="+", default=[], help="steps of forces, beside --gradients, of all links"
+    )
+    options.add_argument("--eta", type=float, default=0.04, help="weight of a staple, of fields without masks")
     options.add_argument("--vectors", type=int, default=4, help="noise vectors of each of two groups; 0: exactly")
     options.add_argument("--every", type=int, default=1, help=f"take every n-th batch of {BATCH} configurations")
     options.add_argument("--first", type=int, default=0, help="leave out configurations with smaller numbers")
@@ -91,7 +97,11 @@ def main() -> None:
         source = QuarkSource(
             WilsonAction(lattice, given.beta), Wilson(lattice=lattice, kappa=given.kappa), 2, given.vectors
         )
-        flow = SmearedSweep(lattice, 3, Smearing.with_gradients(tuple(given.gradients)))
+        gradients = tuple(given.gradients)
+        if given.without_masks:
+            flow: Any = SmearedForces(lattice, tuple(given.without_masks), gradients, given.eta)
+        else:
+            flow = SmearedSweep(lattice, 3, Smearing.with_gradients(gradients))
         for k, part in enumerate(file.batches(BATCH)):
             if k % given.every or min(part.id) < given.first:
                 continue

@@ -12,6 +12,7 @@ from mpi4py import MPI
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cases.kernels import KERNELS, Case
+from cases.ranks import first_alone
 from gaugeflow.backend import kernels, use_backend
 from gaugeflow.domains import cut, processes
 from gaugeflow.lattice import Lattice
@@ -28,7 +29,7 @@ def poison():
     processes.empty = lambda shape, like: np.full(shape, np.nan, dtype=like.dtype)
 
 
-def result(name, lattice, n, batch, dtype):
+def result(name, lattice, n, dtype, batch):
     found = kernels[name](lattice, *KERNELS[name](Case(lattice, n, batch, dtype)))
     return found if isinstance(found, tuple) else (found,)
 
@@ -67,12 +68,15 @@ def main(grid, fold, names, backend):
     poison()
     batch = 8 // lattice.n_folds if backend == "numba" else 2  # full registers: nothing else compiles
     wrong = []
+    kinds = ((3, np.complex128), (1, np.complex64))[: 2 if backend == "reference" else 1]
     with use_backend(backend):
+        if backend == "numba":
+            first_alone(comm, lambda: [result(name, whole, *kind, batch) for name in names for kind in kinds])
         for name in names:
-            for n, dtype in ((3, np.complex128), (1, np.complex64))[: 2 if backend == "reference" else 1]:
-                expected = result(name, whole, n, batch, dtype)
+            for n, dtype in kinds:
+                expected = result(name, whole, n, dtype, batch)
                 try:
-                    found = result(name, lattice, n, batch, dtype)
+                    found = result(name, lattice, n, dtype, batch)
                 except Exception as error:
                     wrong.append(f"{name}: {type(error).__name__}: {error}")
                     continue

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from kernels_on_ranks import own, poison
 
 from cases.fields import links, ordered
+from cases.ranks import first_alone
 from gaugeflow import hadrons, solvers
 from gaugeflow.actions import Hasenbusch, Inversion, Pseudofermion, Rational, WilsonAction
 from gaugeflow.backend import use_backend
@@ -159,12 +160,16 @@ def main(grid, fold, names, backend):
     lattice, whole = cut(SHAPE, comm, grid, fold), Lattice(SHAPE)
     poison()
     wrong = []
+
+    def results(name, kind, on):
+        with use_backend(backend):
+            return list(CHECKS[name][0](OPERATORS[kind](on), Rng(5)))
+
+    first_alone(comm, lambda: [results(name, kind, whole) for name in names for kind in CHECKS[name][1]])
     for name in names:
-        check, chosen = CHECKS[name]
-        for kind in chosen:
-            with use_backend(backend):
-                results = [list(check(OPERATORS[kind](on), Rng(5))) for on in (whole, lattice)]
-            for k, (b, a) in enumerate(zip(*results, strict=True)):
+        for kind in CHECKS[name][1]:
+            both = [results(name, kind, on) for on in (whole, lattice)]
+            for k, (b, a) in enumerate(zip(*both, strict=True)):
                 b = own(lattice, whole, b, a)
                 if a.dtype != b.dtype or not np.array_equal(a, b):
                     differ = f"{int((a != b).sum())} of {a.size} differ"

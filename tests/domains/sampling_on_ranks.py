@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cases.ranks import first_alone
 from gaugeflow.actions import ImprovedAction, ScalarAction, WilsonAction
 from gaugeflow.backend import use_backend
 from gaugeflow.domains import cut, processes
@@ -207,6 +210,7 @@ def main(grid, fold, backend, names):
     processes.empty = lambda shape, like: np.full(shape, np.nan, dtype=like.dtype)  # nan where nothing was fetched
     wrong = []
     with use_backend(backend):
+        first_alone(comm, lambda: [results(CHECKS[name], whole) for name in names if name in CHECKS])
         for name in names:
             if name == "checkpoints":
                 expected, found = checkpoints(comm, lattice, whole)
