@@ -5,7 +5,7 @@
 Coefficients are the linear fit on configurations of the training volume; none of them is used for the test.  What the fit
 leaves is corrected for its number of coefficients.  Without extents there is no test.
 
-    python docs/scripts/log_weight_volumes.py --without-masks --train 8 --fit 96 --extents 16 --configurations 40
+    python docs/scripts/log_weight_volumes.py --without-masks --gradient-steps 1 4 8 16 --train 8 --fit 96 --extents 16
 
 takes fields that move all links at once; the log-weights of the finite step then carry the noise of a divergence.
 """
@@ -18,12 +18,15 @@ import numpy as np
 
 from gaugeflow.actions import WilsonAction
 from gaugeflow.analysis import ess, format_error, variance_per_site
-from gaugeflow.ensembles import SmearedForces
+from gaugeflow.ensembles import NoisyForces, SmearedForces
 from gaugeflow.flows import SmearedSweep, Smearing
 from gaugeflow.lattice import Lattice
 from gaugeflow.random import Rng
 from gaugeflow.systems.correlated_su3 import Settings, generate
 from gaugeflow.training import fit_linear, log_weight
+
+SWEEP, FORCES = (2, 4), (1, 4, 8)
+"""Smearing steps of the gradients of the sweep and of the fields without masks."""
 
 
 def ensemble(extent: int, beta: float, chains: int, count: int, rng: Rng):
@@ -32,54 +35,29 @@ def ensemble(extent: int, beta: float, chains: int, count: int, rng: Rng):
     return generate(Lattice(settings.shape), settings, beta, rng, lambda done, total: None)
 
 
-def sweep(lattice: Lattice, gradient_steps: list[int]) -> SmearedSweep:
-    """The flow; more smearing steps than the default's cost in proportion."""
-    return SmearedSweep(lattice, smearing=Smearing.with_gradients(tuple(gradient_steps)))
+def fields_of(given: argparse.Namespace, lattice: Lattice, noise: Rng) -> SmearedSweep | NoisyForces:
+    """The sweep, or fields without masks; more smearing steps cost in proportion."""
+    if given.without_masks:
+        return SmearedForces(lattice, (0, 1, 2), tuple(given.gradient_steps or FORCES), eta=0.04).with_noise(noise)
+    return SmearedSweep(lattice, smearing=Smearing.with_gradients(tuple(given.gradient_steps or SWEEP)))
 
 
-def forces(lattice: Lattice) -> SmearedForces:
-    """Fields without masks."""
-    return SmearedForces(lattice, (0, 1, 2), (1, 4, 8), eta=0.04)
-
-
-def tangents_of(lattice: Lattice, gradient_steps: list[int] | None, rng: Rng):
-    """Tangents of all fields by number, links and force of a block."""
-    if gradient_steps is None:
-        fields = forces(lattice)
-        return lambda number, x, force: fields.tangents(rng.at(number), x, force)[:, 0]
-    flow = sweep(lattice, gradient_steps)
-    return lambda number, x, force: flow.tangent(x, force)[:, 0]
-
-
-def weights_of(
-    source: WilsonAction, target: WilsonAction, gradient_steps: list[int] | None, coefficients: np.ndarray, rng: Rng
-):
-    """Log-weights of the finite step by number and links of a block."""
-    lattice, step = source.lattice, target.beta - source.beta
-    if gradient_steps is None:
-        fields = forces(lattice)
-
-        def noisy(number, x):
-            image, log_det = fields.transported(rng.at(number), coefficients[:, None], x, step)
-            return source.value(x) - target.value(image) + log_det
-
-        return noisy
-    flow = sweep(lattice, gradient_steps)
-    params = {"delta": coefficients.reshape(flow.shape) * step}
-    return lambda number, x: log_weight(flow, params, source, target, x)[1]
-
-
-def fit(extent: int, beta: float, count: int, gradient_steps: list[int] | None, rng: Rng) -> np.ndarray:
+def fit(given: argparse.Namespace, rng: Rng) -> np.ndarray:
     """Coefficients per unit step in beta."""
-    lattice = Lattice((extent,) * 4)
-    action = WilsonAction(lattice, beta)
-    source = ensemble(extent, beta, 32 if gradient_steps else 8, count, rng)
-    tangent = tangents_of(lattice, gradient_steps, rng.stream("signs"))
-    tangents = np.concatenate([tangent(k, x, action.grad(x)) for k, x in enumerate(source.blocks)], axis=-1)
+    lattice = Lattice((given.train,) * 4)
+    action = WilsonAction(lattice, given.beta)
+    source = ensemble(given.train, given.beta, 8 if given.without_masks else 32, given.fit, rng)
+    tangents = np.concatenate(
+        [
+            fields_of(given, lattice, rng.stream("signs").at(k)).tangent(x, action.grad(x))[:, 0]
+            for k, x in enumerate(source.blocks)
+        ],
+        axis=-1,
+    )
     found = fit_linear(tangents, np.concatenate([action.d_beta(x) for x in source.blocks]))
     n = tangents.shape[1]
     left = found.variance_flow / lattice.volume * n / (n - len(tangents) - 1)
-    print(f"{extent}^4 fit on {n}: variance/site/step^2 {left:.4f}({left * (2 / n) ** 0.5:.4f})")
+    print(f"{given.train}^4 fit on {n}: variance/site/step^2 {left:.4f}({left * (2 / n) ** 0.5:.4f})")
     return found.coefficients
 
 
@@ -88,7 +66,7 @@ def main() -> None:
     options.add_argument("--train", type=int, default=4, help="extent of the training lattice")
     options.add_argument("--fit", type=int, default=192, help="configurations of the fit, rounded up to 32 chains")
     options.add_argument("--extents", type=int, nargs="*", default=[8], help="extents to test on")
-    options.add_argument("--gradient-steps", type=int, nargs="+", default=[2, 4], help="smearing steps of the fields G")
+    options.add_argument("--gradient-steps", type=int, nargs="+", help="smearing steps of the fields G")
     options.add_argument("--without-masks", action="store_true", help="fields of all links in place of the sweep")
     options.add_argument("--configurations", type=int, default=48, help="of the test, rounded up to 8 chains")
     options.add_argument("--beta", type=float, default=6.02)
@@ -97,17 +75,17 @@ def main() -> None:
     given = options.parse_args()
 
     rng = Rng(given.seed)
-    steps = None if given.without_masks else given.gradient_steps
-    coefficients = fit(given.train, given.beta, given.fit, steps, rng.stream("training"))
+    coefficients = fit(given, rng.stream("training"))
     print("coefficients per unit step:", np.round(coefficients, 4))
     for extent in given.extents:
         lattice = Lattice((extent,) * 4)
         source, target = WilsonAction(lattice, given.beta), WilsonAction(lattice, given.beta + given.step)
-        weight = weights_of(source, target, steps, coefficients, rng.stream(f"signs {extent}"))
+        params, signs = {"delta": coefficients[:, None] * given.step}, rng.stream(f"signs {extent}")
         weights, plain = [], []
         test = ensemble(extent, given.beta, 8, given.configurations, rng.stream(f"test {extent}"))
         for number, x in enumerate(test.blocks):
-            weights.append(weight(number, x))
+            fields = fields_of(given, lattice, signs.at(number))
+            weights.append(log_weight(fields, params, source, target, x)[1])
             plain.append(source.value(x) - target.value(x))
         for name, blocks in (("plain", plain), ("flow", weights)):
             chains = list(np.stack(blocks).T)
