@@ -67,15 +67,15 @@ def store(folder, numbers, shape=(4, 4), n=1, form="h5"):
 def killed(monkeypatch):
     """``derive`` writes after every batch, and its second piece of work is interrupted."""
     monkeypatch.setattr("gaugeflow.cli.derive._CHUNK", 1)
-    measure_images, calls = ensembles.measure_images, []
+    measure, calls = ensembles.measure_with_noise, []
 
     def work(*arguments, **options):
         calls.append(len(arguments[0]))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return measure_images(*arguments, **options)
+        return measure(*arguments, **options)
 
-    monkeypatch.setattr(ensembles, "measure_images", work)
+    monkeypatch.setattr(ensembles, "measure_with_noise", work)
     monkeypatch.setattr("gaugeflow.cli.assembly.batch_size", lambda run: 10)
     return calls
 
