@@ -31,6 +31,7 @@ kappa = [0.155]
 vectors = 2
 {target}
 [flow]
+{flow}
 [training]
 configurations = 40
 [observables]
@@ -42,9 +43,9 @@ dir = "out"
 
 @pytest.fixture
 def runfile(tmp_path):
-    def write(method="determinant", target=""):
+    def write(method="determinant", target="", flow=""):
         path = tmp_path / "run.toml"
-        path.write_text(RUN.format(method=method, target=target))
+        path.write_text(RUN.format(method=method, target=target, flow=flow))
         return path
 
     return write
@@ -103,6 +104,19 @@ def test_measurements_are_written_piece_by_piece_and_shared(gaugeflow, runfile, 
     assert other.keys() == one.keys()
     for key, row in one.items():  # noise belongs to a configuration, not to its batch
         assert other[key]["value"] == pytest.approx(row["value"], rel=1e-6), key
+
+
+def test_forces(gaugeflow, runfile):
+    """Fields without masks follow the action of the quarks as well."""
+    path = runfile(flow='kind = "forces"\nforce_steps = [0, 1]\ngradient_steps = [1]')
+    gaugeflow("sample", path, "--json")
+    (trained,) = gaugeflow("train", path, "--json")
+    assert trained["ess_flow"] > trained["ess_plain"]
+    rows = gaugeflow("derive", path, "--json")["derivatives"]
+    rows = {row["estimator"]: row for row in rows if row["observable"] == "plaquette"}
+    linear, epsilon = rows["linearised flow"], rows["epsilon-reweighting"]
+    assert abs(linear["value"] - epsilon["value"]) < 4 * epsilon["error"]
+    assert linear["error"] < epsilon["error"]
 
 
 @pytest.mark.parametrize(
