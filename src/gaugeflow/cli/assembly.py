@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gaugeflow.actions import WilsonAction
 from gaugeflow.cli.world import current
 from gaugeflow.devices import device, to_host
-from gaugeflow.ensembles import NoisyForces, SmearedForces
+from gaugeflow.ensembles import SmearedForces
 from gaugeflow.flows import Chain, Convolution, ResidualSweep, SmearedSweep, Smearing
 from gaugeflow.flows.gauge.smeared import Masks
 from gaugeflow.hadrons import Gaussian
@@ -30,7 +30,7 @@ from gaugeflow.runfile.checks import FORCES_ONLY
 from gaugeflow.systems.masses import columns
 from gaugeflow.systems.pion import Pion
 from gaugeflow.systems.scales import Levels, column
-from gaugeflow.typing import Map, Params
+from gaugeflow.typing import Map, Params, VectorField
 
 _GRADIENTS = (1, 4)
 """Gradients of forces, where a run file names none."""
@@ -154,16 +154,19 @@ def make_flow(run: RunFile, lattice: Lattice) -> Chain:
     return Chain((sweep,) * run.require(FlowSection).sweeps)
 
 
-def make_map(run: RunFile, lattice: Lattice, params: Params, noise: Streams) -> tuple[Map, Params]:
-    """The map from the source to a target with its parameters; the noise is that of forces."""
-    fields = make_fields(run, lattice, noise)
-    return (fields, params["0"]) if isinstance(fields, NoisyForces) else (make_flow(run, lattice), params)
-
-
-def make_fields(run: RunFile, lattice: Lattice, noise: Streams) -> ResidualSweep | SmearedSweep | NoisyForces:
-    """The fields of the linearised flow; the noise is that of forces."""
+def make_map(run: RunFile, lattice: Lattice) -> Callable[[Params, Streams], tuple[Map, Params]]:
+    """Function of parameters and of the noise of forces that gives the map from the source to a target, and its parameters."""
     sweep = make_sweep(run, lattice)
-    return sweep.with_noise(noise) if isinstance(sweep, SmearedForces) else sweep
+    if isinstance(sweep, SmearedForces):
+        return lambda params, noise: (sweep.with_noise(noise), params["0"])
+    flow = make_flow(run, lattice)
+    return lambda params, noise: (flow, params)
+
+
+def make_fields(run: RunFile, lattice: Lattice) -> Callable[[Streams], VectorField]:
+    """Function of the noise of forces that gives the fields of the linearised flow."""
+    sweep = make_sweep(run, lattice)
+    return sweep.with_noise if isinstance(sweep, SmearedForces) else lambda noise: sweep
 
 
 def noise_of(run: RunFile, *names: str) -> Rng:

@@ -184,19 +184,19 @@ def _measure(run: RunFile, progress: Progress) -> Measurements:
     parameters = sections(run, "lattice", "group", "source", "flow", "observables")
     described = io.provenance(parameters={**parameters, "trained": trained})
     nearest = _nearest(learned)
-    coefficients = (
-        sum(sweep["delta"] for sweep in learned[nearest].values()) / nearest.step
-    )  # to first order in the step
+    # to first order in the step, all sweeps move the links by the sum of their coefficients
+    coefficients = sum(sweep["delta"] for sweep in learned[nearest].values()) / nearest.step
+    map_of, fields_of = assembly.make_map(run, lattice), assembly.make_fields(run, lattice)
 
     def work(ensemble: Ensemble, show: Callable[[int], None]) -> Measurements:
         def measure(noise: Streams, x: Any) -> Mapping[str, Any]:
             maps = {}
             for target, params in learned.items():
                 goal = target.action(source)
-                flow = assembly.make_map(run, lattice, params, noise.stream(target.name))
+                flow = map_of(params, noise.stream(target.name))
                 maps[f"plain{target.name}"] = CorrelatedEnsemble(ensemble, source, goal)
                 maps[f"flow{target.name}"] = CorrelatedEnsemble(ensemble, source, goal, *flow)
-            fields = assembly.make_fields(run, lattice, noise.stream("linear"))
+            fields = fields_of(noise.stream("linear"))
             linear = along_flow(fields, coefficients, source, partial(nearest.operator, source), smooth)
             return batch_of_images(maps, observables, linear, at_once, x)
 

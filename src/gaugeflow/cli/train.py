@@ -196,11 +196,11 @@ def _fit(run: RunFile, target: Target, ensemble: Ensemble, source: WilsonAction,
 
     section = run.require(FlowSection)
     sweep, rng = assembly.make_sweep(run, source.lattice), assembly.noise_of(run, "forces", "fit")
-    groups = 2 if section.kind == "forces" else 1
+    fields_of, groups = assembly.make_fields(run, source.lattice), 2 if section.kind == "forces" else 1
     tangents, operators = [], []
     for part in ensemble.batches(size):
         force, noise = source.grad(part.fields), Streams.of(rng, part.chain, part.ids)
-        fields = [assembly.make_fields(run, source.lattice, noise.stream(k)) for k in range(groups)]
+        fields = [fields_of(noise.stream(k)) for k in range(groups)]
         tangents.append(np.stack([to_host(of.tangent(part.fields, force)) for of in fields]))
         operators.append(to_host(target.operator(source, part.fields)))
     h, operator = np.concatenate(tangents, axis=-1), np.concatenate(operators)
@@ -223,10 +223,11 @@ def _held_out_ess(
     from gaugeflow.random import Streams
 
     goal, rng = target.action(source), assembly.noise_of(run, "forces", "held out")
+    map_of = assembly.make_map(run, source.lattice)
     weights: list[tuple[Any, Any]] = []
     for part in held_out.batches(size):
         noise = Streams.of(rng, part.chain, part.ids)
-        maps: tuple[Any, ...] = (), assembly.make_map(run, source.lattice, params, noise)
+        maps: tuple[Any, ...] = (), map_of(params, noise)
         both = [CorrelatedEnsemble(held_out, source, goal, *flow).map(part.fields)[1] for flow in maps]
         weights.append((to_host(both[0]), to_host(both[1])))
     plain, moved = (ess(np.concatenate(column)) for column in zip(*weights, strict=True))

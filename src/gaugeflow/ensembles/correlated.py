@@ -153,12 +153,19 @@ def measure_images(
     Measurements
         Columns ``name`` (source), ``map|name`` (images; absent for identity maps) and ``map|log_weight``.
     """
+    return _measured(
+        ensemble, lambda batch: batch_of_images(maps, observables, source_only, timed, batch.fields), size, progress
+    )
+
+
+def _measured(
+    ensemble: Ensemble, measure: Callable[[Any], Mapping[str, Any]], size: int, progress: Callable[[int], None]
+) -> Measurements:
+    """Rows of all batches."""
     result = Measurements()
-    count = 0
     for batch in ensemble.batches(size):
-        result.add(batch.ids, batch.chain, batch_of_images(maps, observables, source_only, timed, batch.fields))
-        count += len(batch.ids)
-        progress(count)
+        result.add(batch.ids, batch.chain, measure(batch))
+        progress(len(result))
     return result
 
 
@@ -210,9 +217,6 @@ def measure_with_noise(
     Measurements
         The named values.
     """
-    result, count = Measurements(), 0
-    for batch in ensemble.batches(size):
-        result.add(batch.ids, batch.chain, measure(Streams.of(rng, batch.chain, batch.ids), batch.fields))
-        count += len(batch.ids)
-        progress(count)
-    return result
+    return _measured(
+        ensemble, lambda batch: measure(Streams.of(rng, batch.chain, batch.ids), batch.fields), size, progress
+    )
