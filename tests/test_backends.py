@@ -124,7 +124,7 @@ def test_reference_on_strict_arrays(name, n, dtype, fold, batch):
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3, 5])
-@pytest.mark.parametrize("name", ["evolve", "plaquette"])
+@pytest.mark.parametrize("name", ["evolve", "plaquette_traces"])
 def test_narrow_registers(name, lanes):
     """Widths 1, 2 and 4, full or overlapping; nearly all other tests fill registers, so that they share compiled kernels."""
     case = Case(Lattice(SHAPE), 2, lanes)
@@ -149,7 +149,7 @@ def test_strided_views_are_accepted():
     wide = np.concatenate([case.links, case.links], axis=-1)
     view = wide[..., ::2]
     np.testing.assert_array_equal(
-        kernels["plaquette"](case.lattice, view), kernels["plaquette"](case.lattice, np.ascontiguousarray(view))
+        kernels["plaquette_traces"](case.lattice, view), kernels["plaquette_traces"](case.lattice, np.ascontiguousarray(view))
     )
 
 
@@ -172,7 +172,7 @@ def test_dispatch_errors():
     ):
         pass
     with use_backend("numba"), pytest.raises(BackendError, match="does not compute on array_api_strict"):
-        kernels["plaquette"](lattice, array_api_strict.asarray(case.links))
+        kernels["plaquette_traces"](lattice, array_api_strict.asarray(case.links))
     with pytest.raises(ValueError, match=r"momentum has \(colours, lanes\) \(2, 3\), links has \(2, 2\)"):
         kernels["evolve"](lattice, case.links, Case(lattice, 2, 3).algebra, 0.1)
     with pytest.raises(TypeError, match="momentum is a"):

@@ -34,7 +34,7 @@ from gaugeflow_cupy.memory import load_real, store_real, zero, zero_matrix
 
 
 @kernel
-def _plaquette(links, out, table, d, sites, lanes, g):
+def _plaquette_traces(links, out, table, d, sites, lanes, g):
     i = cuda.grid(1)
     if i >= sites * lanes:
         return
@@ -54,11 +54,11 @@ def _plaquette(links, out, table, d, sites, lanes, g):
             plane += 1
 
 
-def plaquette(lattice, links):
+def plaquette_traces(lattice, links):
     geometry = Geometry(lattice, links, reads.plaquettes(lattice.ndim))
     out = xp.empty((len(lattice.planes), geometry.sites, geometry.lanes))
-    launch(_plaquette, geometry.threads, geometry.around(links, "links"), out, *geometry.arguments)
-    return sum_sites(lattice, out) / (geometry.n * lattice.volume)
+    launch(_plaquette_traces, geometry.threads, geometry.around(links, "links"), out, *geometry.arguments)
+    return out
 
 
 @kernel

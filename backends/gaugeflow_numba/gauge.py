@@ -35,7 +35,7 @@ from gaugeflow_numba.memory import empty, empty_like, streamed
 
 
 @parallel
-def _plaquette(links, out, table, d, sites, lanes, g):
+def _plaquette_traces(links, out, table, d, sites, lanes, g):
     n = pieces(sites)
     for item in prange(n):
         for block in range(blocks(lanes, g)):
@@ -57,11 +57,11 @@ def _plaquette(links, out, table, d, sites, lanes, g):
                         plane += 1
 
 
-def plaquette(lattice, links):
+def plaquette_traces(lattice, links):
     geometry = Geometry(lattice, links, reads.plaquettes(lattice.ndim))
     out = empty((len(lattice.planes), lattice.n_blocks, geometry.lanes), np.float64)
-    _plaquette(geometry.around(links), out, *geometry.arguments)
-    return sum_sites(lattice, out) / (geometry.n * lattice.volume)
+    _plaquette_traces(geometry.around(links), out, *geometry.arguments)
+    return out
 
 
 @parallel

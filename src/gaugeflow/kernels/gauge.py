@@ -9,6 +9,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.slots import all_slots, link_at, matrix_at, rows, site_sum, to_field, to_lanes
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites import clover as clover_sites
 from gaugeflow.sites.exponential import exp
@@ -24,8 +25,8 @@ from gaugeflow.sites.unitary import reunitarise as reunitarise_site
 
 
 @kernel("links")
-def plaquette(lattice: Lattice, links: Array) -> Array:
-    """Mean plaquette Re tr P / N of every plane.
+def plaquette_traces(lattice: Lattice, links: Array) -> Array:
+    """Re tr P of the plaquette that starts at each site, in every plane.
 
     Parameters
     ----------
@@ -37,12 +38,11 @@ def plaquette(lattice: Lattice, links: Array) -> Array:
     Returns
     -------
     Array
-        ``(n_planes, batch)`` float64, planes in the order of :attr:`gaugeflow.lattice.Lattice.planes`.
+        ``(n_planes, n_blocks, lanes)`` float64, planes in the order of :attr:`gaugeflow.lattice.Lattice.planes`.
     """
     xp = array_namespace(links)
     here = all_slots(lattice, xp)
-    n = links.shape[2]
-    sums = []
+    traces = []
     for mu, nu in lattice.planes:
         trace = re_trace_plaquette(
             link_at(lattice, links, mu, here),
@@ -50,8 +50,13 @@ def plaquette(lattice: Lattice, links: Array) -> Array:
             link_at(lattice, links, nu, here),
             link_at(lattice, links, mu, here, [(nu, 0)]),
         )
-        sums.append(site_sum(lattice, trace))
-    return xp.stack(sums) / (n * lattice.volume)
+        traces.append(to_lanes(lattice, xp.astype(trace, xp.float64)))
+    return xp.stack(traces)
+
+
+def plaquette(lattice: Lattice, links: Array) -> Array:
+    """Mean plaquette Re tr P / N of every plane, ``(n_planes, batch)`` float64, from :func:`plaquette_traces`."""
+    return sum_sites(lattice, plaquette_traces(lattice, links)) / (links.shape[2] * lattice.volume)
 
 
 @kernel("links")
