@@ -7,7 +7,6 @@ import numpy as np
 from numba import cuda
 
 from gaugeflow.kernels import reads
-from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.sites.matrix import add, add_scaled, dag
 from gaugeflow.sites.numbers import wide
 from gaugeflow.sites.smearing import (
@@ -274,7 +273,7 @@ def plaquette_hessian_along(lattice, links, weight, move, along, along_move, tot
 
 
 @kernel
-def _plaquette_along(links, along, out, table, d, sites, lanes, g):
+def _plaquette_traces_along(links, along, out, table, d, sites, lanes, g):
     i = cuda.grid(1)
     if i >= sites * lanes:
         return
@@ -299,9 +298,9 @@ def _plaquette_along(links, along, out, table, d, sites, lanes, g):
             plane += 1
 
 
-def plaquette_along(lattice, links, along):
+def plaquette_traces_along(lattice, links, along):
     geometry = Geometry(lattice, links, reads.plaquettes(lattice.ndim))
     out = xp.empty((len(lattice.planes), geometry.sites, geometry.lanes))
     fields = (geometry.around(links, "links"), geometry.around(along, "along"), out)
-    launch(_plaquette_along, geometry.threads, *fields, *geometry.arguments)
-    return sum_sites(lattice, out)
+    launch(_plaquette_traces_along, geometry.threads, *fields, *geometry.arguments)
+    return out

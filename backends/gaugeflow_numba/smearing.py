@@ -6,7 +6,6 @@ import numpy as np
 from numba import prange
 
 from gaugeflow.kernels import reads
-from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.sites.matrix import add, add_scaled, dag
 from gaugeflow.sites.numbers import wide
 from gaugeflow.sites.smearing import (
@@ -326,7 +325,7 @@ def plaquette_hessian_along(lattice, links, weight, move, along, along_move, tot
 
 
 @parallel
-def _plaquette_along(links, along, out, table, d, sites, lanes, g):
+def _plaquette_traces_along(links, along, out, table, d, sites, lanes, g):
     n = pieces(sites)
     for item in prange(n):
         for block in range(blocks(lanes, g)):
@@ -352,8 +351,8 @@ def _plaquette_along(links, along, out, table, d, sites, lanes, g):
                         plane += 1
 
 
-def plaquette_along(lattice, links, along):
+def plaquette_traces_along(lattice, links, along):
     geometry = Geometry(lattice, links, reads.plaquettes(lattice.ndim))
     out = empty((len(lattice.planes), lattice.n_blocks, geometry.lanes), np.float64)
-    _plaquette_along(geometry.around(links), geometry.around(along), out, *geometry.arguments)
-    return sum_sites(lattice, out)
+    _plaquette_traces_along(geometry.around(links), geometry.around(along), out, *geometry.arguments)
+    return out

@@ -235,8 +235,6 @@ KERNELS = {
     "overwrite": lambda c: (c.links, MU, c.sites, c.active),
     "path_sum": lambda c: (c.links, MU, c.sites, c.weights(c.lattice.ndim)),
     "path_sum_vjp": lambda c: (c.links, MU, c.sites, c.weights(c.lattice.ndim), c.active, c.matrices),
-    "plaquette_traces": lambda c: (c.links,),
-    "plaquette_along": lambda c: (c.matrices, c.links),
     "plaquette_gradient": lambda c: (c.matrices, c.weights(c.lattice.ndim**2), c.links),
     "plaquette_hessian": lambda c: (c.links, c.weights(c.lattice.ndim**2), c.matrices, c.algebra),
     "plaquette_hessian_active": lambda c: (
@@ -255,6 +253,8 @@ KERNELS = {
         c.momenta,
         c.links,
     ),
+    "plaquette_traces": lambda c: (c.links,),
+    "plaquette_traces_along": lambda c: (c.matrices, c.links),
     "project": lambda c: (c.matrices,),
     "rectangle": lambda c: (c.links,),
     "rectangle_clover": lambda c: (c.links, c.matrices, 2, 1 + c.n % 2),

@@ -13,8 +13,9 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from gaugeflow.backend import kernel
-from gaugeflow.kernels.slots import Hops, all_slots, link_at, rows, site_sum, slots_of, to_field
+from gaugeflow.kernels.slots import Hops, all_slots, link_at, rows, slots_of, to_field, to_lanes
 from gaugeflow.kernels.smear import _paths, _staple_sum
+from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.sites.matrix import add, add_scaled, dag, zero_like
 from gaugeflow.sites.numbers import Matrix
@@ -218,8 +219,11 @@ def plaquette_hessian_along(
 
 
 @kernel("links", "along")
-def plaquette_along(lattice: Lattice, links: Array, along: Array) -> Array:
-    """Change of the sums of Re tr P in every plane when links move along a direction, ``(n_planes, batch)`` float64."""
+def plaquette_traces_along(lattice: Lattice, links: Array, along: Array) -> Array:
+    """Change of Re tr P at every site when links move along a direction, ``(n_planes, n_blocks, lanes)`` float64.
+
+    See :func:`gaugeflow.kernels.plaquette_traces`.
+    """
     xp = array_namespace(links)
     here = all_slots(lattice, xp)
 
@@ -227,9 +231,10 @@ def plaquette_along(lattice: Lattice, links: Array, along: Array) -> Array:
         places: list[tuple[int, Hops]] = [(mu, ()), (nu, [(mu, 0)]), (nu, ()), (mu, [(nu, 0)])]
         return [link_at(lattice, field, direction, here, hops) for direction, hops in places]
 
-    return xp.stack(
-        [
-            site_sum(lattice, re_trace_plaquette_along(*corners(links, mu, nu), *corners(along, mu, nu)))
-            for mu, nu in lattice.planes
-        ]
-    )
+    changes = (re_trace_plaquette_along(*corners(links, mu, nu), *corners(along, mu, nu)) for mu, nu in lattice.planes)
+    return xp.stack([to_lanes(lattice, xp.astype(change, xp.float64)) for change in changes])
+
+
+def plaquette_along(lattice: Lattice, links: Array, along: Array) -> Array:
+    """Change of the sums of Re tr P in every plane when links move along a direction, ``(n_planes, batch)`` float64."""
+    return sum_sites(lattice, plaquette_traces_along(lattice, links, along))
