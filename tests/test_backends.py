@@ -149,7 +149,8 @@ def test_strided_views_are_accepted():
     wide = np.concatenate([case.links, case.links], axis=-1)
     view = wide[..., ::2]
     np.testing.assert_array_equal(
-        kernels["plaquette_traces"](case.lattice, view), kernels["plaquette_traces"](case.lattice, np.ascontiguousarray(view))
+        kernels["plaquette_traces"](case.lattice, view),
+        kernels["plaquette_traces"](case.lattice, np.ascontiguousarray(view)),
     )
 
 

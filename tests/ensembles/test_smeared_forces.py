@@ -33,9 +33,9 @@ class Patterns(SmearedForces):
 
     pattern = 0
 
-    def _signs(self, rng, count, x):
+    def _signs(self, rng, x):
         sites = np.where(np.isin(np.arange(4), (0, 1)), 1.0, -1.0) if self.pattern else np.ones(4)
-        return np.broadcast_to(sites[:, None], (2 * count, 4, x.shape[-1]))
+        return np.broadcast_to(sites[:, None], (2 * max(x.shape[2] ** 2 - 1, 1), 4, x.shape[-1]))
 
 
 def units(fields):

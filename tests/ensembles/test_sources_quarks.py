@@ -5,7 +5,7 @@ import pytest
 
 from gaugeflow.actions import Determinant, Sum, WilsonAction
 from gaugeflow.analysis import Series, contact, gamma_method, improved, two_point_function
-from gaugeflow.ensembles import PlaquetteSources, measure_sources, quark_loop, second_contact
+from gaugeflow.ensembles import PlaquetteSources, SlicedFields, measure_sources, quark_loop, second_contact
 from gaugeflow.lattice import Lattice
 from gaugeflow.observables.flow_scales import slice_sums
 from gaugeflow.observables.loops import plaquette_sites
@@ -16,7 +16,7 @@ from gaugeflow.samplers import HMC, HeatBath, Level
 SIGMAS = 4.0
 
 
-class Shift:
+class Shift(SlicedFields):
     """U(1): all spatial links of a slice turn by the same angle, a field that every configuration sees alike."""
 
     def __init__(self, lattice):

@@ -17,13 +17,14 @@ from gaugeflow.ensembles.slabs import Slabs
 from gaugeflow.ensembles.smeared_forces import NoisyForces, SmearedForces
 from gaugeflow.ensembles.sources import (
     LocalSources,
+    SlicedFields,
     SourceFields,
     contact_terms,
     first_contact,
     measure_sources,
     second_contact,
-    source_vector,
 )
+from gaugeflow.ensembles.sources_gradients import GradientSources, NoisyGradients
 from gaugeflow.ensembles.sources_links import JoinedSources, PlaquetteSources, SmearedSources
 from gaugeflow.ensembles.sources_noise import noisy_tangents
 from gaugeflow.ensembles.sources_quarks import quark_loop
@@ -39,12 +40,14 @@ __all__ = [
     "CombinedSources",
     "CorrelatedEnsemble",
     "FileEnsemble",
+    "GradientSources",
     "Improved",
     "JoinedSources",
     "LocalSources",
     "Measurements",
     "MemoryEnsemble",
     "NoisyForces",
+    "NoisyGradients",
     "Observables",
     "Pair",
     "PlaquetteSources",
@@ -52,6 +55,7 @@ __all__ = [
     "ScalarSources",
     "Shells",
     "Slabs",
+    "SlicedFields",
     "SmearedForces",
     "SmearedSources",
     "SourceFields",
@@ -75,5 +79,4 @@ __all__ = [
     "response",
     "responses",
     "second_contact",
-    "source_vector",
 ]

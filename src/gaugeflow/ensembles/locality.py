@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 from array_api_compat import array_namespace
 
+from gaugeflow import kernels
 from gaugeflow.devices import to_host
-from gaugeflow.ensembles.sources import SOURCE_STEP, LocalSources
+from gaugeflow.ensembles.sources import SOURCE_STEP, LocalSources, SlicedFields
 from gaugeflow.groups import manifold_of
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables.flow_scales import slice_sums
-from gaugeflow.observables.loops import plaquette_sites
 from gaugeflow.typing import Action
 
 Density = Callable[[Array], Array]
@@ -106,7 +106,7 @@ class Shells:
 
 
 @dataclass(frozen=True)
-class CombinedSources:
+class CombinedSources(SlicedFields):
     """One field: the sum of others with given coefficients.
 
     Parameters
@@ -132,7 +132,7 @@ class CombinedSources:
             )
 
     @property
-    def lattice(self) -> Lattice:
+    def lattice(self) -> Lattice:  # type: ignore[override]
         """The lattice."""
         return self.fields.lattice
 
@@ -165,8 +165,8 @@ def plaquette_density(lattice: Lattice, links: Array) -> Array:
     With the Wilson action dS/dbeta has the density -n_planes times this.
     """
     n, _ = lattice.check_links(links)
-    total = sum(plaquette_sites(lattice, links, mu, nu) for mu, nu in lattice.planes)
-    return total / (n * len(lattice.planes))
+    traces = kernels.plaquette_traces(lattice, links)
+    return array_namespace(traces).sum(traces, axis=0) / (n * len(lattice.planes))
 
 
 def measure_local(

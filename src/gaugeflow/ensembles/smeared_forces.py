@@ -24,18 +24,13 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.devices import to_host
+from gaugeflow.ensembles.probes import PROBE_STEP, colour_sites, probes, random_signs, require_double
 from gaugeflow.errors import require_finite
 from gaugeflow.flows.gauge.smearing import active_rows
-from gaugeflow.groups.su import algebra_basis
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
-from gaugeflow.random import Rng, uniform
+from gaugeflow.random import Rng
 from gaugeflow.typing import Params
-
-PROBE_STEP = 3e-4
-"""Displacement of the links of a probe: central differences are wrong by a share of about 1e-8."""
-
-_COLOURS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -83,9 +78,7 @@ class SmearedForces:
                 raise ValueError(f"{name}: expected increasing numbers from {least} on, got {steps}")
         if not self.fields:
             raise ValueError("SmearedForces: expected at least one field, got forces () and gradients ()")
-        if self.colours not in _COLOURS:
-            raise ValueError(f"colours: expected one of {_COLOURS}, got {self.colours}")
-        self._sites()
+        colour_sites(self.lattice, self.colours)
 
     # ---- coefficients ----------------------------------------------------------------------------------------------
     @property
@@ -231,8 +224,7 @@ class SmearedForces:
             one = [[float(i == k) for i in range(self.shape[1])] for k in range(self.shape[1])]
             vectors = [kernels.wilson_force(lattice, links[level], self._couplings(n, classes)) for classes in one]
             rows.append(xp.stack([kernels.inner(lattice, vector, force) for vector in vectors]))
-        move = -0.5 * kernels.to_ambient(lattice, x, force)  # U^dagger f
-        move = xp.conj(xp.permute_dims(move, (0, 1, 3, 2, 4))) * -1.0  # f U, as f is anti-Hermitian
+        move = links_along(lattice, x, force)
         for level in range(1, max((0, *self.gradients)) + 1):
             before = (lattice, links[level - 1], staples[level], self.eta, self.kappa)
             move, _ = kernels.smear_step_along(*before, move)
@@ -242,30 +234,24 @@ class SmearedForces:
 
     def divergences(self, rng: Rng | Sequence[Rng], x: Array) -> Array:
         """Unbiased estimates of div X of every field, ``(*shape, batch)``; arguments and errors as for :meth:`tangents`."""
-        lattice, n = self.lattice, int(x.shape[2])
+        lattice = self.lattice
         xp = array_namespace(x)
-        if x.dtype != xp.complex128:
-            raise ValueError(f"SmearedForces: expected links in double precision (complex128), got {x.dtype}")
+        require_double(x)
         closed = [self._closed(x)] if 0 in self.forces else []
         probed = [level for level in self.forces if level > 0]
         if not probed and not self.gradients:
             return xp.stack(closed)
-        basis = algebra_basis(n, xp, x.dtype)
-        count = int(basis.shape[0])
-        signs = self._signs(rng, count, x)
         middle = self._plaquettes(self._smeared(x)[0], self.gradients)
         slopes: Any = 0.0
         bends: Any = 0.0
-        for mu, sites, a in product(range(lattice.ndim), self._sites(), range(count)):
-            sign = xp.take(signs[mu * count + a, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
+        for probe in probes(lattice, self.colours, self._signs(rng, x), x):
             bends = bends - 2.0 * middle
-            for side, moved in zip((1.0, -1.0), _turned(basis[a, ...], sign, active_rows(x, mu, sites)), strict=True):
-                displaced = kernels.overwrite(lattice, xp.asarray(x, copy=True), mu, sites, moved)
+            for side, displaced in zip((1.0, -1.0), probe.images, strict=True):
                 links, _ = self._smeared(displaced)
                 bends = bends + self._plaquettes(links, self.gradients)
-                parts = [self._components(links[level], mu, sites, basis[a, ...]) for level in probed]
+                parts = [self._components(links[level], probe.mu, probe.sites, probe.generator) for level in probed]
                 if parts:
-                    slopes = slopes + side * sum_sites(lattice, sign * xp.stack(parts))
+                    slopes = slopes + side * sum_sites(lattice, probe.sign * xp.stack(parts))
         forces = list(slopes / (2.0 * PROBE_STEP)) if probed else []
         return xp.stack([*closed, *forces, *(bends / PROBE_STEP**2)])
 
@@ -299,18 +285,8 @@ class SmearedForces:
             found.append(xp.real(total))
         return xp.stack(found)
 
-    def _signs(self, rng: Rng | Sequence[Rng], count: int, x: Array) -> Array:
-        """1 or -1 for every direction and generator, ``(ndim * count, n_blocks, lanes)``."""
-        xp = array_namespace(x)
-        batch = self.lattice.batch(x.shape[-1])
-        numbers = uniform(rng, self.lattice, self.lattice.ndim * count, batch, xp=xp)
-        return xp.where(numbers < 0.5, -xp.ones_like(numbers), xp.ones_like(numbers))
-
-    def _sites(self) -> list[Any]:
-        """Block sites of every colour."""
-        d = self.lattice.ndim
-        weights = [(2 * mu + 1 if self.colours == 8 else 1) for mu in range(d)]
-        return [self.lattice.sites_of_colour(weights, self.colours, colour) for colour in range(self.colours)]
+    def _signs(self, rng: Rng | Sequence[Rng], x: Array) -> Array:
+        return random_signs(rng, self.lattice, x)
 
 
 @dataclass(frozen=True)
@@ -346,16 +322,8 @@ class NoisyForces:
         return ahead, behind, fields.combined(coefficients, self.tangent(x, force))
 
 
-def _turned(generator: Array, sign: Array, links: Array) -> tuple[Array, Array]:
-    """Links ``exp(+-PROBE_STEP sign T) U``, ``(n_active, N, N, lanes)``."""
-    xp = array_namespace(links)
-    angles, vectors = xp.linalg.eigh(-1j * generator)  # T = i vectors angles vectors^dagger
-    adjoint = xp.conj(xp.matrix_transpose(vectors))
-    even = (vectors * xp.astype(xp.cos(PROBE_STEP * angles), links.dtype)) @ adjoint
-    odd = (vectors * (1j * xp.astype(xp.sin(PROBE_STEP * angles), links.dtype))) @ adjoint
-
-    def applied(matrix: Array) -> Array:
-        return xp.permute_dims(xp.tensordot(matrix, links, axes=((1,), (1,))), (1, 0, 2, 3))
-
-    middle, side = applied(even), sign[:, None, None, :] * applied(odd)
-    return middle + side, middle - side
+def links_along(lattice: Lattice, x: Array, vector: Array) -> Array:
+    """Change f U of links that move along an algebra field f."""
+    xp = array_namespace(x)
+    move = -0.5 * kernels.to_ambient(lattice, x, vector)  # U^dagger f
+    return xp.conj(xp.permute_dims(move, (0, 1, 3, 2, 4))) * -1.0  # f is anti-Hermitian

@@ -1,8 +1,8 @@
 """Vector fields that belong to sources on time slices, and what N-point functions need of them.
 
-The fields X_i move all variables; X_i^(t) moves those of time slice t alone and is 0 elsewhere (a link of direction 0
-belongs to the slice where it starts).  Every variable carries its own share of div X - X.dS, so that one pass over a
-configuration gives h_i^(t) on all slices.  :mod:`gaugeflow.analysis.n_point` makes N-point functions of it.
+For every time slice t there are fields X_i^(t), and one pass over a configuration gives h_i^(t) = div X_i^(t) - X_i^(t).dS
+on all slices.  Most are cut from a field X_i of all variables: X_i^(t) moves those of slice t alone and is 0 elsewhere (a link
+of direction 0 belongs to the slice where it starts).  :mod:`gaugeflow.analysis.n_point` makes N-point functions of it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,12 @@ Slices = Callable[[Array], Array]
 """An observable on all time slices, ``(T, batch)``."""
 
 
+Source = Callable[[int], Array]
+"""From a time slice t to X_t, a field of all variables."""
+
+
 class SourceFields(Protocol):
-    """Vector fields X_i whose restrictions to time slices are the parts of which fields of sources are made."""
+    """Vector fields X_i^(t) of which fields of sources are made."""
 
     @property
     def lattice(self) -> Lattice:
@@ -36,15 +40,57 @@ class SourceFields(Protocol):
     def names(self) -> tuple[str, ...]:
         """Names of the fields."""
 
+    @property
+    def reach(self) -> int:
+        """X_i^(t) moves no variable on slices farther from t than this."""
+
     def tangents(self, x: Array, force: Array) -> Array:
         """h_i^(t) = div X_i^(t) - <X_i^(t), force> with the gradient of an action, ``(n_fields, T, batch)`` float64."""
 
+    def sources(self, x: Array) -> Callable[[npt.NDArray[np.float64]], Source]:
+        """From coefficients ``(n_fields, 2 r + 1)`` to X_t = sum_(i tau) c_(i tau) X_i^(t + tau) of this configuration."""
+
+
+class SlicedFields:
+    """Fields that are cut from fields X_i of all variables: the part of a class that turns ``vectors`` into ``sources``."""
+
+    lattice: Lattice
+
+    @property
+    def reach(self) -> int:
+        """X_i^(t) moves slice t alone."""
+        return 0
+
     def vectors(self, x: Array) -> Array:
         """X_i, ``(n_fields, *x.shape)``."""
+        raise NotImplementedError
+
+    def sources(self, x: Array) -> Callable[[npt.NDArray[np.float64]], Source]:
+        """X_t from coefficients."""
+        lattice, fields = self.lattice, self.vectors(x)
+
+        def combined(coefficients: npt.NDArray[np.float64]) -> Source:
+            nought, radius = 0.0 * fields[0, ...], coefficients.shape[1] // 2
+            sums = [
+                sum((float(c) * fields[i, ...] for i, c in enumerate(column)), start=nought)
+                for column in coefficients.T
+            ]
+
+            def vector(t: int) -> Array:
+                times = [(t + tau - radius) % lattice.shape[0] for tau in range(len(sums))]
+                parts = (on_slices(lattice, field, [time]) for field, time in zip(sums, times, strict=True))
+                return sum(parts, start=nought)
+
+            return vector
+
+        return combined
 
 
 class LocalSources(SourceFields, Protocol):
-    """Fields of sources that tell where their tangents come from."""
+    """Fields that are cut from fields of all variables, and tell where their tangents come from."""
+
+    def vectors(self, x: Array) -> Array:
+        """X_i, ``(n_fields, *x.shape)``."""
 
     def densities(self, x: Array, force: Array) -> Array:
         """Residual densities, ``(n_fields, n_blocks, lanes)``: their sums over time slices are the tangents."""
@@ -102,20 +148,17 @@ def contact_terms(fields: SourceFields, x: Array, operator: Slices, reach: int) 
     Raises
     ------
     ValueError
-        If ``reach`` is negative, or so large that two slices that move together would have to be neighbours.
+        If ``reach`` is negative.
     """
-    vectors = fields.vectors(x)
-    rows = range(len(fields.names))
-    return np.stack([_contact(fields.lattice, x, vectors[i, ...], operator, reach) for i in rows])
+    sources = fields.sources(x)
+    single = np.eye(len(fields.names))[:, :, None]
+    return np.stack([_contact(fields, sources(one), x, operator, reach) for one in single])
 
 
 def first_contact(
     fields: SourceFields, coefficients: npt.NDArray[np.float64], x: Array, operator: Slices, reach: int
 ) -> npt.NDArray[np.float64]:
     """X_0.dO_t for the field of a source, averaged over translations.
-
-    It is :func:`contact_terms` with the coefficients known: a pair of images for each of the 2 r + 1 distances and each colour
-    of slices, for any number of fields.
 
     Parameters
     ----------
@@ -127,21 +170,15 @@ def first_contact(
     Returns
     -------
     ndarray (T, batch)
-        The term of time t at ``[t]``, t modulo T.
+        The term of time t at ``[t]``, t modulo T: a pair of images for each colour of slices.
 
     Raises
     ------
     ValueError
-        As :func:`contact_terms`.
+        If ``reach`` is negative.
     """
-    vectors = fields.vectors(x)
-    radius = coefficients.shape[1] // 2
-    found = np.zeros((fields.lattice.shape[0], fields.lattice.batch(x.shape[-1])))
-    for column in range(coefficients.shape[1]):
-        moved = sum(float(c) * vectors[i, ...] for i, c in enumerate(coefficients[:, column]))
-        change = _contact(fields.lattice, x, moved, operator, reach)
-        found += np.roll(change, column - radius, axis=0)
-    return found
+    source = fields.sources(x)(coefficients)
+    return _contact(fields, source, x, operator, reach, coefficients.shape[1] // 2)
 
 
 def second_contact(
@@ -173,7 +210,7 @@ def second_contact(
     """
     lattice = fields.lattice
     extent, radius = lattice.shape[0], coefficients.shape[1] // 2
-    vectors = fields.vectors(x)
+    source = fields.sources(x)(coefficients)
     chosen = range(extent) if sources is None else sources
 
     def h(y: Array) -> Any:
@@ -185,33 +222,31 @@ def second_contact(
 
     found = np.zeros((extent, lattice.batch(x.shape[-1])))
     for s in chosen:
-        change = _derivative(lattice, x, source_vector(lattice, vectors, coefficients, s), h)
+        change = _derivative(lattice, x, source(s), h)
         found += change[(s - np.arange(extent)) % extent] / len(chosen)
     return found
 
 
-def _contact(lattice: Lattice, x: Array, vector: Array, operator: Slices, reach: int) -> npt.NDArray[np.float64]:
-    """X^(s).dO_(s + t) of one field, averaged over s, ``(T, batch)``."""
+def _contact(
+    fields: SourceFields, source: Source, x: Array, operator: Slices, reach: int, radius: int = 0
+) -> npt.NDArray[np.float64]:
+    """X_s.dO_(s + t), averaged over s, ``(T, batch)``."""
+    if reach < 0:
+        raise ValueError(f"reach: expected 0 or more, got {reach}")
+    lattice = fields.lattice
     extent = lattice.shape[0]
-    spacing = _spacing(extent, reach)
+    far = reach + fields.reach + radius
+    spacing = next((k for k in range(2 * far + 1, extent) if extent % k == 0), extent)
+    distances = range(-far, far + 1) if spacing < extent else range(extent)
     found = np.zeros((extent, lattice.batch(x.shape[-1])))
     for colour in range(spacing):
         chosen = range(colour, extent, spacing)
-        change = _derivative(lattice, x, on_slices(lattice, vector, chosen), operator)
+        vector = sum((source(s) for s in chosen[1:]), start=source(chosen[0]))
+        change = _derivative(lattice, x, vector, operator)
         for s in chosen:
-            for t in range(-reach, reach + 1) if spacing < extent else range(extent):
+            for t in distances:
                 found[t % extent] += change[(s + t) % extent] / extent
     return found
-
-
-def source_vector(lattice: Lattice, vectors: Array, coefficients: npt.NDArray[np.float64], t: int) -> Array:
-    """X_t from all fields, ``(n_fields, *x.shape)``, and coefficients ``(n_fields, 2 r + 1)``."""
-    extent, radius = lattice.shape[0], coefficients.shape[1] // 2
-    total = 0.0 * vectors[0, ...]
-    for i, tau in np.ndindex(coefficients.shape):
-        here = [(t + tau - radius) % extent]
-        total = total + float(coefficients[i, tau]) * on_slices(lattice, vectors[i, ...], here)
-    return total
 
 
 def on_slices(lattice: Lattice, vector: Array, chosen: Iterable[int]) -> Array:
@@ -234,10 +269,3 @@ def _derivative(lattice: Lattice, x: Array, vector: Array, function: Slices) -> 
     group = manifold_of(lattice, x)
     ahead, behind = (to_host(function(group.retract(x, vector, step))) for step in (SOURCE_STEP, -SOURCE_STEP))
     return np.asarray((ahead - behind) / (2.0 * SOURCE_STEP))
-
-
-def _spacing(extent: int, reach: int) -> int:
-    """Smallest divisor of the extent at which slices move together without sharing what they change."""
-    if reach < 0:
-        raise ValueError(f"reach: expected 0 or more, got {reach}")
-    return next((k for k in range(2 * reach + 1, extent) if extent % k == 0), extent)

@@ -31,7 +31,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
-from gaugeflow.ensembles.sources import LocalSources
+from gaugeflow.ensembles.sources import LocalSources, SlicedFields
 from gaugeflow.flows import SmearedSweep
 from gaugeflow.flows.gauge.smearing import active_rows
 from gaugeflow.lattice import Array, Lattice
@@ -57,10 +57,8 @@ class _Part(NamedTuple):
     link: Array | None = None
 
 
-class _Links:
+class _Links(SlicedFields):
     """What fields of links share: sums over parts that together hold every link once."""
-
-    lattice: Lattice
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -147,7 +145,7 @@ class PlaquetteSources(_Links):
     polarisation: Polarisation = None
 
     def __post_init__(self) -> None:
-        _check(self.lattice, self.polarisation)
+        check_polarisation(self.lattice, self.polarisation)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -193,7 +191,7 @@ class SmearedSources(_Links):
     polarisation: Polarisation = None
 
     def __post_init__(self) -> None:
-        _check(self.lattice, self.polarisation)
+        check_polarisation(self.lattice, self.polarisation)
         if self.sweep.region is not None:
             raise ValueError("SmearedSources: expected a sweep of all links, got one with a region")
         most = len(self.sweep.smearing.eta)
@@ -214,15 +212,13 @@ class SmearedSources(_Links):
         return _classes(self.lattice, self.polarisation)
 
     @property
-    def _plane_classes(self) -> tuple[str, ...]:
-        return ("temporal", "spatial") if self.lattice.ndim > 2 else ("temporal",)
-
-    @property
     def names(self) -> tuple[str, ...]:
         """Names of the fields: ``A2 up``, ``G4 spatial time`` for the links of direction 0 by spatial plaquettes."""
         loops = [f"{kind}{n} {name}" for n in self.steps for kind in self._kinds for name in self._classes]
         levels = self.sweep.smearing.gradient_steps
-        return *loops, *(f"G{m} {p} {link}" for m in levels for p in self._plane_classes for link in ("time", "space"))
+        return *loops, *(
+            f"G{m} {p} {link}" for m in levels for p in plane_classes(self.lattice) for link in ("time", "space")
+        )
 
     def _parts(self, x: Array) -> Iterator[_Part]:
         lattice, smearing = self.lattice, self.sweep.smearing
@@ -238,8 +234,8 @@ class SmearedSources(_Links):
                             link = last if kind == "Z" else None
                             yield _Part(f"{kind}{n} {name}", mu, sites, staples, link)
             for level, m in enumerate(smearing.gradient_steps):
-                for planes in self._plane_classes:
-                    one = _plane_weights(lattice, planes, self.polarisation)
+                for planes in plane_classes(self.lattice):
+                    one = plane_weights(lattice, planes, self.polarisation)
                     weights = [one if k == level else [0.0] * len(one) for k in range(len(smearing.gradient_steps))]
                     gradient = smearing.gradient(lattice, stages, weights, active).active
                     for (mu, sites), rows in zip(active, gradient, strict=True):
@@ -250,7 +246,7 @@ class SmearedSources(_Links):
 
 
 @dataclass(frozen=True)
-class JoinedSources:
+class JoinedSources(SlicedFields):
     """The fields of several families, one after the other.
 
     Parameters
@@ -275,7 +271,7 @@ class JoinedSources:
             raise ValueError(f"JoinedSources: expected different names, got {self.names}")
 
     @property
-    def lattice(self) -> Lattice:
+    def lattice(self) -> Lattice:  # type: ignore[override]
         """The lattice."""
         return self.families[0].lattice
 
@@ -297,7 +293,8 @@ class JoinedSources:
         return array_namespace(x).concat([family.vectors(x) for family in self.families])
 
 
-def _check(lattice: Lattice, polarisation: Polarisation) -> None:
+def check_polarisation(lattice: Lattice, polarisation: Polarisation) -> None:
+    """``ValueError`` for lattices of one dimension, and for numbers that are no polarisation."""
     if lattice.ndim < 2:
         raise ValueError(f"sources of links need two dimensions or more, got a lattice of shape {lattice.shape}")
     if polarisation is None:
@@ -323,7 +320,12 @@ def _weight(polarisation: Polarisation, mu: int, nu: int, sign: float = 1.0) -> 
     return e[mu] + sign * e[nu]
 
 
-def _plane_weights(lattice: Lattice, planes: str, polarisation: Polarisation) -> list[float]:
+def plane_classes(lattice: Lattice) -> tuple[str, ...]:
+    """Classes of planes: with direction 0, and without it where there are such planes."""
+    return ("temporal", "spatial") if lattice.ndim > 2 else ("temporal",)
+
+
+def plane_weights(lattice: Lattice, planes: str, polarisation: Polarisation) -> list[float]:
     """Weight of every plane of a class, at ``mu * ndim + nu``, and 0 for the others."""
     d = range(lattice.ndim)
     chosen = [[mu != nu and (0 in (mu, nu)) == (planes == "temporal") for nu in d] for mu in d]

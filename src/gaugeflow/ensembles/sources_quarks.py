@@ -17,7 +17,7 @@ import numpy.typing as npt
 from array_api_compat import array_namespace
 
 from gaugeflow.devices import to_host
-from gaugeflow.ensembles.sources import SourceFields, source_vector
+from gaugeflow.ensembles.sources import SourceFields
 from gaugeflow.lattice import Array
 from gaugeflow.operators import HoppingOperator
 from gaugeflow.operators.dense import matrix
@@ -63,11 +63,11 @@ def quark_loop(
     extent = fields.lattice.shape[0]
     inverse = np.linalg.inv(to_host(matrix(bound)))
     rest = to_host(matrix(operator.with_links(0.0 * x)))
-    vectors = fields.vectors(x)
+    source = fields.sources(x)(coefficients)
 
     def between(t: int) -> Any:
         """D^-1 (X_t.dD); D minus its diagonal part is linear in the links."""
-        change = _times(source_vector(fields.lattice, vectors, coefficients, t), x)
+        change = _times(source(t), x)
         return inverse @ (to_host(matrix(operator.with_links(change))) - rest)
 
     steps = np.stack([between(t) for t in range(extent)])

@@ -9,6 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.ensembles.sources import SlicedFields
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels.scalar import check_scalar
 from gaugeflow.lattice import Array, Lattice
@@ -16,7 +17,7 @@ from gaugeflow.observables.flow_scales import slice_sums
 
 
 @dataclass(frozen=True)
-class ScalarSources:
+class ScalarSources(SlicedFields):
     """X_k(x) = prod_j psi_j(x)^(p_kj), with psi_j = (1 + diffusion Laplace)^(n_j) phi a field smeared by the heat kernel.
 
     A monomial of even degree, such as the constant 1, serves observables that are odd in phi, and one of odd degree those
