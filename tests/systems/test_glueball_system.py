@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from gaugeflow.flows import Smearing
 from gaugeflow.systems import glueball
 from gaugeflow.systems.glueball import Settings
 
@@ -18,7 +17,8 @@ SETTINGS = Settings(
     rows=10,
     burn_in=20,
     thin=3,
-    smearing=Smearing(eta=(0.06,), steps=1, gradient_steps=(1,)),
+    eta=(0.06,),
+    levels=(0, 1),
     operators=(0, 1),
     improved=(0,),
     tensor=(0,),

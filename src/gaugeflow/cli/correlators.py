@@ -44,7 +44,7 @@ def measure(run: RunFile, progress: Progress) -> dict[str, Any]:
     contact = _contact(run, section, given, coefficients, skipped, progress)
     from gaugeflow.systems.glueball_report import estimates
 
-    row = estimates(used[0], used[1:], coefficients, contact)
+    row = estimates(used[0], used[1:], used[1:], coefficients, contact)
     return {
         "n_configurations": used[0].n,
         "n_training": operator.n - used[0].n,

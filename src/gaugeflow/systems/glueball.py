@@ -2,7 +2,7 @@
 
 In the scalar channel O_t is the sum of the spatial plaquettes of slice t, made of links that are smeared in space or not, and
 in the tensor channel the first operator of :func:`gaugeflow.observables.tensor_slices`.  A field X_t is fitted to it on the
-first configurations of the chain (:mod:`gaugeflow.ensembles.sources_links`).  All the others give the correlator
+first configurations of the chain (:mod:`gaugeflow.ensembles.sources_gradients`).  All the others give the correlator
 without a field, with a field at the source, and with fields at source and sink (:mod:`gaugeflow.analysis.n_point`).  The terms
 where supports meet hardly fluctuate, so that few configurations are enough for them.
 """
@@ -10,7 +10,7 @@ where supports meet hardly fluctuate, so that few configurations are enough for 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,7 @@ from gaugeflow.actions import WilsonAction
 from gaugeflow.analysis import Series, fit_sources, stack
 from gaugeflow.analysis.series import FloatArray
 from gaugeflow.devices import to_host
-from gaugeflow.ensembles import (
-    JoinedSources,
-    PlaquetteSources,
-    SmearedSources,
-    first_contact,
-    second_contact,
-)
-from gaugeflow.flows import SmearedSweep, Smearing
+from gaugeflow.ensembles import GradientSources, first_contact, second_contact
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables import plaquette_slices, stout, tensor_slices
 from gaugeflow.random import Rng
@@ -40,25 +33,29 @@ from gaugeflow.systems.masses import columns
 from gaugeflow.systems.report import Progress, Report, silent
 from gaugeflow.systems.unfinished import MeasuredChain, Unfinished
 
+ESTIMATES = ("source", "sink")
+"""The two factors of a correlator, whose tangents have noise of their own."""
+
 
 @dataclass(frozen=True)
 class Settings:
     """Parameters of the run; the defaults are the demo's.
 
     ``operators`` are numbers of stout steps in space, ``improved`` those of them that get fields; ``tensor`` and
-    ``tensor_improved`` are the same for the tensor channel.
+    ``tensor_improved`` are the same for the tensor channel.  ``eta`` and ``levels`` belong to the fields.
     """
 
     shape: tuple[int, int, int, int] = (12, 8, 8, 8)
     fold: tuple[int, int, int, int] = (1, 2, 2, 2)
     beta: float = 5.9
     chains: int = 1
-    training: int = 150
-    rows: int = 450
+    training: int = 100
+    rows: int = 400
     burn_in: int = 200
     thin: int = 20
     overrelax: int = 4
-    smearing: Smearing = field(default_factory=lambda: Smearing(eta=(0.0625,) * 4, steps=1, gradient_steps=(2, 4)))
+    eta: tuple[float, ...] = GradientSources.eta
+    levels: tuple[int, ...] = GradientSources.levels
     radius: int = 1
     operators: tuple[int, ...] = (0, 4, 8)
     improved: tuple[int, ...] = (0, 4)
@@ -131,7 +128,7 @@ def run(
         result |= {
             "beta": chosen.beta,
             "shape": list(chosen.shape),
-            "fields": {channel.name: list(channel.fields.names) for channel in chain.channels},
+            "fields": list(chain.fields.names),
             "coefficients": {key: c.tolist() for key, c in coefficients.items()},
         }
     return Report(tables, [result], (glueball_report.figure(out / "glueball.png", result),))
@@ -139,13 +136,13 @@ def run(
 
 @dataclass(frozen=True)
 class _Channel:
-    """A quantum number: what makes O_t of links, numbers of stout steps of its operators, and its fields."""
+    """A quantum number: what makes O_t of links, numbers of stout steps of its operators, and polarisation of its fields."""
 
     name: str
     slices: Callable[[Lattice, Array], Array]
     operators: tuple[int, ...]
     improved: tuple[int, ...]
-    fields: JoinedSources
+    polarisation: tuple[float, ...] | None
 
     def key(self, steps: int) -> str:
         """Name of an operator."""
@@ -165,17 +162,13 @@ class _Chain(MeasuredChain):
         self.action = WilsonAction(self.lattice, settings.beta)
         sampler = HeatBath(self.lattice, settings.beta, settings.overrelax)
         super().__init__(sampler, rng, done, settings.chains, settings.burn_in, settings.thin)
-        sweep = SmearedSweep(self.lattice, 3, settings.smearing)
-        steps = tuple(range(1, settings.smearing.steps + 1))
-
-        def fields(polarisation: tuple[float, ...] | None = None) -> JoinedSources:
-            smeared = SmearedSources(sweep, steps, False, polarisation)
-            return JoinedSources((PlaquetteSources(self.lattice, polarisation), smeared))
-
-        scalar = _Channel("scalar", plaquette_slices, settings.operators, settings.improved, fields())
-        polarised = fields(glueball_report.POLARISATION)
-        tensor = _Channel("tensor", _first_tensor, settings.tensor, settings.tensor_improved, polarised)
+        scalar = _Channel("scalar", plaquette_slices, settings.operators, settings.improved, None)
+        tensor = _Channel(
+            "tensor", _first_tensor, settings.tensor, settings.tensor_improved, glueball_report.POLARISATION
+        )
         self.channels = tuple(channel for channel in (scalar, tensor) if channel.operators)
+        served = tuple(channel.polarisation for channel in self.channels if channel.improved)
+        self.fields = GradientSources(self.lattice, settings.eta, settings.levels, served)
         self.contact = done.measurements("contact")
 
     def operator(self, x: Array, channel: _Channel, steps: int) -> Array:
@@ -197,31 +190,36 @@ class _Chain(MeasuredChain):
                 for n in channel.operators:
                     values = clock.time(kind, "", partial(self.operator, state.x, channel, n))
                     found |= columns(channel.key(n), to_host(values))
-            for channel in self.channels:
-                if channel.improved:
-                    work = "training" if coefficients is None else "flow"
-                    h = clock.time(work, channel.name, partial(self._tangents, channel, state.x))
-                    for i, field_name in enumerate(channel.fields.names):
-                        found |= columns(f"{channel.name}|h|{field_name}", h[i])
+            work = "training" if coefficients is None else "flow"
+            for estimate, h in zip(ESTIMATES, clock.time(work, "", partial(self._tangents, state.x, row)), strict=True):
+                for i, field_name in enumerate(self.fields.names):
+                    found |= columns(f"{estimate}|{field_name}", h[i])
             if coefficients is not None and row % chosen.contact_every == 0:
                 terms: dict[str, Array] = {}
                 for channel in self.channels:
-                    terms |= clock.time("contact", channel.name, partial(self._contact, channel, state.x, coefficients))
+                    terms |= clock.time(
+                        "contact", channel.name, partial(self._contact, channel, state.x, coefficients, row)
+                    )
                 self.contact.add(np.full(chosen.chains, row), np.arange(chosen.chains), terms)
                 self.done.keep_measurements("contact", self.contact)
             self.add(row, found)
             self.progress(name, row + 1 - before, rows)
 
-    def _tangents(self, channel: _Channel, x: Array) -> Any:
-        return to_host(channel.fields.tangents(x, self.action.grad(x)))
+    def _noise(self, name: str, row: int) -> Rng:
+        return self.rng.stream("noise").stream(name).at(row)
 
-    def _contact(self, channel: _Channel, x: Array, coefficients: dict[str, FloatArray]) -> dict[str, Array]:
+    def _tangents(self, x: Array, row: int) -> list[Any]:
+        source, sink = (self._noise(name, row) for name in ESTIMATES)
+        return [to_host(h) for h in self.fields.two_estimates((source, sink), x, self.action.grad(x))]
+
+    def _contact(self, channel: _Channel, x: Array, coefficients: dict[str, FloatArray], row: int) -> dict[str, Array]:
+        fields = self.fields.select(channel.polarisation).with_noise(self._noise(f"contact {channel.name}", row))
         found: dict[str, Array] = {}
         for n in channel.improved:
             key = channel.key(n)
             operator = partial(self.operator, channel=channel, steps=n)
-            found |= columns(f"first|{key}", first_contact(channel.fields, coefficients[key], x, operator, 0))
-            second = second_contact(channel.fields, coefficients[key], x, self.action, self.settings.contact_slices)
+            found |= columns(f"first|{key}", first_contact(fields, coefficients[key], x, operator, 0))
+            second = second_contact(fields, coefficients[key], x, self.action, self.settings.contact_slices)
             found |= columns(f"second|{key}", second)
         return found
 
@@ -236,16 +234,19 @@ class _Chain(MeasuredChain):
         found = {}
         for channel in self.channels:
             for n in channel.improved:
-                operator = self._series(channel.key(n), part)
-                found[channel.key(n)] = fit_sources(operator, self._all_tangents(channel, part), radius)
+                operator, (first, second) = self._series(channel.key(n), part), self._estimates(channel, part)
+                both = [(a + b) * 0.5 for a, b in zip(first, second, strict=True)]
+                found[channel.key(n)] = fit_sources(operator, both, radius)
         return found
 
-    def _all_tangents(self, channel: _Channel, part: slice) -> list[Series]:
-        return [self._series(f"{channel.name}|h|{name}", part) for name in channel.fields.names]
+    def _estimates(self, channel: _Channel, part: slice) -> tuple[list[Series], list[Series]]:
+        names = self.fields.select(channel.polarisation).names
+        first, second = ([self._series(f"{e}|{name}", part) for name in names] for e in ESTIMATES)
+        return first, second
 
     def measured(self, channel: _Channel, coefficients: dict[str, FloatArray]) -> glueball_report.Measured:
         """What the report needs, from the rows that were not used for training."""
         part = slice(self.settings.training, None)
         operators = {channel.key(n): self._series(channel.key(n), part) for n in channel.operators}
-        tangents = self._all_tangents(channel, part) if channel.improved else []
+        tangents = self._estimates(channel, part) if channel.improved else ([], [])
         return glueball_report.Measured(channel.name, operators, tangents, coefficients)

@@ -34,11 +34,11 @@ POLARISATION = (1.0, -1.0, 0.0)
 
 @dataclass(frozen=True)
 class Measured:
-    """A channel: operators by name, tangents of all its fields, coefficients of the operators that have fields."""
+    """A channel: operators by name, two estimates of the tangents of its fields, coefficients of operators that have fields."""
 
     channel: str
     operators: dict[str, Series]
-    tangents: list[Series]
+    tangents: tuple[Sequence[Series], Sequence[Series]]
     coefficients: dict[str, FloatArray]
 
 
@@ -56,7 +56,7 @@ def analyse(
     extent
         Number of time slices.
     clock
-        Seconds of the ``source``, and of ``flow`` and ``contact`` by channel.
+        Seconds of the ``source`` and of the ``flow``, and of ``contact`` by channel.
     """
     source = clock.spent("source")
     found, cost = {}, {}
@@ -66,8 +66,8 @@ def analyse(
             if name in channel.coefficients:
                 both = ("first", "second")
                 terms = [stack(*(contact.series(f"{kind}|{name}|{t}") for t in range(extent))) for kind in both]
-            found[name] = estimates(operator, channel.tangents, channel.coefficients.get(name), terms)
-        flow, more = (clock.spent(kind, channel.channel) for kind in ("flow", "contact"))
+            found[name] = estimates(operator, *channel.tangents, channel.coefficients.get(name), terms)
+        flow, more = clock.spent("flow"), clock.spent("contact", channel.channel)
         cost[channel.channel] = {ONE_SIDED: 1.0 + flow / source, TWO_SIDED: 1.0 + (flow + more) / source}
     seconds = {f"{kind} {name}".strip(): spent for (kind, name), spent in clock.seconds.items()}
     result = {"operators": found, "seconds": seconds, "cost": cost}
@@ -82,6 +82,7 @@ def analyse(
 def estimates(
     operator: Series,
     tangents: Sequence[Series],
+    others: Sequence[Series],
     coefficients: FloatArray | None = None,
     contact: Sequence[Series] | None = None,
 ) -> dict[str, Any]:
@@ -91,8 +92,8 @@ def estimates(
     ----------
     operator : Series (T,)
         O_t.
-    tangents : sequence of Series (T,)
-        Of every field.
+    tangents, others : sequence of Series (T,)
+        Of every field, for the two factors of a product: two estimates where they have noise, the same twice where not.
     coefficients
         As for :func:`gaugeflow.analysis.improved`; None: no field serves this operator.
     contact : sequence of Series (T,)
@@ -102,7 +103,8 @@ def estimates(
     row: dict[str, Any] = {}
     series = {PLAIN: (two_point_function(operator, operator), np.zeros(extent))}
     if coefficients is not None and contact is not None:
-        better = improved(operator, tangents, coefficients)
+        pair = [improved(operator, h, coefficients) for h in (tangents, others)]
+        better = (pair[0] + pair[1]) * 0.5
         row["residual_share"] = number(residual_share(operator, better))
         first = contact[0]
         row["contact"] = {"first": _rows(folded(first))}
@@ -110,10 +112,15 @@ def estimates(
         for second in contact[1:]:
             both = first + reflected(first) + second
             row["contact"]["two-sided"] = _rows(folded(both))
-            series[TWO_SIDED] = _shifted(two_point_function(better, better), both)
+            series[TWO_SIDED] = _shifted(_symmetric(*pair), both)
     row["correlators"] = {kind: _rows(folded(c), errors) for kind, (c, errors) in series.items()}
     row["masses"] = {kind: _masses(folded(c), extent) for kind, (c, _) in series.items()}
     return row
+
+
+def _symmetric(a: Series, b: Series) -> Series:
+    """Two-point function of two series that differ in noise, which must not meet itself."""
+    return (two_point_function(a, b) + two_point_function(b, a)) * 0.5
 
 
 def _shifted(correlator: Series, terms: Series) -> tuple[Series, FloatArray]:
