@@ -79,6 +79,29 @@ def test_correlator_of_plaquettes(gaugeflow, tmp_path, monkeypatch):
     agrees(result["operators"]["temporal, 0"]["correlators"]["one-sided"], exact)
 
 
+def test_gradients(gaugeflow, tmp_path):
+    """Fields with noise: the same correlator, and numbers that do not depend on the batches."""
+    path = tmp_path / "run.toml"
+    text = RUN.format(sources="contact_every = 20", chains=8).replace('["plaquette"]', '["gradients"]')
+    path.write_text(text)
+    gaugeflow("sample", path, "--json")
+    result = gaugeflow("derive", path, "--json")
+    assert result["fields"] == [f"G{n} temporal" for n in (0, 1, 2, 4, 6)]
+    (row,) = result["operators"].values()
+    r1, r2 = (ive(k, 2.0) / ive(0, 2.0) for k in (1, 2))
+    for kind in ("plain", "one-sided", "two-sided"):
+        agrees(row["correlators"][kind], np.array([4.0 * (0.5 * (1.0 + r2) - r1**2), 0.0, 0.0, 0.0, 0.0]))
+    assert row["residual_share"]["value"] < 0.3
+    other = tmp_path / "other.toml"
+    given = text.replace("beta = 2.0\n", 'beta = 2.0\nfiles = "out/ensemble.h5"\n').replace('"out"\n', '"two"\n')
+    before, _, after = given.partition("[sampler]")
+    other.write_text(before + "[sources]" + after.partition("[sources]")[2] + "[parallel]\nparts = 2\n")
+    again = gaugeflow("derive", other, "--json")["operators"]["temporal, 0"]["correlators"]
+    for kind, found in row["correlators"].items():
+        for one, two in zip(found, again[kind], strict=True):
+            assert one["value"] == pytest.approx(two["value"], rel=1e-6, abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
@@ -89,6 +112,7 @@ def test_correlator_of_plaquettes(gaugeflow, tmp_path, monkeypatch):
         ("training = 5", r"training: expected with coefficients = 'training', and only there"),
         ("gradient_steps = [4, 2]", r"gradient_steps: expected increasing numbers, found [4, 2]"),
         ('fields = ["plaquette", "plaquette"]', r"fields: expected each family once"),
+        ('fields = ["plaquette", "gradients"]', r"fields: expected 'gradients' alone"),
         ("sides = 3", "sides: expected 1 | 2, found 3"),
         ("[target]\nbeta = 2.1", "expected either [target] or [sources]"),
     ],

@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from gaugeflow.analysis import Series
     from gaugeflow.analysis.series import FloatArray
     from gaugeflow.cli.source import Source
-    from gaugeflow.ensembles import JoinedSources, Measurements
+    from gaugeflow.ensembles import GradientSources, JoinedSources, Measurements
     from gaugeflow.lattice import Array, Lattice
     from gaugeflow.progress import Progress
+    from gaugeflow.random import Streams
     from gaugeflow.runfile import RunFile, SourcesSection
     from gaugeflow.systems import Table
-    from gaugeflow.typing import Ensemble
+    from gaugeflow.typing import Batch, Ensemble
 
 MEASUREMENTS, CONTACT, RESULT, FIGURE = "sources.h5", "contact.h5", "correlators.json", "correlators.png"
 STOUT_RHO = 0.1
+_OTHER = "other h"
+"""Tangents with another noise, for the other factor of a product."""
 _PIECE = 16
 """Configurations between two writings of the measurements, batches where these hold many."""
 _FEWEST = 5
@@ -39,12 +42,14 @@ def measure(run: RunFile, progress: Progress) -> dict[str, Any]:
     extent, names = run.lattice.shape[0], _fields(run, section, _lattice(run, 1)).names
     operator = _series(data, "O", extent)
     tangents = [_series(data, f"h|{name}", extent) for name in names]
-    coefficients, skipped = _coefficients(run, section, operator, tangents)
-    used = [_after(series, skipped) for series in (operator, *tangents)]
+    others = [_series(data, f"{_OTHER}|{name}", extent) for name in names] if _noisy(section) else tangents
+    both = [(a + b) * 0.5 for a, b in zip(tangents, others, strict=True)]
+    coefficients, skipped = _coefficients(run, section, operator, both)
+    used, first, second = ([_after(series, skipped) for series in every] for every in ([operator], tangents, others))
     contact = _contact(run, section, given, coefficients, skipped, progress)
     from gaugeflow.systems.glueball_report import estimates
 
-    row = estimates(used[0], used[1:], used[1:], coefficients, contact)
+    row = estimates(used[0], first, second, coefficients, contact)
     return {
         "n_configurations": used[0].n,
         "n_training": operator.n - used[0].n,
@@ -114,12 +119,26 @@ def _lattice(run: RunFile, batch: int) -> Lattice:
     return lattice
 
 
-def _fields(run: RunFile, section: SourcesSection, lattice: Lattice) -> JoinedSources:
-    from gaugeflow.ensembles import JoinedSources, PlaquetteSources, SmearedSources
+def _noisy(section: SourcesSection) -> bool:
+    return "gradients" in section.fields
+
+
+def _streams(run: RunFile, part: Batch, *names: str) -> list[Streams]:
+    """Noise by name for every configuration of a batch."""
+    from gaugeflow.cli import assembly
+    from gaugeflow.random import Streams
+
+    return [Streams.of(assembly.noise_of(run, "sources", name), part.chain, part.ids) for name in names]
+
+
+def _fields(run: RunFile, section: SourcesSection, lattice: Lattice) -> JoinedSources | GradientSources:
+    from gaugeflow.ensembles import GradientSources, JoinedSources, PlaquetteSources, SmearedSources
     from gaugeflow.flows import SmearedSweep, Smearing
     from gaugeflow.systems import glueball_report
 
     polarisation = glueball_report.POLARISATION if section.operator == "tensor" else None
+    if _noisy(section):
+        return GradientSources(lattice, polarisations=(polarisation,))
     families: list[Any] = []
     for name in section.fields:
         if name == "plaquette":
@@ -153,18 +172,29 @@ def _slices(run: RunFile, section: SourcesSection, given: Source, progress: Prog
     from gaugeflow import io
     from gaugeflow.cli import assembly
     from gaugeflow.cli.pieces import sections, shared
-    from gaugeflow.ensembles import Measurements, measure_sources
+    from gaugeflow.devices import to_host
+    from gaugeflow.ensembles import JoinedSources, Measurements, measure_sources
     from gaugeflow.systems.masses import columns
 
     batch = assembly.batch_size(run)
     lattice = _lattice(run, batch)
     fields = _fields(run, section, lattice)
-    function = measure_sources(fields, assembly.source_action(run, lattice), partial(_operator, section, lattice))
+    action, operator = assembly.source_action(run, lattice), partial(_operator, section, lattice)
+
+    def rows(part: Batch) -> dict[str, Array]:
+        if isinstance(fields, JoinedSources):
+            return measure_sources(fields, action, operator)(part.fields)
+        source, sink = _streams(run, part, "source", "sink")
+        first, second = fields.two_estimates((source, sink), part.fields, action.grad(part.fields))
+        row = {"operator": to_host(operator(part.fields))}
+        for kind, h in (("h", to_host(first)), (_OTHER, to_host(second))):
+            row |= {f"{kind}|{name}": h[i] for i, name in enumerate(fields.names)}
+        return row
 
     def work(ensemble: Ensemble, show: Callable[[int], None]) -> Measurements:
         data = Measurements()
         for part in ensemble.batches(batch):
-            found = function(part.fields)
+            found = rows(part)
             row = columns("O", found.pop("operator"))
             for name, values in found.items():
                 row |= columns(name, values)
@@ -229,7 +259,7 @@ def _contact(
     from gaugeflow.analysis import Series
     from gaugeflow.cli import assembly
     from gaugeflow.cli.pieces import sections, shared
-    from gaugeflow.ensembles import Measurements, first_contact, second_contact
+    from gaugeflow.ensembles import JoinedSources, Measurements, first_contact, second_contact
     from gaugeflow.systems.masses import columns
 
     numbers = np.unique(given.chain)
@@ -253,9 +283,10 @@ def _contact(
         for part in ensemble.batches(1):
             c = of_chain[int(part.chain[0])]
             operator = partial(_operator, section, lattice)
-            row = columns("first", first_contact(fields, c, part.fields, operator, reach))
+            bound = fields if isinstance(fields, JoinedSources) else fields.with_noise(*_streams(run, part, "contact"))
+            row = columns("first", first_contact(bound, c, part.fields, operator, reach))
             if section.sides == 2:
-                row |= columns("second", second_contact(fields, c, part.fields, action, (0,)))
+                row |= columns("second", second_contact(bound, c, part.fields, action, (0,)))
             data.add(part.ids, part.chain, row)
             show(len(data))
         return data

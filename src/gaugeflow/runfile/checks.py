@@ -189,6 +189,8 @@ def _check_sources(run: RunFile) -> None:
         raise ValueError(f"{where} stout: links are smeared for 'scalar' and 'tensor' only, found {section.stout}")
     if len(set(section.fields)) < len(section.fields):
         raise ValueError(f"{where} fields: expected each family once, found {list(section.fields)}")
+    if "gradients" in section.fields and len(section.fields) > 1:
+        raise ValueError(f"{where} fields: expected 'gradients' alone, found {list(section.fields)}")
     if any(a >= b for a, b in pairwise(section.gradient_steps)):
         raise ValueError(f"{where} gradient_steps: expected increasing numbers, found {list(section.gradient_steps)}")
     if 2 * section.radius >= shape[0]:

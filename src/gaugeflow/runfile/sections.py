@@ -202,8 +202,8 @@ class SourcesSection:
     The ``operator`` of a slice is the sum of its spatial plaquettes (``scalar``), the difference of those in two planes
     (``tensor``), or the sum of the plaquettes between it and the next slice (``temporal``).  Links of the first two may be
     smeared in space by ``stout`` steps.  The field of a source has ``radius`` slices to both sides and is made of the families
-    ``fields``; the smeared one offers gradients of plaquettes after ``gradient_steps``.  ``sides`` are the factors that have a
-    field.
+    ``fields``; the smeared one offers gradients of plaquettes after ``gradient_steps``.  The family ``gradients`` has no masks
+    and stands alone, because the noise of its divergences must not meet itself.  ``sides`` are the factors that have a field.
 
     ``coefficients`` are fitted for every chain on all others, or on the first ``training`` configurations of each chain, which
     are left out then.  Terms where supports meet are measured on every ``contact_every``-th configuration of a chain.
@@ -211,7 +211,7 @@ class SourcesSection:
 
     operator: Literal["scalar", "tensor", "temporal"] = "scalar"
     stout: int = _limited(least=0, default=0)
-    fields: tuple[Literal["plaquette", "smeared"], ...] = ("plaquette", "smeared")
+    fields: tuple[Literal["plaquette", "smeared", "gradients"], ...] = ("plaquette", "smeared")
     gradient_steps: tuple[int, ...] = _limited(least=1, default=(2, 4))
     radius: int = _limited(least=0, default=1)
     sides: Literal[1, 2] = 2
