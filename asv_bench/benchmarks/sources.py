@@ -5,22 +5,27 @@ import numpy as np
 from gaugeflow import bench
 from gaugeflow.actions import WilsonAction
 from gaugeflow.analysis import Series, fit_sources
-from gaugeflow.ensembles import PlaquetteSources, SmearedSources
+from gaugeflow.ensembles import GradientSources, PlaquetteSources, SmearedSources
 from gaugeflow.flows import SmearedSweep, Smearing
 from gaugeflow.lattice import Lattice
+from gaugeflow.random import Rng
 
 
 class Tangents:
     """One configuration of 8^4, folded into eight lanes in space."""
 
-    params = (["plaquettes", "smeared"],)
+    params = (["plaquettes", "smeared", "gradients"],)
     param_names = ("fields",)
     timeout = 300
 
     def setup(self, fields):
         lattice = Lattice((8, 8, 8, 8), (1, 2, 2, 2))
         sweep = SmearedSweep(lattice, 3, Smearing(eta=(0.0625,) * 4, steps=1, gradient_steps=(2, 4)))
-        self.fields = PlaquetteSources(lattice) if fields == "plaquettes" else SmearedSources(sweep, (1,))
+        self.fields = {
+            "plaquettes": PlaquetteSources(lattice),
+            "smeared": SmearedSources(sweep, (1,)),
+            "gradients": GradientSources(lattice).with_noise(Rng(1)),
+        }[fields]
         self.x, _ = bench.fields(lattice, 3, 1)
         self.force = WilsonAction(lattice, 5.9).grad(self.x)
         self.time_tangents(fields)
