@@ -95,7 +95,7 @@ flow_time = 0.5               # of t2_e, and of q_squared in 4D
 # [sources]                   # in place of [target]: derive gives correlators of time slices with less noise
 # operator = "scalar"         # sums of spatial plaquettes; or "tensor", "temporal": those between two slices
 # stout = 0                   # smearing steps in space of the first two
-# fields = ["plaquette", "smeared"]
+# fields = ["plaquette", "smeared"]  # or ["gradients"]: without masks, with noise, the best
 # gradient_steps = [2, 4]     # of the smeared fields
 # radius = 1                  # slices to both sides that the field of a source moves
 # sides = 2                   # or 1: a field at the source alone
