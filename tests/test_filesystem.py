@@ -226,9 +226,10 @@ def test_named():
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_results_that_go_nowhere(unbuffered):
+@pytest.mark.parametrize("arguments", [("info", "--json"), ("--help",)])
+def test_results_that_go_nowhere(unbuffered, arguments):
     """A full disk behind standard output, and a reader that has ended; Python has a buffer before it or none."""
-    command = [sys.executable, "-c", "from gaugeflow.cli import main; main()", "info", "--json"]
+    command = [sys.executable, "-c", "from gaugeflow.cli import main; main()", *arguments]
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True)

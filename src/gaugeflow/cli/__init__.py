@@ -8,6 +8,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -26,6 +27,16 @@ TOGETHER = ("sample", "train", "derive", "measure")
 
 class _Program(click.Group):
     """A group whose commands end in one line on stderr where the library raises."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **options)
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # the text of --help or --version does not fit behind stdout
+            _drop_output_that_fails()
+            click.echo(f"gaugeflow: {error_line(error, 'standard output')}", err=True)
+            sys.exit(WRONG_INPUT)
 
     def invoke(self, ctx: click.Context) -> object:
         try:
