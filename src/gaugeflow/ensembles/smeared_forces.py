@@ -25,6 +25,7 @@ from array_api_compat import array_namespace
 from gaugeflow import kernels
 from gaugeflow.devices import to_host
 from gaugeflow.ensembles.probes import PROBE_STEP, colour_sites, probes, random_signs, require_double
+from gaugeflow.ensembles.smeared_links import SmearedLinks
 from gaugeflow.errors import require_finite
 from gaugeflow.flows.gauge.smearing import active_rows
 from gaugeflow.kernels.sums import sum_sites
@@ -116,34 +117,28 @@ class SmearedForces:
         return xp.stack(rows)
 
     # ---- fields ----------------------------------------------------------------------------------------------------
-    def _smeared(self, x: Array) -> tuple[list[Array], list[Array | None]]:
-        """V_0, V_1, ... and the staples of which each was made."""
-        links, staples = [x], [None]
-        for _ in range(max((*self.forces, *self.gradients))):
-            smeared, sums = kernels.smear_step(self.lattice, links[-1], self.eta, self.kappa)
-            links.append(smeared)
-            staples.append(sums)
-        return links, staples
+    def _smeared(self, x: Array) -> SmearedLinks:
+        steps = max((*self.forces, *self.gradients))
+        return SmearedLinks(self.lattice, x, (self.eta,) * steps, self.kappa)
 
     def vector(self, coefficients: Any, x: Array) -> Array:
         """The field X that is the sum of all fields with coefficients ``shape``, an algebra field."""
         lattice, n = self.lattice, int(x.shape[2])
         xp = array_namespace(x)
         c = self._checked(coefficients)
-        links, staples = self._smeared(x)
-        total = xp.zeros_like(x)
+        smeared, total = self._smeared(x), xp.zeros_like(x)
         for i, level in enumerate(self.forces):
-            total = total + kernels.wilson_force(lattice, links[level], self._couplings(n, c[i, ...]))
+            total = total + kernels.wilson_force(lattice, smeared.levels[level], self._couplings(n, c[i, ...]))
         if not self.gradients:
             return total
-        bar = xp.zeros_like(x)
         rows = dict(zip(self.gradients, c[len(self.forces) :, ...], strict=True))
-        for level in range(self.gradients[-1], 0, -1):
-            if level in rows:
-                bar = kernels.plaquette_gradient(lattice, links[level], self._weights(rows[level]), bar)
-            along, own = kernels.smear_step_pull(lattice, links[level - 1], staples[level], self.kappa, bar)
-            bar = kernels.plaquette_hessian(lattice, links[level - 1], self.eta, along, own)
-        return total + kernels.from_ambient(lattice, x, bar)
+
+        def add(level: int, bar: Array) -> Array:
+            if level not in rows:
+                return bar
+            return kernels.plaquette_gradient(lattice, smeared.levels[level], self._weights(rows[level]), bar)
+
+        return total + smeared.gradient(add)
 
     def _checked(self, coefficients: Any) -> Any:
         c = np.asarray(to_host(coefficients), dtype=np.float64)
@@ -218,18 +213,16 @@ class SmearedForces:
         """<X, force>; for a gradient this is the change of its plaquettes when the links move along the force."""
         lattice, n = self.lattice, int(x.shape[2])
         xp = array_namespace(x)
-        links, staples = self._smeared(x)
-        rows = []
+        smeared, rows = self._smeared(x), []
         for level in self.forces:
             one = [[float(i == k) for i in range(self.shape[1])] for k in range(self.shape[1])]
-            vectors = [kernels.wilson_force(lattice, links[level], self._couplings(n, classes)) for classes in one]
+            links = smeared.levels[level]
+            vectors = [kernels.wilson_force(lattice, links, self._couplings(n, classes)) for classes in one]
             rows.append(xp.stack([kernels.inner(lattice, vector, force) for vector in vectors]))
-        move = links_along(lattice, x, force)
-        for level in range(1, max((0, *self.gradients)) + 1):
-            before = (lattice, links[level - 1], staples[level], self.eta, self.kappa)
-            move, _ = kernels.smear_step_along(*before, move)
-            if level in self.gradients:
-                rows.append(self._by_class(kernels.plaquette_along(lattice, links[level], move)))
+        if self.gradients:
+            for level, move in enumerate(smeared.along(force)):
+                if level in self.gradients:
+                    rows.append(self._by_class(kernels.plaquette_along(lattice, smeared.levels[level], move)))
         return xp.stack(rows)
 
     def divergences(self, rng: Rng | Sequence[Rng], x: Array) -> Array:
@@ -241,13 +234,13 @@ class SmearedForces:
         probed = [level for level in self.forces if level > 0]
         if not probed and not self.gradients:
             return xp.stack(closed)
-        middle = self._plaquettes(self._smeared(x)[0], self.gradients)
+        middle = self._plaquettes(self._smeared(x).levels, self.gradients)
         slopes: Any = 0.0
         bends: Any = 0.0
         for probe in probes(lattice, self.colours, self._signs(rng, x), x):
             bends = bends - 2.0 * middle
             for side, displaced in zip((1.0, -1.0), probe.images, strict=True):
-                links, _ = self._smeared(displaced)
+                links = self._smeared(displaced).levels
                 bends = bends + self._plaquettes(links, self.gradients)
                 parts = [self._components(links[level], probe.mu, probe.sites, probe.generator) for level in probed]
                 if parts:
@@ -320,10 +313,3 @@ class NoisyForces:
         vector = fields.vector(coefficients, x)
         ahead, behind = (kernels.evolve(fields.lattice, x, vector, sign * step) for sign in (1.0, -1.0))
         return ahead, behind, fields.combined(coefficients, self.tangent(x, force))
-
-
-def links_along(lattice: Lattice, x: Array, vector: Array) -> Array:
-    """Change f U of links that move along an algebra field f."""
-    xp = array_namespace(x)
-    move = -0.5 * kernels.to_ambient(lattice, x, vector)  # U^dagger f
-    return xp.conj(xp.permute_dims(move, (0, 1, 3, 2, 4))) * -1.0  # f is anti-Hermitian

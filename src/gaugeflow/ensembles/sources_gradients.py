@@ -23,7 +23,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.ensembles.probes import PROBE_STEP, colour_sites, probes, random_signs, require_double
-from gaugeflow.ensembles.smeared_forces import links_along
+from gaugeflow.ensembles.smeared_links import SmearedLinks
 from gaugeflow.ensembles.sources import Source, on_slices
 from gaugeflow.ensembles.sources_links import Polarisation, check_polarisation, plane_classes, plane_weights
 from gaugeflow.errors import require_finite
@@ -104,18 +104,12 @@ class GradientSources:
         return GradientSources(self.lattice, self.eta, self.levels, (polarisation,), self.kappa, self.colours)
 
     # ---- plaquettes ------------------------------------------------------------------------------------------------
-    def _smeared(self, x: Array) -> tuple[list[Array], list[Array | None]]:
-        """V_0, V_1, ... and the staples of which each was made."""
-        links, staples = [x], [None]
-        for eta in self.eta[: self.levels[-1]]:
-            smeared, sums = kernels.smear_step(self.lattice, links[-1], eta, self.kappa)
-            links.append(smeared)
-            staples.append(sums)
-        return links, staples
+    def _smeared(self, x: Array) -> SmearedLinks:
+        return SmearedLinks(self.lattice, x, self.eta[: self.levels[-1]], self.kappa)
 
     def _plaquettes(self, x: Array) -> Array:
         """Sums of Re tr P of every level and plane by slice, ``(levels, planes, T, batch)``."""
-        links, _ = self._smeared(x)
+        links = self._smeared(x).levels
         traces = [kernels.plaquette_traces(self.lattice, links[n]) for n in self.levels]
         return sum_slices(self.lattice, array_namespace(x).stack(traces))
 
@@ -183,14 +177,9 @@ class GradientSources:
     def _along(self, x: Array, force: Array) -> Array:
         """Changes of plaquettes when links move along the force, ``(levels, planes, T, batch)``."""
         xp = array_namespace(x)
-        links, staples = self._smeared(x)
-        move, rows = links_along(self.lattice, x, force), []
-        for n in range(self.levels[-1] + 1):
-            if n > 0:
-                before = (self.lattice, links[n - 1], staples[n], self.eta[n - 1], self.kappa)
-                move, _ = kernels.smear_step_along(*before, move)
-            if n in self.levels:
-                rows.append(kernels.plaquette_traces_along(self.lattice, links[n], move))
+        smeared = self._smeared(x)
+        moves = (move for move in enumerate(smeared.along(force)) if move[0] in self.levels)
+        rows = [kernels.plaquette_traces_along(self.lattice, smeared.levels[n], move) for n, move in moves]
         return sum_slices(self.lattice, xp.stack(rows))
 
     def _laplacians(self, rng: Rng | Sequence[Rng], x: Array, middle: Array) -> Array:
@@ -212,27 +201,20 @@ class GradientSources:
     # ---- vectors ---------------------------------------------------------------------------------------------------
     def sources(self, x: Array) -> Callable[[npt.NDArray[np.float64]], Source]:
         """X_t from coefficients: a pass backwards through the smearing steps for each t."""
-        links, staples = self._smeared(x)
+        smeared = self._smeared(x)
 
         def combined(coefficients: npt.NDArray[np.float64]) -> Source:
             if coefficients.shape[0] != len(self.names):
                 raise ValueError(f"coefficients: expected {len(self.names)} rows, got shape {coefficients.shape}")
-            return lambda t: self._source(links, staples, coefficients, t)
+
+            def source(t: int) -> Array:
+                return smeared.gradient(
+                    lambda level, bar: self._add_gradients(bar, smeared.levels[level], level, coefficients, t)
+                )
+
+            return source
 
         return combined
-
-    def _source(
-        self, links: list[Array], staples: list[Array | None], coefficients: npt.NDArray[np.float64], t: int
-    ) -> Array:
-        xp = array_namespace(links[0])
-        bar = xp.zeros_like(links[0])
-        for level in range(self.levels[-1], -1, -1):
-            if level in self.levels:
-                bar = self._add_gradients(bar, links[level], level, coefficients, t)
-            if level > 0:
-                along, own = kernels.smear_step_pull(self.lattice, links[level - 1], staples[level], self.kappa, bar)
-                bar = kernels.plaquette_hessian(self.lattice, links[level - 1], self.eta[level - 1], along, own)
-        return kernels.from_ambient(self.lattice, links[0], bar)
 
     def _add_gradients(self, bar: Array, links: Array, level: int, coefficients: Any, t: int) -> Array:
         """``bar`` and the gradients of the plaquettes of a level: those that start on other slices hold a link that is 0."""
