@@ -1,5 +1,6 @@
 """Gradients of smeared plaquettes as fields of sources: divergences, vectors, and correlators that are known."""
 
+import array_api_strict
 import numpy as np
 import pytest
 
@@ -128,6 +129,20 @@ def test_folds_and_translations_change_nothing():
     np.testing.assert_allclose(
         np.roll(whole.unpack(here, components=1), 1, axis=2), whole.unpack(there, components=1), atol=1e-12
     )
+
+
+def test_strict_arrays():
+    """Nothing beyond the array API standard is used."""
+    lattice = Lattice((4, 2, 2))
+    x = links(lattice, 2, 2, 3)
+    fields, action = GradientSources(lattice, (0.05,), (0, 1), (None, TENSOR)), WilsonAction(lattice, 2.0)
+    found = []
+    for y in (x, array_api_strict.asarray(x)):
+        h = fields.tangents(Rng(1), y, action.grad(y))
+        assert isinstance(h, type(y))
+        found.append((np.asarray(h), np.asarray(fields.sources(y)(np.ones((8, 3)))(1))))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_correlators_that_are_zero():

@@ -229,7 +229,7 @@ class GradientSources:
             here = [(t + tau - radius) % self.lattice.shape[0]]
             kept = on_slices(self.lattice, links, here)
             parts = (kept[:1, ...], links[1:, ...]) if planes == "temporal" else (links[:1, ...], kept[1:, ...])
-            bar = kernels.plaquette_gradient(self.lattice, xp.concat(parts), list(weights), bar)
+            bar = kernels.plaquette_gradient(self.lattice, xp.concat(parts), weights.tolist(), bar)
         return bar
 
 
