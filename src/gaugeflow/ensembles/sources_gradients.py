@@ -6,9 +6,9 @@ steps without masks.  The field of a source moves all links along its gradient,
     G_n^(t) = grad W_n^(t)(U),    h = Laplace W_n^(t) - <grad W_n^(t), grad S>,
 
 so that no field is ever evaluated for h: the second term is a change of plaquettes along the force, and the first is a
-sum over probes of second differences of plaquettes, as in :class:`gaugeflow.ensembles.SmearedForces`.  One pass gives all n, planes and
-slices.  Without masks the fields leave half of what :class:`gaugeflow.ensembles.SmearedSources` leave, and their divergence
-has noise: the two factors of a product need noise of their own.  Derivation in ``docs/derivations/sources.md``.
+sum over probes of second differences of plaquettes, as in :class:`gaugeflow.ensembles.SmearedForces`.  One pass gives all n,
+planes and slices.  Without masks the fields leave half of what :class:`gaugeflow.ensembles.SmearedSources` leave, and their
+divergence has noise: the two factors of a product need noise of their own.  Derivation in ``docs/derivations/sources.md``.
 """
 
 from __future__ import annotations
