@@ -5,7 +5,7 @@ from gaugeflow.backend import kernels, use_backend
 from gaugeflow.lattice import Lattice, suggest_fold
 
 KERNELS = [
-    "plaquette",
+    "plaquette_traces",
     "rectangle",
     "wilson_force",
     "rectangle_force",

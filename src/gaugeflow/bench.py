@@ -67,7 +67,7 @@ def _cases() -> Iterator[Case]:
     def active(lattice: Lattice) -> tuple[int, Any]:
         return 0, lattice.active_sites(0, 0)
 
-    yield Case("plaquette", lambda lattice, u, p: (u,))
+    yield Case("plaquette_traces", lambda lattice, u, p: (u,))
     yield Case("rectangle", lambda lattice, u, p: (u,))
     yield Case("wilson_force", lambda lattice, u, p: (u, 6.0))
     yield Case("rectangle_force", lambda lattice, u, p: (u, 6.0))

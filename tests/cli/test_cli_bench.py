@@ -23,12 +23,12 @@ KEYS = [
 
 def test_operations_of_u1_plaquette():
     """Two complex products and the real part of a third: 6 + 6 + 3 operations.  The exact sum over sites does not count."""
-    assert bench.operations_per_site("plaquette", 2, 1) == 15
+    assert bench.operations_per_site("plaquette_traces", 2, 1) == 15
 
 
 def test_operations_of_su3():
     """Products of 198 operations dominate: two in a plaquette, two in a staple, one with the link."""
-    plaquette = bench.operations_per_site("plaquette", 4, 3)
+    plaquette = bench.operations_per_site("plaquette_traces", 4, 3)
     assert 6 * 2 * 198 < plaquette < 6 * 2.4 * 198
     force = bench.operations_per_site("wilson_force", 4, 3)
     assert 4 * (6 * 2 + 1) * 198 < force < 4 * (6 * 2 + 1) * 1.15 * 198
@@ -65,7 +65,7 @@ def test_fields_are_invertible_for_layers():
 
 
 def test_bench_command(gaugeflow, monkeypatch):
-    monkeypatch.setattr(bench, "CASES", {name: bench.CASES[name] for name in ("plaquette", "inner")})
+    monkeypatch.setattr(bench, "CASES", {name: bench.CASES[name] for name in ("plaquette_traces", "inner")})
     monkeypatch.setattr(bench, "BUDGET", 0.0)
     result = gaugeflow("bench", "--volumes", "4x4x4x4", "4x4", "--batch", 4, "--json")
     assert result["machine"]["fma_gflops"] > 0

@@ -14,6 +14,7 @@ from gaugeflow import check, devices, random, tree
 from gaugeflow.actions import Pseudofermion
 from gaugeflow.backend import available_backends, kernels, use_backend
 from gaugeflow.cli import main
+from gaugeflow.kernels import plaquette
 from gaugeflow.lattice import Lattice
 from gaugeflow.operators import Clover, Staggered, Wilson, even_odd, gaussian
 from gaugeflow.samplers import HeatBath
@@ -81,7 +82,7 @@ def test_bits_do_not_depend_on_the_fold(dtype, cupy):
         lattice = Lattice(SHAPE, fold)
         case = Case(lattice, 3, 2, dtype, cupy.asarray)
         one_number = [
-            kernels["plaquette"](lattice, case.links),
+            plaquette(lattice, case.links),
             *kernels["residual_update"](lattice, *KERNELS["residual_update"](case))[1:],
             kernels["inner"](lattice, case.algebra, case.momenta),
             kernels["fermion_dot"](lattice, *KERNELS["fermion_dot"](case)),

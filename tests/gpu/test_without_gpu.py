@@ -110,7 +110,7 @@ COMPILED = (
     "neighbour_sum",
     "overrelax",
     "path_sum_vjp",
-    "plaquette",
+    "plaquette_traces",
     "residual_update",
     "smear_vjp",
     "staggered_hop",

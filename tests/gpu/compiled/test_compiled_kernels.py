@@ -25,7 +25,7 @@ QUICK = {
     "neighbour_sum",
     "normal_field",
     "path_sum_vjp",
-    "plaquette",
+    "plaquette_traces",
     "wilson_force",
     "wilson_hop",
 }

@@ -117,7 +117,7 @@ def test_arrays_of_host_and_device_do_not_meet():
     with pytest.raises(TypeError, match="coupling: a NumPy array with links on the GPU"):
         kernels["wilson_force"](lattice, case.links, np.ones((1, batch)))
     with use_backend("cupy"), pytest.raises(BackendError, match=r"'cupy' does not compute on numpy\.ndarray"):
-        kernels["plaquette"](lattice, host.links)
+        kernels["plaquette_traces"](lattice, host.links)
 
 
 def test_arrays_of_two_devices_do_not_meet(monkeypatch):
@@ -127,15 +127,15 @@ def test_arrays_of_two_devices_do_not_meet(monkeypatch):
     other.id = 1
     monkeypatch.setattr(cupy.ndarray, "device", other)
     with pytest.raises(BackendError, match="links is on device 1, the current device is 0"):
-        kernels["plaquette"](lattice, links)
+        kernels["plaquette_traces"](lattice, links)
 
 
 def test_strided_and_misaligned_views_are_accepted():
     lattice, n, batch, dtype = LAYOUTS["SU(2) plain"]
     links = Case(lattice, n, batch, dtype, cupy.asarray).links
-    expected = kernels["plaquette"](lattice, links).get()
+    expected = kernels["plaquette_traces"](lattice, links).get()
     wide = cupy.stack([links, links], axis=-1).reshape(*links.shape[:-1], 2 * links.shape[-1])
-    np.testing.assert_array_equal(kernels["plaquette"](lattice, wide[..., ::2]).get(), expected)
+    np.testing.assert_array_equal(kernels["plaquette_traces"](lattice, wide[..., ::2]).get(), expected)
     memory = np.zeros(links.nbytes + 32, np.uint8)
     start = 8 - memory.ctypes.data % 16
     view = memory[start : start + links.nbytes].view(dtype).reshape(links.shape)
@@ -143,7 +143,7 @@ def test_strided_and_misaligned_views_are_accepted():
     shifted = cupy.ndarray(view)
     assert shifted.data.ptr % 16 == 8
     assert device.contiguous(shifted, "links").data.ptr % 16 == 0
-    np.testing.assert_array_equal(kernels["plaquette"](lattice, shifted).get(), expected)
+    np.testing.assert_array_equal(kernels["plaquette_traces"](lattice, shifted).get(), expected)
 
 
 def test_constants_are_copied_once(crossings):
