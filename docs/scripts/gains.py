@@ -53,6 +53,8 @@ def main() -> None:
     given = options.parse_args()
     found = tables(given.page.read_text())
     counts = [len(rows) for rows in found.values()]
+    every = [row for rows in found.values() for row in rows]
+    largest = max(ends[1] for row in every for ends in (row.ours, row.published) if ends is not None)
     figure, axes = plots.panels(len(found), 1, gridspec_kw={"height_ratios": counts}, sharex=True)
     figure.set_size_inches(7.5, 1.2 + 0.42 * sum(counts))
     for axis, (title, rows) in zip(axes[:, 0], found.items(), strict=True):
@@ -68,7 +70,7 @@ def main() -> None:
                 text = f"{low:g}" if high == low else f"{low:g} to {high:g}"
                 axis.annotate(text, (high, k + shift), (3, 0), textcoords="offset points", va="center", fontsize=7)
         axis.axvline(1.0, color="0.5", lw=0.8)
-        axis.set(xscale="log", title=title, ylim=(len(rows) - 0.5, -0.5), xlim=(0.7, 900.0))
+        axis.set(xscale="log", title=title, ylim=(len(rows) - 0.5, -0.5), xlim=(0.7, 8.0 * largest))
         axis.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
     axes[-1, 0].set_xlabel("ratio of variances for equal numbers of configurations", fontsize=9)
     for shade, hatch, label in ((0, "", "this library"), (1, "//", "published")):
