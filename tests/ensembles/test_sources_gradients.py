@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cases.fields import links
+from cases.signs import Patterns
 from gaugeflow import kernels
 from gaugeflow.actions import WilsonAction
 from gaugeflow.analysis import (
@@ -36,14 +37,8 @@ def reference():
         yield
 
 
-class Patterns(GradientSources):
-    """Signs of one of two patterns: on the two sites of a colour of 2 x 2 sites they are equal, or opposite."""
-
-    pattern = 0
-
-    def _signs(self, rng, x):
-        sites = np.where(np.isin(np.arange(4), (0, 1)), 1.0, -1.0) if self.pattern else np.ones(4)
-        return np.broadcast_to(sites[:, None], (2 * max(x.shape[2] ** 2 - 1, 1), 4, x.shape[-1]))
+class Patterned(Patterns, GradientSources):
+    """Fields with signs of a pattern."""
 
 
 def units(fields):
@@ -61,7 +56,7 @@ def test_divergence_against_differences(n):
     moves = group.tangent(many, np.eye(dimension))
     total = 0.0
     for pattern in (0, 1):
-        fields = Patterns(lattice, (0.05, 0.08), (0, 1, 2))
+        fields = Patterned(lattice, (0.05, 0.08), (0, 1, 2))
         object.__setattr__(fields, "pattern", pattern)
         total = total + 0.5 * fields.tangents(Rng(1), x, 0.0 * x)[..., 0]
     for i, one in enumerate(units(fields)):

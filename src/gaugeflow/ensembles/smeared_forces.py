@@ -138,7 +138,7 @@ class SmearedForces:
                 return bar
             return kernels.plaquette_gradient(lattice, smeared.levels[level], self._weights(rows[level]), bar)
 
-        return total + smeared.gradient(add)
+        return total + smeared.gradient(self.gradients[-1], add)
 
     def _checked(self, coefficients: Any) -> Any:
         c = np.asarray(to_host(coefficients), dtype=np.float64)
@@ -220,7 +220,7 @@ class SmearedForces:
             vectors = [kernels.wilson_force(lattice, links, self._couplings(n, classes)) for classes in one]
             rows.append(xp.stack([kernels.inner(lattice, vector, force) for vector in vectors]))
         if self.gradients:
-            for level, move in enumerate(smeared.along(force)):
+            for level, move in zip(range(self.gradients[-1] + 1), smeared.along(force), strict=False):
                 if level in self.gradients:
                     rows.append(self._by_class(kernels.plaquette_along(lattice, smeared.levels[level], move)))
         return xp.stack(rows)

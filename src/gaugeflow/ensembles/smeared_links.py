@@ -45,16 +45,18 @@ class SmearedLinks:
             move, _ = kernels.smear_step_along(*before, move)
             yield move
 
-    def gradient(self, add: Callable[[int, Array], Array]) -> Array:
-        """Gradient with respect to U of a function of all V_n, an algebra field.
+    def gradient(self, top: int, add: Callable[[int, Array], Array]) -> Array:
+        """Gradient with respect to U of a function of V_0 ... V_top, an algebra field.
 
         Parameters
         ----------
+        top
+            The last n on which the function depends.
         add
             From n and a cotangent of V_n to the cotangent with the function's own added.
         """
         bar = array_namespace(self.levels[0]).zeros_like(self.levels[0])
-        for k in range(len(self.eta), 0, -1):
+        for k in range(top, 0, -1):
             bar, links = add(k, bar), self.levels[k - 1]
             along, own = kernels.smear_step_pull(self.lattice, links, self._staples[k], self.kappa, bar)
             bar = kernels.plaquette_hessian(self.lattice, links, self.eta[k - 1], along, own)

@@ -107,11 +107,10 @@ class GradientSources:
     def _smeared(self, x: Array) -> SmearedLinks:
         return SmearedLinks(self.lattice, x, self.eta[: self.levels[-1]], self.kappa)
 
-    def _plaquettes(self, x: Array) -> Array:
+    def _plaquettes(self, smeared: SmearedLinks) -> Array:
         """Sums of Re tr P of every level and plane by slice, ``(levels, planes, T, batch)``."""
-        links = self._smeared(x).levels
-        traces = [kernels.plaquette_traces(self.lattice, links[n]) for n in self.levels]
-        return sum_slices(self.lattice, array_namespace(x).stack(traces))
+        traces = [kernels.plaquette_traces(self.lattice, smeared.levels[n]) for n in self.levels]
+        return sum_slices(self.lattice, array_namespace(traces[0]).stack(traces))
 
     def _fields(self, planes: Array) -> Array:
         """From numbers for every level and plane, ``(levels, planes, ...)``, those of all fields, ``(n_fields, ...)``."""
@@ -157,7 +156,6 @@ class GradientSources:
         ValueError
             If the links are in single precision, whose rounding errors the differences do not stand.
         """
-        require_double(x)
         (found,) = self._tangents((rng,), x, force)
         return found
 
@@ -165,22 +163,20 @@ class GradientSources:
         self, rngs: tuple[Rng | Sequence[Rng], Rng | Sequence[Rng]], x: Array, force: Array
     ) -> tuple[Array, Array]:
         """:meth:`tangents` with two sources of signs, for the two factors of a product."""
-        require_double(x)
         first, second = self._tangents(rngs, x, force)
         return first, second
 
     def _tangents(self, rngs: Sequence[Rng | Sequence[Rng]], x: Array, force: Array) -> list[Array]:
-        middle = self._plaquettes(x)
-        along = self._along(x, force)
+        require_double(x)
+        smeared = self._smeared(x)
+        middle, along = self._plaquettes(smeared), self._along(smeared, force)
         return [self._fields(self._laplacians(rng, x, middle) - along) for rng in rngs]
 
-    def _along(self, x: Array, force: Array) -> Array:
+    def _along(self, smeared: SmearedLinks, force: Array) -> Array:
         """Changes of plaquettes when links move along the force, ``(levels, planes, T, batch)``."""
-        xp = array_namespace(x)
-        smeared = self._smeared(x)
         moves = (move for move in enumerate(smeared.along(force)) if move[0] in self.levels)
         rows = [kernels.plaquette_traces_along(self.lattice, smeared.levels[n], move) for n, move in moves]
-        return sum_slices(self.lattice, xp.stack(rows))
+        return sum_slices(self.lattice, array_namespace(force).stack(rows))
 
     def _laplacians(self, rng: Rng | Sequence[Rng], x: Array, middle: Array) -> Array:
         """Unbiased estimates of the Laplacian of plaquettes; without smearing it is -2 (N^2 - 1) / N times them (U(1): -2)."""
@@ -188,7 +184,7 @@ class GradientSources:
         found: Any = 0.0
         if self.levels != (0,):
             for probe in probes(self.lattice, self.colours, self._signs(rng, x), x):
-                ahead, behind = (self._plaquettes(image) for image in probe.images)
+                ahead, behind = (self._plaquettes(self._smeared(image)) for image in probe.images)
                 found = found + (ahead + behind - 2.0 * middle) / PROBE_STEP**2
         if self.levels[0] > 0:
             return found
@@ -209,7 +205,8 @@ class GradientSources:
 
             def source(t: int) -> Array:
                 return smeared.gradient(
-                    lambda level, bar: self._add_gradients(bar, smeared.levels[level], level, coefficients, t)
+                    self.levels[-1],
+                    lambda level, bar: self._add_gradients(bar, smeared.levels[level], level, coefficients, t),
                 )
 
             return source
