@@ -153,14 +153,15 @@ def _fields(run: RunFile, section: SourcesSection, lattice: Lattice) -> JoinedSo
 
 def _operator(section: SourcesSection, lattice: Lattice, x: Array) -> Array:
     """O_t, ``(T, batch)``."""
+    from array_api_compat import array_namespace
+
+    from gaugeflow import kernels
+    from gaugeflow.kernels.sums import sum_slices
     from gaugeflow.observables import plaquette_slices, stout, tensor_slices
-    from gaugeflow.observables.flow_scales import slice_sums
-    from gaugeflow.observables.loops import plaquette_sites
 
     if section.operator == "temporal":
-        n = x.shape[2]
-        planes = (plaquette_sites(lattice, x, 0, nu) for nu in range(1, lattice.ndim))
-        return sum(slice_sums(lattice, plane, mean=False) for plane in planes) / n
+        traces = kernels.plaquette_traces(lattice, x)[: lattice.ndim - 1, ...]
+        return array_namespace(x).sum(sum_slices(lattice, traces), axis=0) / x.shape[2]
     smeared = stout(lattice, x, STOUT_RHO, section.stout, spatial=True) if section.stout else x
     if section.operator == "tensor":
         return tensor_slices(lattice, smeared)[0, ...]

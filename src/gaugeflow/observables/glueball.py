@@ -6,9 +6,9 @@ import math
 
 from array_api_compat import array_namespace
 
+from gaugeflow import kernels
+from gaugeflow.kernels.sums import sum_slices
 from gaugeflow.lattice import Array, Lattice
-from gaugeflow.observables.flow_scales import slice_sums
-from gaugeflow.observables.loops import plaquette_sites
 
 
 def plaquette_slices(lattice: Lattice, links: Array) -> Array:
@@ -68,11 +68,8 @@ def _spatial_planes(lattice: Lattice, links: Array) -> Array:
     if lattice.ndim < 3:
         raise ValueError(f"a lattice of shape {lattice.shape} has no spatial planes")
     n, _ = lattice.check_links(links)
-    xp = array_namespace(links)
-    sums = [
-        slice_sums(lattice, plaquette_sites(lattice, links, mu, nu), mean=False) for mu, nu in lattice.planes if mu > 0
-    ]
-    return xp.stack(sums) / n
+    temporal = lattice.ndim - 1  # they come first
+    return sum_slices(lattice, kernels.plaquette_traces(lattice, links)[temporal:, ...]) / n
 
 
 def slice_correlator(slices: Array) -> Array:

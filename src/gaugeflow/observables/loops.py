@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
-from gaugeflow.kernels.slots import all_slots, entries, link_at, reach, take, to_lanes
+from gaugeflow.kernels.slots import entries, reach, take
 from gaugeflow.kernels.sums import sum_sites, sum_slots
 from gaugeflow.lattice import Array, Lattice
-from gaugeflow.sites.gauge import re_trace_plaquette
 from gaugeflow.sites.matrix import mul, trace
 
 
@@ -71,15 +70,7 @@ def _mean_over_planes(lattice: Lattice, links: Array, kind: str, chosen: list[bo
 
 def plaquette_sites(lattice: Lattice, links: Array, mu: int, nu: int) -> Array:
     """Re tr P of the plane of mu and nu at every site, not divided by N, ``(n_blocks, lanes)`` float64."""
-    xp = array_namespace(links)
-    here = all_slots(lattice, xp)
-    traces = re_trace_plaquette(
-        link_at(lattice, links, mu, here),
-        link_at(lattice, links, nu, here, [(mu, 0)]),
-        link_at(lattice, links, nu, here),
-        link_at(lattice, links, mu, here, [(nu, 0)]),
-    )
-    return to_lanes(lattice, xp.astype(traces, xp.float64))
+    return kernels.plaquette_traces(lattice, links)[lattice.planes.index((min(mu, nu), max(mu, nu))), ...]
 
 
 def rectangle(lattice: Lattice, links: Array) -> Array:

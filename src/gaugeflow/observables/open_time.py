@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
+from gaugeflow import kernels
+from gaugeflow.kernels.sums import sum_slices
 from gaugeflow.lattice import Array, Lattice
-from gaugeflow.observables.flow_scales import SliceHistory, flow_slices, slice_sums
+from gaugeflow.observables.flow_scales import SliceHistory, flow_slices
 from gaugeflow.observables.gradient_flow import STEP, AdaptiveStep
-from gaugeflow.observables.loops import link_trace, plaquette_sites
+from gaugeflow.observables.loops import link_trace
 
 
 class OpenAverages(NamedTuple):
@@ -63,14 +65,15 @@ def open_averages(lattice: Lattice, links: Array) -> OpenAverages:
         raise ValueError(f"a lattice of shape {lattice.shape} has no spatial planes")
     n, _ = lattice.check_links(links)
     xp = array_namespace(links)
-    planes = [slice_sums(lattice, plaquette_sites(lattice, links, *plane), mean=True) / n for plane in lattice.planes]
+    sums = sum_slices(lattice, kernels.plaquette_traces(lattice, links))
+    planes = sums / (n * (lattice.volume // lattice.shape[0]))
     count, extent = lattice.ndim - 1, lattice.shape[0]
-    temporal = xp.mean(xp.stack(planes[:count]), axis=0)
-    spatial = xp.mean(xp.stack(planes[count:]), axis=0)
+    temporal = xp.mean(planes[:count, ...], axis=0)
+    spatial = xp.mean(planes[count:, ...], axis=0)
     weighted = xp.sum(spatial, axis=0) - 0.5 * (spatial[0, :] + spatial[-1, :])
     mean_spatial = weighted / (extent - 1)
     mean_temporal = xp.sum(temporal, axis=0) / (extent - 1)
-    mean = (count * mean_temporal + (len(planes) - count) * mean_spatial) / len(planes)
+    mean = (count * mean_temporal + (len(lattice.planes) - count) * mean_spatial) / len(lattice.planes)
     return OpenAverages(spatial, temporal, mean, mean_spatial, mean_temporal)
 
 
