@@ -9,6 +9,7 @@ import pytest
 
 from gaugeflow.cli.assembly import make_sweep
 from gaugeflow.cli.init import TEMPLATE
+from gaugeflow.ensembles import SmearedForces
 from gaugeflow.flows import Smearing
 from gaugeflow.lattice import Lattice
 from gaugeflow.runfile import (
@@ -83,6 +84,19 @@ def test_gradient_steps(tmp_path):
     assert make_sweep(run, Lattice(run.lattice.shape)).smearing == Smearing()
 
 
+def test_forces(tmp_path):
+    """Steps, weights and colours reach the fields, and colours are checked against the extents."""
+    flow = 'kind = "forces"\ngradient_steps = [1, 6]\neta = [0.04, 0.08]\ncolours = 8'
+    text = GOOD.replace('kind = "residual"\nconvolutions = [0, 2]', flow).replace('"adam"', '"least-squares"')
+    run = _read(tmp_path, text)
+    lattice = Lattice(run.lattice.shape)
+    assert make_sweep(run, lattice) == SmearedForces(
+        lattice, (0, 1, 2), (1, 6), (0.04, 0.08), anisotropic=True, colours=8
+    )
+    with pytest.raises(ValueError, match=r"8 need extents that are multiples of 4, found \[6, 4, 4, 4\]"):
+        _read(tmp_path, text.replace("[8, 4, 4, 4]", "[6, 4, 4, 4]"))
+
+
 def test_one_number_is_a_list(tmp_path):
     assert _read(tmp_path, GOOD.replace("[2.1, 1.9]", "2.1")).target.beta == (2.1,)
 
@@ -146,12 +160,7 @@ def test_one_number_is_a_list(tmp_path):
         (
             'kind = "residual"\nconvolutions = [0, 2]',
             'kind = "forces"\ncolours = 3',
-            "[flow] colours: expected 1 | 2 | 4 | 8, found 3",
-        ),
-        (
-            'kind = "residual"\nconvolutions = [0, 2]',
-            'kind = "forces"\ncolours = 8',
-            "[flow] colours: expected a common divisor of the extents [8, 4, 4, 4], found 8",
+            "[flow] colours: expected 1 | 2 | 4 | 8 | 16, found 3",
         ),
         (
             'kind = "residual"\nconvolutions = [0, 2]',

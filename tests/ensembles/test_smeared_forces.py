@@ -1,5 +1,6 @@
 """Fields of smeared links that move all links at once: divergences by dilution, and a derivative that is known."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -14,6 +15,7 @@ from gaugeflow.analysis import Series, derivative_linear, gamma_method
 from gaugeflow.backend import use_backend
 from gaugeflow.check.differences import differentiate, repeated
 from gaugeflow.ensembles import SmearedForces
+from gaugeflow.ensembles.probes import link_colours
 from gaugeflow.groups import SU
 from gaugeflow.lattice import Lattice
 from gaugeflow.random import Rng, haar_links
@@ -41,17 +43,43 @@ def units(fields):
         yield i, k, one
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
-def test_divergence_against_differences(n):
+@pytest.mark.parametrize(("colours", "squared"), [(1, 1), (2, 2), (4, 2), (8, 3), (16, 4)])
+def test_colours_of_sites(colours, squared):
+    """Every site has one colour, and sites of a colour are as far apart as they can be, across and along."""
+    lattice = Lattice((4, 8, 4, 4))
+    found = link_colours(lattice, colours)
+    for mu in range(4):
+        classes = [sites for nu, sites in found if nu == mu]
+        assert sorted(np.concatenate(classes)) == list(range(lattice.volume))
+        for sites in classes:
+            assert len(sites) == lattice.volume // colours
+            steps = np.array(np.unravel_index(sites, lattice.shape))
+            steps = steps[:, 1:] - steps[:, :1]
+            half = np.array(lattice.shape)[:, None] // 2
+            assert (((steps + half) % (2 * half) - half) ** 2).sum(axis=0).min() == squared
+
+
+def test_colours_that_a_lattice_lacks():
+    assert len(link_colours(Lattice((4, 8)), 8)) == 16
+    with pytest.raises(ValueError, match=r"expected at most 8 on a lattice of 2 dimensions, got 16"):
+        link_colours(Lattice((4, 8)), 16)
+    with pytest.raises(ValueError, match=r"extent that 4 divides: direction 2 has extent 6"):
+        link_colours(Lattice((4, 4, 6)), 8)
+    with pytest.raises(ValueError, match=r"expected one of \(1, 2, 4, 8, 16\), got 3"):
+        SmearedForces(Lattice((6, 6)), colours=3)
+
+
+@pytest.mark.parametrize(("n", "shape", "colours"), [(1, (2, 2), 2), (2, (2, 2), 2), (3, (2, 2), 2), (1, (4, 4), 8)])
+def test_divergence_against_differences(n, shape, colours):
     """The mean over all signs is the trace of the Jacobian, taken link by link and generator by generator."""
-    lattice = Lattice((2, 2))
+    lattice = Lattice(shape)
     group, x = SU(lattice), links(lattice, n, 1, 7)
     dimension = group.dimension(x)
     many = repeated(group, x, dimension)
     moves = group.tangent(many, np.eye(dimension))
     total = 0.0
     for pattern in (0, 1):
-        fields = Patterned(lattice, (0, 1, 2), (1, 2), 0.05)
+        fields = Patterned(lattice, (0, 1, 2), (1, 2), 0.05, colours=colours)
         object.__setattr__(fields, "pattern", pattern)
         total = total + 0.5 * fields.tangents(Rng(1), x, 0.0 * x)[..., 0]
     for i, k, one in units(fields):
@@ -96,6 +124,16 @@ def test_numbers_do_not_depend_on_the_fold():
         fields = SmearedForces(lattice, colours=2)
         found.append(fields.tangents(Rng(4), x, WilsonAction(lattice, 2.0).grad(x)))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-9)
+
+
+def test_weights_of_steps():
+    """The last weight serves all further steps."""
+    lattice = Lattice((4, 4))
+    x, c = links(lattice, 2, 1, 5), np.ones((3, 1))
+    one, two, three = (SmearedForces(lattice, (0, 1), (4,), eta) for eta in (0.05, (0.05, 0.05, 0.1), (0.05, 0.1)))
+    np.testing.assert_array_equal(one.vector(c, x), replace(one, eta=(0.05,)).vector(c, x))
+    np.testing.assert_array_equal(two.vector(c, x), replace(two, eta=(0.05, 0.05, 0.1, 0.1, 0.7)).vector(c, x))
+    assert np.abs(two.vector(c, x) - three.vector(c, x)).max() > 1e-3
 
 
 def test_finite_step():
@@ -166,8 +204,10 @@ def _slope(beta, volume):
         ({"forces": (1, 1)}, "increasing numbers from 0"),
         ({"gradients": (0, 2)}, "increasing numbers from 1"),
         ({"colours": 3}, "colours: expected one of"),
-        ({"colours": 8}, "multiple|extent"),
+        ({"colours": 16}, "expected at most"),
         ({"eta": float("nan")}, "eta"),
+        ({"eta": (0.1, float("inf"))}, "eta"),
+        ({"eta": ()}, "eta: expected a number or one for each"),
     ],
 )
 def test_bad_arguments(arguments, message):

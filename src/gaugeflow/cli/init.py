@@ -70,8 +70,8 @@ beta = [6.02, 5.98]
 # sweeps = 1
 # planes = "isotropic"        # or "anisotropic": temporal and spatial planes apart
 # force_steps = [0, 1, 2]     # of forces: smearing of the links that they are forces of
-# eta = 0.04                  # of forces: weight of a staple in a step of smearing
-# colours = 2                 # of forces: 1, 2, 4 or 8; more cost more and leave less noise
+# eta = [0.04]                # of forces: weight of a staple in the steps of smearing; the last serves all further ones
+# colours = 2                 # of forces: 1, 2, 4, 8 or 16; more cost more and leave less noise
 
 [training]
 # method = "least-squares"    # or "adam", which starts from the fit

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
@@ -22,8 +23,18 @@ from gaugeflow.random import Rng, uniform
 PROBE_STEP = 3e-4
 """Displacement of the links of a probe: central differences are wrong by a share of about 1e-8."""
 
-COLOURS = (1, 2, 4, 8)
-"""Numbers of colours of sites that a probe may be one of."""
+COLOURINGS: dict[int, list[tuple[tuple[int, ...], int]]] = {
+    1: [],
+    2: [((1, 1, 1, 1), 2)],
+    4: [((0, 1, 1, 1), 2), ((1, 0, 0, 1), 2)],
+    8: [((1, 1, 0, 2), 4), ((0, 1, 1, 1), 2)],
+    16: [((1, 1, 1, 1), 4), ((1, 1, 0, 0), 2), ((1, 0, 1, 0), 2)],
+}
+"""Linear forms of coordinates, ``(weights, modulus)``, whose values are the colour of a site, for every number of colours.
+
+The first weight belongs to the direction of the links, the others follow in cyclic order (further ones are 1).  Of all such
+forms these separate the links best whose elements of the Jacobian are large: neighbours across, then pairs two hops apart.
+"""
 
 
 class Probe(NamedTuple):
@@ -36,18 +47,29 @@ class Probe(NamedTuple):
     images: tuple[Array, Array]
 
 
-def colour_sites(lattice: Lattice, colours: int) -> list[Any]:
-    """Block sites of every colour.
+def link_colours(lattice: Lattice, colours: int) -> list[tuple[int, Any]]:
+    """Directions of links, and block sites of every colour for each of them.
 
     Raises
     ------
     ValueError
-        If the number is not one of ``COLOURS``, or the lattice does not have the colours.
+        If the number is not one of ``COLOURINGS``, or the lattice does not have the colours.
     """
-    if colours not in COLOURS:
-        raise ValueError(f"colours: expected one of {COLOURS}, got {colours}")
-    weights = [(2 * mu + 1 if colours == 8 else 1) for mu in range(lattice.ndim)]
-    return [lattice.sites_of_colour(weights, colours, colour) for colour in range(colours)]
+    if colours not in COLOURINGS:
+        raise ValueError(f"colours: expected one of {tuple(COLOURINGS)}, got {colours}")
+    d, found = lattice.ndim, []
+    for mu in range(d):
+        classes = [lattice.sites_of_colour([0] * d, 1, 0)]
+        for weights, modulus in COLOURINGS[colours]:
+            roles = (*weights, *[1] * d)[:d]
+            turned = [roles[(nu - mu) % d] for nu in range(d)]
+            values = [lattice.sites_of_colour(turned, modulus, value) for value in range(modulus)]
+            parts = [np.intersect1d(sites, own) for sites, own in product(classes, values)]
+            classes = [sites for sites in parts if len(sites)]
+        if len(classes) != colours:
+            raise ValueError(f"colours: expected at most {len(classes)} on a lattice of {d} dimensions, got {colours}")
+        found += [(mu, sites) for sites in classes]
+    return found
 
 
 def random_signs(rng: Rng | Sequence[Rng], lattice: Lattice, x: Array) -> Array:
@@ -70,7 +92,7 @@ def probes(lattice: Lattice, colours: int, signs: Array, x: Array) -> Iterator[P
     xp = array_namespace(x)
     basis = algebra_basis(int(x.shape[2]), xp, x.dtype)
     count = int(basis.shape[0])
-    for mu, sites, a in product(range(lattice.ndim), colour_sites(lattice, colours), range(count)):
+    for (mu, sites), a in product(link_colours(lattice, colours), range(count)):
         sign = xp.take(signs[mu * count + a, ...], xp.asarray(sites, dtype=xp.int64), axis=0)
         ahead, behind = _turned(basis[a, ...], sign, active_rows(x, mu, sites))
         images = (

@@ -24,7 +24,7 @@ from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.devices import to_host
-from gaugeflow.ensembles.probes import PROBE_STEP, colour_sites, probes, random_signs, require_double
+from gaugeflow.ensembles.probes import PROBE_STEP, link_colours, probes, random_signs, require_double
 from gaugeflow.ensembles.smeared_links import SmearedLinks
 from gaugeflow.errors import require_finite
 from gaugeflow.flows.gauge.smearing import active_rows
@@ -47,14 +47,16 @@ class SmearedForces:
     gradients
         Those of the fields G_n, in increasing order and positive: G_0 is F_0.
     eta
-        Weight of a staple in a smearing step, half the rho of a stout step.
+        Weight of a staple in a smearing step, half the rho of a stout step; or one for each step, of which the last serves
+        all further ones.
     kappa
         Weight of loop times link relative to the staples.
     anisotropic
         Whether planes with direction 0 and others have coefficients of their own.
     colours
-        Colours of sites, 1, 2, 4 or 8, of which a probe has one; extents must be multiples of it.  A divergence takes
-        ``ndim * colours * generators`` probes, of two evaluations of the smeared plaquettes each.
+        Colours of sites, 1, 2, 4, 8 or 16, of which a probe has one.  Two and four need even extents, eight and sixteen
+        multiples of 4.  A divergence takes ``ndim * colours * generators`` probes, of two evaluations of the smeared
+        plaquettes each.
 
     Raises
     ------
@@ -65,7 +67,7 @@ class SmearedForces:
     lattice: Lattice
     forces: tuple[int, ...] = (0, 1)
     gradients: tuple[int, ...] = (2,)
-    eta: float = 0.0625
+    eta: float | tuple[float, ...] = 0.0625
     kappa: float = -1.0
     anisotropic: bool = False
     colours: int = 2
@@ -77,9 +79,11 @@ class SmearedForces:
         for name, steps, least in (("forces", self.forces, 0), ("gradients", self.gradients, 1)):
             if any(a >= b for a, b in zip((least - 1, *steps), steps, strict=False)):
                 raise ValueError(f"{name}: expected increasing numbers from {least} on, got {steps}")
+        if self.eta == ():
+            raise ValueError("eta: expected a number or one for each smearing step, got ()")
         if not self.fields:
             raise ValueError("SmearedForces: expected at least one field, got forces () and gradients ()")
-        colour_sites(self.lattice, self.colours)
+        link_colours(self.lattice, self.colours)
 
     # ---- coefficients ----------------------------------------------------------------------------------------------
     @property
@@ -119,7 +123,8 @@ class SmearedForces:
     # ---- fields ----------------------------------------------------------------------------------------------------
     def _smeared(self, x: Array) -> SmearedLinks:
         steps = max((*self.forces, *self.gradients))
-        return SmearedLinks(self.lattice, x, (self.eta,) * steps, self.kappa)
+        given = self.eta if isinstance(self.eta, tuple) else (self.eta,)
+        return SmearedLinks(self.lattice, x, (*given, *given[-1:] * steps)[:steps], self.kappa)
 
     def vector(self, coefficients: Any, x: Array) -> Array:
         """The field X that is the sum of all fields with coefficients ``shape``, an algebra field."""

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
-from gaugeflow.ensembles.probes import PROBE_STEP, colour_sites, probes, random_signs, require_double
+from gaugeflow.ensembles.probes import PROBE_STEP, link_colours, probes, random_signs, require_double
 from gaugeflow.ensembles.smeared_links import SmearedLinks
 from gaugeflow.ensembles.sources import Source, on_slices
 from gaugeflow.ensembles.sources_links import Polarisation, check_polarisation, plane_classes, plane_weights
@@ -50,8 +50,9 @@ class GradientSources:
     kappa
         Weight of loop times link relative to the staples.
     colours
-        Colours of sites, 1, 2, 4 or 8, of which a probe has one; extents must be multiples of it.  Tangents take
-        ``ndim * colours * generators`` probes, of two evaluations of the smeared plaquettes each.
+        Colours of sites, 1, 2, 4, 8 or 16, of which a probe has one.  Two and four need even extents, eight and sixteen
+        multiples of 4.  Tangents take ``ndim * colours * generators`` probes, of two evaluations of the smeared
+        plaquettes each.
 
     Raises
     ------
@@ -77,7 +78,7 @@ class GradientSources:
             raise ValueError(f"polarisations: expected one or more, all different, got {self.polarisations}")
         for polarisation in self.polarisations:
             check_polarisation(self.lattice, polarisation)
-        colour_sites(self.lattice, self.colours)
+        link_colours(self.lattice, self.colours)
 
     @property
     def _sets(self) -> list[tuple[int, str, Polarisation]]:

@@ -89,9 +89,10 @@ def _check_forces(run: RunFile, where: str, flow: FlowSection) -> None:
             f"{where} gradient_steps: expected positive numbers for kind = 'forces', whose force_steps have 0, found "
             f"{list(flow.gradient_steps)}"
         )
-    if any(n % flow.colours for n in run.lattice.shape):
+    period = {1: 1, 2: 2, 4: 2, 8: 4, 16: 4}[flow.colours]
+    if any(n % period for n in run.lattice.shape):
         raise ValueError(
-            f"{where} colours: expected a common divisor of the extents {list(run.lattice.shape)}, found {flow.colours}"
+            f"{where} colours: {flow.colours} need extents that are multiples of {period}, found {list(run.lattice.shape)}"
         )
     if run.training is not None and run.training.method != "least-squares":
         raise ValueError(
