@@ -5,9 +5,10 @@
 Coefficients are the linear fit on configurations of the training volume; none of them is used for the test.  What the fit
 leaves is corrected for its number of coefficients.  Without extents there is no test.
 
-    python docs/scripts/log_weight_volumes.py --without-masks --gradient-steps 1 4 8 16 --train 8 --fit 96 --extents 16
+    python docs/scripts/log_weight_volumes.py --without-masks --train 8 --fit 192 --extents 16 --configurations 160
 
-takes fields that move all links at once; the log-weights of the finite step then carry the noise of a divergence.
+takes fields that move all links at once; the log-weights of the finite step then carry the noise of a divergence.  Its
+coefficients are fitted with two estimates, so that noise does not pull them towards zero.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from gaugeflow.flows import SmearedSweep, Smearing
 from gaugeflow.lattice import Lattice
 from gaugeflow.random import Rng
 from gaugeflow.systems.correlated_su3 import Settings, generate
-from gaugeflow.training import fit_linear, log_weight
+from gaugeflow.training import fit_linear, fit_linear_noisy, log_weight
 
-SWEEP, FORCES = (2, 4), (1, 4, 8)
-"""Smearing steps of the gradients of the sweep and of the fields without masks."""
+SWEEP, GRADIENTS, ETA = (2, 4), (2, 4, 6, 8, 12), (0.02, 0.02, 0.02, 0.02, 0.04, 0.04, 0.08)
+"""Smearing steps of the gradients of the sweep, those of the fields without masks, and the latter's weights of a staple."""
 
 
 def ensemble(extent: int, beta: float, chains: int, count: int, rng: Rng):
@@ -38,7 +39,9 @@ def ensemble(extent: int, beta: float, chains: int, count: int, rng: Rng):
 def fields_of(given: argparse.Namespace, lattice: Lattice, noise: Rng) -> SmearedSweep | NoisyForces:
     """The sweep, or fields without masks; more smearing steps cost in proportion."""
     if given.without_masks:
-        return SmearedForces(lattice, (0, 1, 2), tuple(given.gradient_steps or FORCES), eta=0.04).with_noise(noise)
+        gradients = tuple(given.gradient_steps or GRADIENTS)
+        fields = SmearedForces(lattice, tuple(given.forces), gradients, tuple(given.eta), colours=given.colours)
+        return fields.with_noise(noise)
     return SmearedSweep(lattice, smearing=Smearing.with_gradients(tuple(given.gradient_steps or SWEEP)))
 
 
@@ -47,16 +50,19 @@ def fit(given: argparse.Namespace, rng: Rng) -> np.ndarray:
     lattice = Lattice((given.train,) * 4)
     action = WilsonAction(lattice, given.beta)
     source = ensemble(given.train, given.beta, 8 if given.without_masks else 32, given.fit, rng)
-    tangents = np.concatenate(
-        [
-            fields_of(given, lattice, rng.stream("signs").at(k)).tangent(x, action.grad(x))[:, 0]
-            for k, x in enumerate(source.blocks)
-        ],
-        axis=-1,
-    )
-    found = fit_linear(tangents, np.concatenate([action.d_beta(x) for x in source.blocks]))
-    n = tangents.shape[1]
-    left = found.variance_flow / lattice.volume * n / (n - len(tangents) - 1)
+    estimates = 2 if given.without_masks else 1
+
+    def tangents(estimate: int) -> np.ndarray:
+        signs = rng.stream(f"signs {estimate}")
+        blocks = enumerate(source.blocks)
+        rows = [fields_of(given, lattice, signs.at(k)).tangent(x, action.grad(x))[:, 0] for k, x in blocks]
+        return np.concatenate(rows, axis=-1)
+
+    h = np.stack([tangents(k) for k in range(estimates)])
+    operator = np.concatenate([action.d_beta(x) for x in source.blocks])
+    found = fit_linear(h[0], operator) if estimates == 1 else fit_linear_noisy(h, np.stack([operator] * estimates))
+    n = len(operator)
+    left = found.variance_flow / lattice.volume * n / (n - h.shape[1] - 1)
     print(f"{given.train}^4 fit on {n}: variance/site/step^2 {left:.4f}({left * (2 / n) ** 0.5:.4f})")
     return found.coefficients
 
@@ -68,6 +74,11 @@ def main() -> None:
     options.add_argument("--extents", type=int, nargs="*", default=[8], help="extents to test on")
     options.add_argument("--gradient-steps", type=int, nargs="+", help="smearing steps of the fields G")
     options.add_argument("--without-masks", action="store_true", help="fields of all links in place of the sweep")
+    options.add_argument("--forces", type=int, nargs="*", default=[0], help="smearing steps of the fields F")
+    options.add_argument(
+        "--eta", type=float, nargs="+", default=ETA, help="of a staple without masks; the last one stays"
+    )
+    options.add_argument("--colours", type=int, default=4, help="of sites in a divergence without masks")
     options.add_argument("--configurations", type=int, default=48, help="of the test, rounded up to 8 chains")
     options.add_argument("--beta", type=float, default=6.02)
     options.add_argument("--step", type=float, default=0.01)

@@ -90,9 +90,8 @@ def test_forces(tmp_path):
     text = GOOD.replace('kind = "residual"\nconvolutions = [0, 2]', flow).replace('"adam"', '"least-squares"')
     run = _read(tmp_path, text)
     lattice = Lattice(run.lattice.shape)
-    assert make_sweep(run, lattice) == SmearedForces(
-        lattice, (0, 1, 2), (1, 6), (0.04, 0.08), anisotropic=True, colours=8
-    )
+    expected = SmearedForces(lattice, gradients=(1, 6), eta=(0.04, 0.08), anisotropic=True, colours=8)
+    assert make_sweep(run, lattice) == expected
     with pytest.raises(ValueError, match=r"8 need extents that are multiples of 4, found \[6, 4, 4, 4\]"):
         _read(tmp_path, text.replace("[8, 4, 4, 4]", "[6, 4, 4, 4]"))
 
@@ -154,7 +153,7 @@ def test_one_number_is_a_list(tmp_path):
         ),
         (
             'kind = "residual"\nconvolutions = [0, 2]',
-            "colours = 4",
+            "colours = 2",
             "[flow] colours: this belongs to kind = 'forces', found kind = 'smeared'",
         ),
         (

@@ -162,7 +162,7 @@ def test_derivative_of_the_plaquette():
     action, group = WilsonAction(lattice, beta), SU(lattice)
     sampler, rng = HeatBath(lattice, beta, 1), Rng(3)
     state = sampler.init(haar_links(rng.stream("start"), lattice, 2, 64))
-    fields = SmearedForces(lattice, (0, 1), (1,), colours=2)
+    fields = SmearedForces(lattice, (0, 1), (1,), 0.0625, colours=2)
     coefficients = np.array([[0.1], [0.05], [0.05]])
     rows = []
     for sweep in range(45):

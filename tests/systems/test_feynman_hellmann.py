@@ -108,6 +108,7 @@ TINY = Settings(
     training_blocks=2,
     forces=(0,),
     gradients=(),
+    colours=2,
     stout_steps=1,
     flow_time=0.1,
 )

@@ -32,8 +32,6 @@ from gaugeflow.systems.pion import Pion
 from gaugeflow.systems.scales import Levels, column
 from gaugeflow.typing import Map, Params, VectorField
 
-_GRADIENTS = (1, 4)
-"""Gradients of forces, where a run file names none."""
 LINKS, LARGEST_BATCH = 8192, 64
 """Links, and configurations, of a batch: 1.2 MB of SU(3)."""
 
@@ -125,10 +123,13 @@ def make_sweep(run: RunFile, lattice: Lattice) -> ResidualSweep | SmearedSweep |
     """One sweep of the flow, or its forces."""
     section = run.require(FlowSection)
     if section.kind == "forces":
-        gradients = section.gradient_steps or _GRADIENTS
-        anisotropic = section.planes == "anisotropic"
         return SmearedForces(
-            lattice, section.force_steps, gradients, section.eta, anisotropic=anisotropic, colours=section.colours
+            lattice,
+            section.force_steps or SmearedForces.forces,
+            section.gradient_steps or SmearedForces.gradients,
+            section.eta or SmearedForces.eta,
+            anisotropic=section.planes == "anisotropic",
+            colours=section.colours,
         )
     if section.kind == "smeared":
         masks: Masks = "sum4" if _four_colours(run) else "parity"

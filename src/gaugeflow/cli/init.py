@@ -65,13 +65,13 @@ beta = [6.02, 5.98]
 [flow]
 # kind = "smeared"            # loops of smeared links; or "residual", staples of convolved links; or "forces", of all links
 # convolutions = [0, 1, 2]    # none; needed by "residual": a coefficient for links that are convolved so many times
-# gradient_steps = [2, 4]     # none: those of the smeared flow, and [1, 4] for forces
+# gradient_steps = [2, 4]     # none: those of the smeared flow, and [2, 4, 6, 8] for forces
 # staple_steps = 3            # smearing of its staples; 1, with gradient_steps = [1, 2, 4], for targets in anisotropy
 # sweeps = 1
 # planes = "isotropic"        # or "anisotropic": temporal and spatial planes apart
-# force_steps = [0, 1, 2]     # of forces: smearing of the links that they are forces of
-# eta = [0.04]                # of forces: weight of a staple in the steps of smearing; the last serves all further ones
-# colours = 2                 # of forces: 1, 2, 4, 8 or 16; more cost more and leave less noise
+# force_steps = [0, 6]        # none: these; smearing of the links that forces are those of
+# eta = [0.02, 0.04]          # none: weights that grow; of a staple in each smearing step, the last for all further ones
+# colours = 4                 # of forces: 1, 2, 4, 8 or 16; more cost more and leave less noise
 
 [training]
 # method = "least-squares"    # or "adam", which starts from the fit

@@ -48,7 +48,7 @@ class SmearedForces:
         Those of the fields G_n, in increasing order and positive: G_0 is F_0.
     eta
         Weight of a staple in a smearing step, half the rho of a stout step; or one for each step, of which the last serves
-        all further ones.
+        all further ones.  Small steps at first, where links are rough, leave less; see ``docs/decisions.md``.
     kappa
         Weight of loop times link relative to the staples.
     anisotropic
@@ -65,12 +65,12 @@ class SmearedForces:
     """
 
     lattice: Lattice
-    forces: tuple[int, ...] = (0, 1)
-    gradients: tuple[int, ...] = (2,)
-    eta: float | tuple[float, ...] = 0.0625
+    forces: tuple[int, ...] = (0, 6)
+    gradients: tuple[int, ...] = (2, 4, 6, 8)
+    eta: float | tuple[float, ...] = (0.02, 0.02, 0.02, 0.02, 0.04, 0.04, 0.08)
     kappa: float = -1.0
     anisotropic: bool = False
-    colours: int = 2
+    colours: int = 4
 
     def __post_init__(self) -> None:
         require_finite(self, "eta", "kappa")

@@ -133,9 +133,9 @@ class FlowSection:
     its staples; default: the flow's.
 
     Forces move all links at once, without masks (:class:`gaugeflow.ensembles.SmearedForces`).  They are those of links smeared
-    ``force_steps`` times, and the gradients of plaquettes smeared ``gradient_steps`` times (default: 1 and 4).  ``eta`` has the
-    weight of a staple in each smearing step, of which the last one serves all further steps.  ``colours`` of sites are
-    displaced one after another where divergences are estimated.
+    ``force_steps`` times, and the gradients of plaquettes smeared ``gradient_steps`` times.  ``eta`` has the weight of a staple
+    in each smearing step, of which the last one serves all further steps.  ``colours`` of sites are displaced one after another
+    where divergences are estimated.
     """
 
     kind: Literal["smeared", "residual", "forces"] = "smeared"
@@ -144,9 +144,9 @@ class FlowSection:
     gradient_steps: tuple[int, ...] = _limited(least=0, default=())
     staple_steps: int = _limited(least=0, default=3)
     planes: Literal["isotropic", "anisotropic"] = "isotropic"
-    force_steps: tuple[int, ...] = _limited(least=0, default=(0, 1, 2))
-    eta: tuple[float, ...] = _limited(above=0.0, default=(0.04,))
-    colours: Literal[1, 2, 4, 8, 16] = 2
+    force_steps: tuple[int, ...] = _limited(least=0, default=())
+    eta: tuple[float, ...] = _limited(above=0.0, default=())
+    colours: Literal[1, 2, 4, 8, 16] = 4
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,10 @@ class Settings:
     burn_in: int = 100
     thin: int = 10
     overrelax: int = 4
-    forces: tuple[int, ...] = (0, 1, 2)
-    gradients: tuple[int, ...] = (1, 4)
-    eta: float = 0.04
-    colours: int = 2
+    forces: tuple[int, ...] = SmearedForces.forces
+    gradients: tuple[int, ...] = SmearedForces.gradients
+    eta: float | tuple[float, ...] = SmearedForces.eta
+    colours: int = 8
     training_shape: tuple[int, int, int, int] = (4, 4, 4, 4)
     training_chains: int = 32
     training_blocks: int = 6
@@ -90,6 +90,7 @@ QUICK = Settings(
     window=(2, 4),
     blocks=8,
     burn_in=40,
+    colours=2,
     training_blocks=3,
 )
 
