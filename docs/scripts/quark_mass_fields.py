@@ -86,7 +86,10 @@ def main() -> None:
     options.add_argument(
         "--without-masks", type=int, nargs="+", default=[], help="steps of forces, beside --gradients, of all links"
     )
-    options.add_argument("--eta", type=float, default=0.04, help="weight of a staple, of fields without masks")
+    options.add_argument(
+        "--eta", type=float, nargs="+", default=[0.04], help="of a staple without masks; the last one stays"
+    )
+    options.add_argument("--colours", type=int, default=2, help="of sites in a divergence without masks")
     options.add_argument("--vectors", type=int, default=4, help="noise vectors of each of two groups; 0: exactly")
     options.add_argument("--every", type=int, default=1, help=f"take every n-th batch of {BATCH} configurations")
     options.add_argument("--first", type=int, default=0, help="leave out configurations with smaller numbers")
@@ -99,7 +102,9 @@ def main() -> None:
         )
         gradients = tuple(given.gradients)
         if given.without_masks:
-            flow: Any = SmearedForces(lattice, tuple(given.without_masks), gradients, given.eta)
+            flow: Any = SmearedForces(
+                lattice, tuple(given.without_masks), gradients, tuple(given.eta), colours=given.colours
+            )
         else:
             flow = SmearedSweep(lattice, 3, Smearing.with_gradients(gradients))
         for k, part in enumerate(file.batches(BATCH)):

@@ -58,16 +58,15 @@ def link_colours(lattice: Lattice, colours: int) -> list[tuple[int, Any]]:
     if colours not in COLOURINGS:
         raise ValueError(f"colours: expected one of {tuple(COLOURINGS)}, got {colours}")
     d, found = lattice.ndim, []
+    if d < 3 and colours == 16:
+        raise ValueError(f"colours: expected at most 8 on a lattice of {d} dimensions, got {colours}")
     for mu in range(d):
         classes = [lattice.sites_of_colour([0] * d, 1, 0)]
         for weights, modulus in COLOURINGS[colours]:
             roles = (*weights, *[1] * d)[:d]
             turned = [roles[(nu - mu) % d] for nu in range(d)]
             values = [lattice.sites_of_colour(turned, modulus, value) for value in range(modulus)]
-            parts = [np.intersect1d(sites, own) for sites, own in product(classes, values)]
-            classes = [sites for sites in parts if len(sites)]
-        if len(classes) != colours:
-            raise ValueError(f"colours: expected at most {len(classes)} on a lattice of {d} dimensions, got {colours}")
+            classes = [np.intersect1d(sites, own) for sites, own in product(classes, values)]
         found += [(mu, sites) for sites in classes]
     return found
 
