@@ -1,12 +1,14 @@
-"""Sweeps of SU(3) links: forward, inverse and derivative; staples plain and convolved, loops of smeared links."""
+"""Sweeps of SU(3) links, forward, inverse and derivative, with plain, convolved and smeared staples; forces without masks."""
 
 from time import process_time
 
 import numpy as np
 
 from gaugeflow import bench
+from gaugeflow.ensembles import SmearedForces
 from gaugeflow.flows import Convolution, ResidualSweep, SmearedSweep
 from gaugeflow.lattice import Lattice, suggest_fold
+from gaugeflow.random import Rng
 
 CONVOLUTIONS = {"plain": (Convolution(0),), "convolved": (Convolution(0), Convolution(1), Convolution(2))}
 VOLUMES = {"4x4x4x4": (4, 4, 4, 4), "8x8x8x8": (8, 8, 8, 8)}
@@ -78,3 +80,20 @@ class SmearedFlow:
 
     def peakmem_vjp(self, volume):
         self.flow.vjp(self.parameters, self.x, self.y, self.y_bar, 1.0)
+
+
+class ForcesWithoutMasks:
+    """Tangents of eight configurations, whose divergences are sums over probes: twice the colours, twice the time."""
+
+    params = ([2, 4],)
+    param_names = ("colours",)
+    timeout = 900
+
+    def setup(self, colours):
+        lattice = Lattice((4, 4, 4, 4))
+        self.fields = SmearedForces(lattice, colours=colours)
+        self.x, self.force = bench.fields(lattice, 3, bench.LANES)
+        self.time_tangents(colours)
+
+    def time_tangents(self, colours):
+        self.fields.tangents(Rng(1), self.x, self.force)

@@ -26,7 +26,7 @@ from gaugeflow.random import Rng
 from gaugeflow.systems.correlated_su3 import Settings, generate
 from gaugeflow.training import fit_linear, fit_linear_noisy, log_weight
 
-SWEEP, GRADIENTS, ETA = (2, 4), (2, 4, 6, 8, 12), (0.02, 0.02, 0.02, 0.02, 0.04, 0.04, 0.08)
+SWEEP, GRADIENTS, ETA = (2, 4), (2, 4, 6, 8), (0.02, 0.02, 0.02, 0.02, 0.04, 0.04, 0.08)
 """Smearing steps of the gradients of the sweep, those of the fields without masks, and the latter's weights of a staple."""
 
 
