@@ -31,7 +31,7 @@ def main() -> None:
     options.add_argument("--shape", type=int, nargs="+", default=[4, 4, 4, 4])
     options.add_argument("--configurations", type=int, default=192, help="rounded up to --chains")
     options.add_argument("--chains", type=int, default=16, help="side by side")
-    options.add_argument("--eta", type=float, nargs="+", default=[0.02] * 4 + [0.04] * 2 + [0.08], help="of a staple")
+    options.add_argument("--eta", type=float, nargs="+", default=SmearedForces.eta, help="of a staple")
     options.add_argument(
         "--choices", nargs="+", default=["F0 F6 G2 G4 G6 G8"], help="fields of each fit, as in 'F0 G2'"
     )

@@ -26,8 +26,8 @@ from gaugeflow.random import Rng
 from gaugeflow.systems.correlated_su3 import Settings, generate
 from gaugeflow.training import fit_linear, fit_linear_noisy, log_weight
 
-SWEEP, GRADIENTS, ETA = (2, 4), (2, 4, 6, 8), (0.02, 0.02, 0.02, 0.02, 0.04, 0.04, 0.08)
-"""Smearing steps of the gradients of the sweep, those of the fields without masks, and the latter's weights of a staple."""
+SWEEP = (2, 4)
+"""Smearing steps of the gradients of the sweep."""
 
 
 def ensemble(extent: int, beta: float, chains: int, count: int, rng: Rng):
@@ -39,7 +39,7 @@ def ensemble(extent: int, beta: float, chains: int, count: int, rng: Rng):
 def fields_of(given: argparse.Namespace, lattice: Lattice, noise: Rng) -> SmearedSweep | NoisyForces:
     """The sweep, or fields without masks; more smearing steps cost in proportion."""
     if given.without_masks:
-        gradients = tuple(given.gradient_steps or GRADIENTS)
+        gradients = tuple(given.gradient_steps or SmearedForces.gradients)
         fields = SmearedForces(lattice, tuple(given.forces), gradients, tuple(given.eta), colours=given.colours)
         return fields.with_noise(noise)
     return SmearedSweep(lattice, smearing=Smearing.with_gradients(tuple(given.gradient_steps or SWEEP)))
@@ -76,7 +76,7 @@ def main() -> None:
     options.add_argument("--without-masks", action="store_true", help="fields of all links in place of the sweep")
     options.add_argument("--forces", type=int, nargs="*", default=[0], help="smearing steps of the fields F")
     options.add_argument(
-        "--eta", type=float, nargs="+", default=ETA, help="of a staple without masks; the last one stays"
+        "--eta", type=float, nargs="+", default=SmearedForces.eta, help="of a staple without masks; the last one stays"
     )
     options.add_argument("--colours", type=int, default=4, help="of sites in a divergence without masks")
     options.add_argument("--configurations", type=int, default=48, help="of the test, rounded up to 8 chains")

@@ -57,17 +57,19 @@ def link_colours(lattice: Lattice, colours: int) -> list[tuple[int, Any]]:
     """
     if colours not in COLOURINGS:
         raise ValueError(f"colours: expected one of {tuple(COLOURINGS)}, got {colours}")
-    d, found = lattice.ndim, []
+    d = lattice.ndim
+    found: list[tuple[int, Any]] = []
     if d < 3 and colours == 16:
         raise ValueError(f"colours: expected at most 8 on a lattice of {d} dimensions, got {colours}")
     for mu in range(d):
-        classes = [lattice.sites_of_colour([0] * d, 1, 0)]
+        colour = np.zeros(len(lattice.sites_of_colour([0] * d, 1, 0)), dtype=np.int32)
         for weights, modulus in COLOURINGS[colours]:
             roles = (*weights, *[1] * d)[:d]
             turned = [roles[(nu - mu) % d] for nu in range(d)]
-            values = [lattice.sites_of_colour(turned, modulus, value) for value in range(modulus)]
-            classes = [np.intersect1d(sites, own) for sites, own in product(classes, values)]
-        found += [(mu, sites) for sites in classes]
+            colour *= modulus
+            for value in range(modulus):
+                colour[lattice.sites_of_colour(turned, modulus, value)] += value
+        found += [(mu, np.nonzero(colour == k)[0].astype(np.int32)) for k in range(colours)]
     return found
 
 
