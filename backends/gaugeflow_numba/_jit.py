@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import pickle
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from numba.core.caching import (
 from numba.extending import overload, register_jitable
 
 import gaugeflow
+from gaugeflow.errors import CacheWarning
 from gaugeflow.filesystem import FileLock
+from gaugeflow_numba.linking import in_one_piece
 
 OPTIONS = {"error_model": "numpy", "boundscheck": False}
 
@@ -63,7 +66,7 @@ def sources(path):
         known.add(file)
         every_formula = file == _PACKAGES["gaugeflow_numba"] / "sites.py"
         waiting += [f for f in _imported(file) if not (every_formula and f.parent == _PACKAGES["gaugeflow.sites"])]
-    return sorted(known)
+    return sorted(known, key=lambda file: (file.parent.name, file.name))  # wherever the packages are installed
 
 
 @cache
@@ -142,23 +145,44 @@ class _Cache(FunctionCache):
             found = super().load_overload(sig, target_context)
         return found
 
+    def save_overload(self, sig, data):
+        """Keep a compiled form; what was compiled serves this process where it cannot be kept, on a full disk for example."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _warn_of(cache_directory(), error.strerror or str(error))
+
     def release(self):
         """Let others compile."""
         self._held.close()
 
 
-def _cached(dispatcher):
-    with contextlib.suppress(RuntimeError):  # without a writable place, compile in every process
-        cache = dispatcher._cache = _Cache(dispatcher.py_func)
-        compile_here = dispatcher.compile
+@cache
+def _warn_of(folder, reason):
+    """Once in a process."""
+    warnings.warn(
+        f"{folder}: compiled kernels cannot be kept ({reason}): every process compiles its own", CacheWarning, 2
+    )
 
-        def compile_and_release(signature):
-            try:
+
+def _cached(dispatcher):
+    try:
+        cache = dispatcher._cache = _Cache(dispatcher.py_func)
+    except RuntimeError:  # Numba's, where the folder cannot be made or written
+        cache = None
+    compile_here = dispatcher.compile
+
+    def compile_or_load(signature):
+        if cache is None:
+            _warn_of(cache_directory(), "not a folder that can be written")
+        try:
+            with in_one_piece(dispatcher.py_func.__qualname__):
                 return compile_here(signature)
-            finally:
+        finally:
+            if cache is not None:
                 cache.release()
 
-        dispatcher.compile = compile_and_release
+    dispatcher.compile = compile_or_load
     return dispatcher
 
 

@@ -18,6 +18,7 @@ from numba.core.registry import cpu_target
 from numba.extending import NativeValue, intrinsic, models, overload, register_model, typeof_impl, unbox
 
 from gaugeflow.sites import numbers
+from gaugeflow_numba import simd as _arithmetic  # noqa: F401  (of the registers that loads return)
 from gaugeflow_numba.registers import I32, CVecType, VecType, element, join, lanes_constant, parts
 
 PLAIN, SHUFFLE, GATHER = 0, 1, 2

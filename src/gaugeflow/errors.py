@@ -38,6 +38,10 @@ class LockWarning(GaugeflowWarning):
     """A file system cannot lock files, and something weaker keeps two runs apart."""
 
 
+class CacheWarning(GaugeflowWarning):
+    """Compiled kernels cannot be kept on disk, so that every process compiles them anew."""
+
+
 def require_finite(owner: object, *names: str, infinite: bool = False) -> None:
     """Refuse attributes that are not finite numbers; what every constructor that takes numbers begins with.
 

@@ -4,14 +4,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
 
-from cases.ranks import MISSING, MPIRUN, WHY
+from cases.ranks import MISSING, MPIRUN, WHY, finish, start
 from gaugeflow import io
 from gaugeflow.cli.launch import launch
 from gaugeflow.lattice import Lattice
@@ -64,18 +63,11 @@ def _start(*programs, program=PROGRAM):
     """Two processes, of one program or of one each."""
     each = [["-n", str(2 // len(programs)), *program, *map(str, words), *OPTIONS] for words in programs]
     words = [word for program in each for word in (":", *program)][1:]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [MPIRUN, "--allow-run-as-root", "--oversubscribe", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
+    return start([MPIRUN, "--allow-run-as-root", "--oversubscribe", *words], OMP_NUM_THREADS="1")
 
 
 def _end(process, status=0):
-    out, error = process.communicate(timeout=120)
+    out, error = finish(process, 300)
     assert process.returncode == status, error
     return json.loads(out) if out.startswith(("{", "[")) else error
 
@@ -112,7 +104,7 @@ def test_chains_side_by_side(gaugeflow, runfile, tmp_path):
     _same(_links(tmp_path / "many"), _links(tmp_path / "one"))
     measure = ["measure", *sorted(tmp_path.glob("one/part-*/ensemble.h5")), tmp_path / "nothing.h5", "--json"]
     running = _start(measure)
-    found, error = running.communicate(timeout=120)
+    found, error = finish(running, 300)
     assert running.returncode == 2  # a file is missing
     gaugeflow(*measure, *OPTIONS, status=2)
     assert json.loads(found) == json.loads(gaugeflow.stdout)
@@ -171,7 +163,7 @@ def test_a_run_goes_on_after_a_stop_and_after_a_kill(gaugeflow, runfile, tmp_pat
     running = _start(["sample", path])
     _wait_for(lock, running)
     os.kill(int(lock.read_text().split()[1]), signal.SIGKILL)  # rank 0
-    error = running.communicate(timeout=120)[1]
+    error = finish(running, 300)[1]
     assert running.returncode != 0
     assert _lines(error) == [
         "gaugeflow: rank 1 of 2: received SIGTERM: rank 0 of this machine is gone; the same command goes on from the last "

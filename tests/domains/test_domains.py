@@ -1,13 +1,10 @@
 """Lattices that are cut over the processes of MPI: the same bits as in one process."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from cases.ranks import mpirun
+from cases import ranks
 from gaugeflow.domains import suggest_grid
 from gaugeflow.lattice import Lattice
 
@@ -26,11 +23,7 @@ FOLDED = (
 
 def on_ranks(processes, program, *arguments):
     """Run a program of this folder under mpirun."""
-    command = [*mpirun(processes), sys.executable, str(HERE / program), *arguments]
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return ranks.on_ranks(processes, HERE / program, *arguments, NUMBA_NUM_THREADS="1", OMP_NUM_THREADS="1")
 
 
 def test_every_kernel_of_the_reference():

@@ -1,6 +1,5 @@
 """A C program of many MPI processes: the numbers of one process, bit for bit."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cases.ranks import mpirun
+from cases.ranks import finish, mpirun, start
 from gaugeflow import io
 from gaugeflow.actions import WilsonAction
 from gaugeflow.cli.embed import compile_flags, link_flags
@@ -30,10 +29,9 @@ def program(library):
 
 
 def _numbers(program, processes, path, stored):
-    command = [*mpirun(processes), str(program), str(path), str(stored)]
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    running = start([*mpirun(processes), program, path, stored], NUMBA_NUM_THREADS="1")
+    out, error = finish(running, 900)
+    assert running.returncode == 0, out + error
     return path.read_bytes()
 
 

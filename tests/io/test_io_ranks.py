@@ -1,14 +1,12 @@
 """Files that many processes read and write together, see files_on_ranks.py."""
 
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cases.ranks import mpirun
+from cases.ranks import on_ranks
 from gaugeflow.errors import GaugeflowError
 from gaugeflow.io.checksums import PiecewiseCrc, combined, rotated_xor
 from gaugeflow.io.config import plaquette
@@ -19,19 +17,12 @@ from gaugeflow.lattice.tables import Box
 PROGRAM = Path(__file__).with_name("files_on_ranks.py")
 
 
-def on_ranks(size, *arguments):
-    """Run the program on so many processes."""
-    command = [*mpirun(size), sys.executable, PROGRAM, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_two_processes(tmp_path, reference):
-    on_ranks(2, tmp_path, reference, "1x1x1x2/1x1x2x2", "1x2x1x1/1x1x1x1")
+    on_ranks(2, PROGRAM, tmp_path, reference, "1x1x1x2/1x1x2x2", "1x2x1x1/1x1x1x1")
 
 
 def test_four_processes_and_a_large_file_that_needs_its_share_of_memory(tmp_path):
-    on_ranks(4, tmp_path, "-", "sparse", "2x1x1x2/1x1x1x1", "1x1x1x4/2x1x1x1")
+    on_ranks(4, PROGRAM, tmp_path, "-", "sparse", "2x1x1x2/1x1x1x1", "1x1x1x4/2x1x1x1")
 
 
 def test_crc32_of_pieces(rng):

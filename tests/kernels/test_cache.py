@@ -1,9 +1,12 @@
 """A compiled kernel is found again exactly while no source that it was made from changes."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import gaugeflow.sites
 import gaugeflow_numba
@@ -26,6 +29,12 @@ def test_sources_of_a_driver():
     assert not found & {SITES / "heatbath.py", SITES / "jacobian.py", DRIVERS / "heatbath.py"}
     assert SITES / "jacobian.py" in sources(DRIVERS / "residual.py")
     assert DRIVERS / "gauge.py" in sources(DRIVERS / "heatbath.py")
+
+
+@pytest.mark.parametrize("driver", sorted(p.name for p in DRIVERS.glob("*.py") if "@parallel" in p.read_text()))
+def test_registers_come_with_their_arithmetic(driver):
+    """A file of kernels imports all that compiling it needs, whichever kernel a process meets first."""
+    assert {DRIVERS / "lanes.py", DRIVERS / "simd.py"} <= set(sources(DRIVERS / driver))
 
 
 def test_a_changed_formula_changes_the_digest(tmp_path, monkeypatch):
@@ -80,9 +89,7 @@ def test_registers_are_those_that_numba_compiles_for():
     assert done.stdout.split() == ["32", "4", "False"]
 
 
-def test_of_many_processes_one_compiles(tmp_path):
-    """As ranks of a parallel job on one file system do; what a process compiles itself, Numba writes to the cache."""
-    code = """
+PROJECT = """
 import numpy as np
 from gaugeflow import kernels
 from gaugeflow.lattice import Lattice
@@ -90,7 +97,32 @@ from gaugeflow_numba import gauge
 kernels.project(Lattice((2, 2)), np.zeros((2, 4, 1, 1, 1), complex))
 print(sum(gauge._project.stats.cache_misses.values()))
 """
+"""Compiles one kernel, or loads it."""
+
+
+@pytest.mark.parametrize("place", ["full disk", "no folder"])
+def test_where_compiled_kernels_cannot_be_kept(tmp_path, place):
+    """A process uses what it compiled, and says that the next one has to compile again."""
+    (tmp_path / "file").touch()
+    folder = tmp_path / ("cache" if place == "full disk" else "file/cache")
+    done = subprocess.run(
+        [sys.executable, "-c", PROJECT],
+        env={**os.environ, "GAUGEFLOW_CACHE_DIR": str(folder)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "Warning" in line]
+    reason = "File too large" if place == "full disk" else "not a folder that can be written"
+    assert f"CacheWarning: {folder}/numba-" in line
+    assert line.endswith(f"compiled kernels cannot be kept ({reason}): every process compiles its own")
+    assert not list(tmp_path.rglob("*.nbc"))
+
+
+def test_of_many_processes_one_compiles(tmp_path):
+    """As ranks of a parallel job on one file system do; what a process compiles itself, Numba writes to the cache."""
     environment = {**os.environ, "GAUGEFLOW_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "-c", PROJECT]
     running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert sorted(process.communicate(timeout=300)[0] for process in running) == ["0\n", "0\n", "1\n"]
