@@ -11,7 +11,7 @@ import gaugeflow
 
 ROOT = Path(gaugeflow.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
-BACKENDS = sorted((ROOT.parents[1] / "backends").rglob("*.py"))
+BACKENDS = sorted((Path(__file__).parents[1] / "backends").rglob("*.py"))
 
 # A package may import those of lower rank and itself; packages of equal rank do not know each other.
 RANK = {
