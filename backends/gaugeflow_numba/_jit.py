@@ -150,7 +150,7 @@ class _Cache(FunctionCache):
         try:
             super().save_overload(sig, data)
         except OSError as error:
-            _warn_of(cache_directory(), error.strerror or str(error))
+            _warn(error.strerror or str(error))
 
     def release(self):
         """Let others compile."""
@@ -158,10 +158,12 @@ class _Cache(FunctionCache):
 
 
 @cache
-def _warn_of(folder, reason):
+def _warn(reason):
     """Once in a process."""
     warnings.warn(
-        f"{folder}: compiled kernels cannot be kept ({reason}): every process compiles its own", CacheWarning, 2
+        f"{cache_directory()}: compiled kernels cannot be kept ({reason}): every process compiles its own",
+        CacheWarning,
+        2,
     )
 
 
@@ -174,7 +176,7 @@ def _cached(dispatcher):
 
     def compile_or_load(signature):
         if cache is None:
-            _warn_of(cache_directory(), "not a folder that can be written")
+            _warn("not a folder that can be written")
         try:
             with in_one_piece(dispatcher.py_func.__qualname__):
                 return compile_here(signature)

@@ -19,7 +19,7 @@ from gaugeflow.sites import (
     smearing,
     unitary,
 )
-from gaugeflow_numba import lanes, simd  # noqa: F401  (their overloads of the element functions)
+from gaugeflow_numba import lanes  # noqa: F401  (its overloads of the element functions, and their arithmetic)
 from gaugeflow_numba._jit import teach
 
 _NOT_SITE_FUNCTIONS = {"unrolled", "generated", "generators", "size", "memory_size"}

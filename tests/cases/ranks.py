@@ -16,12 +16,17 @@ MISSING = MPIRUN is None or importlib.util.find_spec("mpi4py") is None
 WHY = "needs mpirun and mpi4py: gaugeflow[mpi]"
 
 
-def mpirun(processes):
-    """Beginning of a command that starts a program on so many processes; skips the test where there is no MPI."""
+def launcher():
+    """Beginning of a command that starts programs, each after ``-n``; skips the test where there is no MPI."""
     if MISSING:
         pytest.skip(WHY)
     root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
-    return [MPIRUN, *root, "--oversubscribe", "-n", str(processes)]
+    return [MPIRUN, *root, "--oversubscribe"]
+
+
+def mpirun(processes):
+    """Beginning of a command that starts a program on so many processes."""
+    return [*launcher(), "-n", str(processes)]
 
 
 def finish(process, seconds):

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from cases.ranks import MISSING, MPIRUN, WHY, finish, start
+from cases.ranks import MISSING, WHY, finish, launcher, start
 from gaugeflow import io
 from gaugeflow.cli.launch import launch
 from gaugeflow.lattice import Lattice
@@ -63,7 +63,7 @@ def _start(*programs, program=PROGRAM):
     """Two processes, of one program or of one each."""
     each = [["-n", str(2 // len(programs)), *program, *map(str, words), *OPTIONS] for words in programs]
     words = [word for program in each for word in (":", *program)][1:]
-    return start([MPIRUN, "--allow-run-as-root", "--oversubscribe", *words], OMP_NUM_THREADS="1")
+    return start([*launcher(), *words], OMP_NUM_THREADS="1")
 
 
 def _end(process, status=0):
