@@ -25,7 +25,8 @@ from gaugeflow.errors import CacheWarning
 from gaugeflow.filesystem import FileLock
 from gaugeflow_numba.linking import in_one_piece
 
-OPTIONS = {"error_model": "numpy", "boundscheck": False}
+OPTIONS = {"error_model": "numpy", "boundscheck": False, "no_cfunc_wrapper": True}
+_HELPER = {**OPTIONS, "no_cpython_wrapper": True}  # only kernels call it
 
 
 @cache
@@ -195,20 +196,20 @@ def parallel(function):
 
 def inline(function):
     """Compile a helper into its caller."""
-    return numba.njit(forceinline=True, **OPTIONS)(function)
+    return numba.njit(forceinline=True, **_HELPER)(function)
 
 
 def apart(function):
     """Compile a helper as a function of its own, called rather than inlined."""
-    return numba.njit(**OPTIONS)(function)
+    return numba.njit(**_HELPER)(function)
 
 
 def teach(function, inlined=True):
     """Let kernels call a site function."""
     for_size = getattr(function, "for_size", None)
-    options = {"forceinline": True} if inlined else {}
+    options = {"no_cfunc_wrapper": True, **({"forceinline": True} if inlined else {})}
     if for_size is None:
-        return register_jitable(**options)(function) if options else register_jitable(function)
+        return register_jitable(**options)(function)
 
     @overload(function, jit_options=options, strict=False)
     def _(*args):
@@ -225,4 +226,4 @@ def teach(function, inlined=True):
 @cache
 def known(function, inlined=True):
     """A Python function that kernels may call."""
-    return register_jitable(forceinline=True)(function) if inlined else register_jitable(function)
+    return register_jitable(forceinline=inlined, no_cfunc_wrapper=True)(function)
