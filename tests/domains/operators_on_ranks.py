@@ -42,7 +42,7 @@ def waves(lattice):
 
 def _bound(make, n=3, weak=True):
     def operator(lattice):
-        return make(lattice).with_links((ordered if weak else links)(lattice, n, 2))
+        return make(lattice).with_links((ordered if weak else links)(lattice, n, 8))  # full registers
 
     return operator
 

@@ -47,11 +47,13 @@ from gaugeflow.samplers import (
 SHAPE = (8, 4, 4, 4)
 RNG = Rng(2718)
 BETA = 5.7
+BATCH = 8
+"""Full registers: kernels that other tests compile anyway."""
 
 
 def start(lattice, sweeps=2):
     sampler = HeatBath(lattice, BETA, n_overrelax=1)
-    state = sampler.hot(RNG.stream("start"), 3, 2)
+    state = sampler.hot(RNG.stream("start"), 3, BATCH)
     for step in range(sweeps):
         state, info = sampler.step(RNG.at(step), state)
     return state.x, info.plaquette
@@ -65,7 +67,7 @@ def metropolis(lattice):
     sampler = LinkMetropolis(lattice, BETA, hits=2)
     state, info = sampler.step(RNG, sampler.init(start(lattice, 1)[0]))
     scalars = ScalarMetropolis(ScalarAction(lattice, 1.0, 0.5))
-    moved, also = scalars.step(RNG, scalars.init(normal(RNG, lattice, 1, 2)[0]))
+    moved, also = scalars.step(RNG, scalars.init(normal(RNG, lattice, 1, BATCH)[0]))
     return state.x, info.acceptance, moved.x, also.acceptance
 
 
@@ -86,8 +88,8 @@ def hmc_improved(lattice):
 def flow_checks(lattice, flow, params):
     x, _ = start(lattice, 1)
     y, log_det = flow.forward(params, x)
-    y_bar = momenta(RNG.stream("bar"), lattice, 3, 2)
-    bars, x_bar = flow.vjp(params, x, y, y_bar, np.array([0.3, -0.7]))
+    y_bar = momenta(RNG.stream("bar"), lattice, 3, BATCH)
+    bars, x_bar = flow.vjp(params, x, y, y_bar, np.linspace(0.3, -0.7, BATCH))
     back, minus_log_det = flow.inverse(params, y)
     return y, log_det, *bars.values(), x_bar, back, minus_log_det
 
@@ -170,7 +172,7 @@ def results(check, lattice):
 def chain(lattice, steps, checkpoint):
     """Records and last field of a chain of heat bath and flow, with a checkpoint at every step."""
     sampler = HMC(lattice, (Level(WilsonAction(lattice, BETA), 2),), length=0.2, tune=2)
-    begin = sampler.init(haar_links(RNG, lattice, 3, 2))
+    begin = sampler.init(haar_links(RNG, lattice, 3, BATCH))
     observe = [LinkObservable("plaquette", lattice, plaquette)]
     options = {"checkpoint": checkpoint, "checkpoint_every": 1, "progress": False}
     done = run(sampler, RNG, begin, steps, observe=observe, **options)

@@ -46,7 +46,7 @@ def chain(lattice, comm, steps, checkpoint=None):
     exchanges = (Exchange(flow, {"delta": np.full(flow.shape, 0.1)}), None, None)
     sampler = ReplicaExchange(lattice, replicas, exchanges, local_steps=2, comm=comm)
     rng = Rng(7)
-    start = sampler.init(tuple(r.sampler.hot(rng.stream("start").stream(i), 1, 3).x for i, r in enumerate(replicas)))
+    start = sampler.init(tuple(r.sampler.hot(rng.stream("start").stream(i), 1, 8).x for i, r in enumerate(replicas)))
     observe = (OnReplicas(Plaquette(lattice), comm),)
     found = run_chain(sampler, rng, start, steps, observe=observe, progress=False, checkpoint=checkpoint)
     return found.records, [lattice.unpack(x, components=1) for x in found.state.x]
@@ -76,7 +76,7 @@ def check_replicas(folder):
 def check_right_hand_sides():
     """Propagators of twelve fields, solved by four processes; and of more processes than fields."""
     lattice = Lattice((4, 4))
-    operator = Wilson(lattice=lattice, kappa=0.15).with_links(ordered(lattice, 1, 2))
+    operator = Wilson(lattice=lattice, kappa=0.15).with_links(ordered(lattice, 1, 8))
     source = hadrons.point(operator, (1, 2))
     one, many = (hadrons.propagator(operator, source, comm=comm) for comm in (None, WORLD))
     for name in ("field", "iterations", "residual"):
@@ -105,12 +105,12 @@ def check_messages_of_the_caller():
     assert cut(SHAPE, lattice.domain.comm, (4, 1)).domain.comm == lattice.domain.comm
     other, given, taken = (comm.rank + 1) % 4, np.ones(3), np.empty(3)
     request = comm.Irecv(taken, tag=71)
-    links = ordered(lattice, 1, 2)
+    links = ordered(lattice, 1, 8)
     mean = np.mean(plaquette(lattice, links))
     comm.Send(given, dest=other, tag=71)
     request.Wait()
     assert np.array_equal(taken, given)
-    assert mean == np.mean(plaquette(Lattice(SHAPE), ordered(Lattice(SHAPE), 1, 2)))
+    assert mean == np.mean(plaquette(Lattice(SHAPE), ordered(Lattice(SHAPE), 1, 8)))
     comm.Free()
 
 

@@ -22,7 +22,7 @@ def observables(x: np.ndarray) -> Mapping[str, np.ndarray]:
 
 
 def test_fields_sum_to_the_linearised_flow():
-    x = haar_links(Rng(3), LATTICE, 3, 2)
+    x = haar_links(Rng(3), LATTICE, 3, 8)
     action = WilsonAction(LATTICE, 5.7)
     sweep = SmearedSweep(LATTICE, smearing=Smearing.with_gradients((1, 2)))
     weights = {"A": -0.04, "G1": -0.1, "G2": -0.2}

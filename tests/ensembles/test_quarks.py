@@ -39,11 +39,13 @@ def _condensate(rng, operator):
 OBSERVABLES = Observables(lambda x: {"plaquette": plaquette(LATTICE, x)}, _condensate)
 
 
-def _columns(vectors, streams):
-    source = QuarkSource(GAUGE, OPERATOR, 2, vectors)
-    measure = along_quarks(FLOW, COEFFICIENTS, source, OBSERVABLES)
+def _measure(vectors):
+    return along_quarks(FLOW, COEFFICIENTS, QuarkSource(GAUGE, OPERATOR, 2, vectors), OBSERVABLES)
+
+
+def _columns(vectors):
     x = haar_links(Rng(2), LATTICE, 1, 3)
-    return [measure(Rng(5).at(k), x) for k in range(streams)], x
+    return _measure(vectors)(Rng(5), x), x
 
 
 @pytest.fixture(autouse=True)
@@ -54,23 +56,25 @@ def _reference():
 
 def test_noise_has_the_exact_mean():
     """O and the residual by noise, averaged over 48 streams, within four errors of the exact ones; groups are independent."""
-    (exact,), _ = _columns(0, 1)
-    noisy, _ = _columns(2, 48)
+    count = 48
+    exact, x = _columns(0)
+    streams = Streams.of(Rng(5), np.repeat(np.arange(count), 3), [0] * 3 * count)
+    noisy = {k: v.reshape(count, 3) for k, v in _measure(2)(streams, np.tile(x, count)).items()}
     for name in ("linear|operator", "linear|residual"):
-        values = np.asarray([row[name] for row in noisy])
-        error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+        values = noisy[name]
+        error = values.std(axis=0, ddof=1) / np.sqrt(count)
         assert np.all(np.abs(values.mean(axis=0) - exact[name]) < 4 * error), name
         assert np.all(error < 0.2 * np.abs(exact[name]).max()), name
-        groups = [[row[f"noise|{name.removeprefix('linear|')} {k}"] for row in noisy] for k in range(2)]
+        groups = [noisy[f"noise|{name.removeprefix('linear|')} {k}"] for k in range(2)]
         np.testing.assert_allclose(np.mean(groups, axis=0), values)
-        a, b = (np.asarray(g) - exact[name] for g in groups)
+        a, b = (g - exact[name] for g in groups)
         correlation = np.sum(a * b, axis=0) / np.sqrt(np.sum(a**2, axis=0) * np.sum(b**2, axis=0))
-        assert np.all(np.abs(correlation) < 4 / np.sqrt(len(noisy)))
+        assert np.all(np.abs(correlation) < 4 / np.sqrt(count))
 
 
 def test_derivatives_along_the_flow_and_of_kappa():
     """A quark observable changes with the links along X and with kappa, each by itself against differences."""
-    (row,), x = _columns(0, 1)
+    row, x = _columns(0)
     step = 1e-3
 
     def value(links, kappa):
@@ -86,7 +90,7 @@ def test_derivatives_along_the_flow_and_of_kappa():
 
 def test_tangents_make_the_residual():
     """The linear combination of the tangents of the fit, minus O, is the residual."""
-    (row,), x = _columns(0, 1)
+    row, x = _columns(0)
     h, operator = quark_tangents(FLOW, QuarkSource(GAUGE, OPERATOR, 2, 0), Rng(1), x)
     assert h.shape == (1, 4, 3)
     np.testing.assert_allclose(COEFFICIENTS.ravel() @ h[0] - operator[0], row["linear|residual"], atol=1e-10)
@@ -117,9 +121,7 @@ def test_forces_without_masks():
 def test_estimators_know_the_explicit_derivative():
     """Epsilon-reweighting of a quark observable has dA/dkappa at fixed links; that of the plaquette has none."""
     blocks = tuple(haar_links(Rng(k), LATTICE, 1, 2) for k in range(6))
-    source = QuarkSource(GAUGE, OPERATOR, 2, 0)
-    measure = along_quarks(FLOW, COEFFICIENTS, source, OBSERVABLES)
-    data = measure_with_noise(MemoryEnsemble(LATTICE, blocks), measure, Rng(3), 2)
+    data = measure_with_noise(MemoryEnsemble(LATTICE, blocks), _measure(0), Rng(3), 2)
     columns = data.columns()
     a, o = columns["condensate"], columns["linear|operator"]
     connected = -np.mean((a - a.mean()) * (o - o.mean()))

@@ -56,7 +56,7 @@ def test_correlations_of_shells_are_those_of_neighbours():
 def test_folds_and_translations_change_nothing():
     """All columns, SU(2) on (8, 4): of the folded lattice, and of the configuration moved by one site in both directions."""
     plain, folded = Lattice((8, 4)), Lattice((8, 4), (2, 1))
-    x = haar_links(Rng(3), plain, 2, 1)
+    x = haar_links(Rng(3), plain, 2, 8)
     whole = plain.unpack(x, 1)
 
     def measured(lattice, links):
@@ -85,7 +85,7 @@ def test_moved_means_are_products_with_the_gradient():
     """X.dA of the plaquette is -<X, grad S> / (6 beta V) in four dimensions: 1e-7 for every field, and for their sum."""
     lattice, n = Lattice((4, 4)), 2
     action, group = WilsonAction(lattice, BETA), SU(lattice)
-    x, fields = haar_links(Rng(5), lattice, n, 2), families(lattice, n)
+    x, fields = haar_links(Rng(5), lattice, n, 8), families(lattice, n)
     observables = {"plaquette": lambda y: plaquette_density(lattice, y)}
     found = moved_means(fields, x, observables)["plaquette"]
     force = action.grad(x)

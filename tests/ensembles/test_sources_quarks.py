@@ -39,7 +39,7 @@ def test_the_loop_is_all_of_the_second_contact_term_at_a_distance(n):
     operator = Wilson(lattice=lattice, kappa=0.2)
     action = Sum((WilsonAction(lattice, 1.0), Determinant(operator)))
     sources, coefficients = PlaquetteSources(lattice), np.array([[0.3], [-0.2], [0.25]])
-    x = haar_links(Rng(2), lattice, n, 2)
+    x = haar_links(Rng(2), lattice, n, 8)
     whole = second_contact(sources, coefficients, x, action)
     loop = quark_loop(sources, coefficients, x, operator)
     np.testing.assert_allclose(whole[2:7], loop[2:7], atol=1e-9)
@@ -80,5 +80,5 @@ def test_operators_with_links_on_the_diagonal_are_refused():
     sources = PlaquetteSources(lattice)
     with pytest.raises(ValueError, match="diagonal does not depend"):
         quark_loop(
-            sources, np.zeros((3, 1)), haar_links(Rng(1), lattice, 2), Clover(lattice=lattice, kappa=0.1, csw=1.0)
+            sources, np.zeros((3, 1)), haar_links(Rng(1), lattice, 2, 8), Clover(lattice=lattice, kappa=0.1, csw=1.0)
         )

@@ -6,12 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gaugeflow.backend import use_backend
 from gaugeflow.hadrons import point, propagator, two_point
 from gaugeflow.io import read_table
 from gaugeflow.lattice import Lattice
 from gaugeflow.operators import Wilson
-from gaugeflow.random import Rng, haar_links
+from gaugeflow.random import Rng, Streams, haar_links
 from gaugeflow.systems import quark_mass, systems
 
 SETTINGS = quark_mass.Settings(
@@ -20,7 +19,7 @@ SETTINGS = quark_mass.Settings(
     kappa=0.17,
     step=0.005,
     heavier=(),
-    chains=6,
+    chains=8,
     training_blocks=2,
     blocks=5,
     quenched=1,
@@ -31,12 +30,6 @@ SETTINGS = quark_mass.Settings(
     flow_time=0.1,
     flow_step=0.1,
 )
-
-
-@pytest.fixture(autouse=True)
-def _reference():
-    with use_backend("reference"):
-        yield
 
 
 def _stopping(stage, count):
@@ -88,8 +81,10 @@ def test_a_stopped_run_goes_on(tmp_path):
 def test_pion_is_that_of_point_sources():
     """The noise of a time slice has the mean of point sources: 200 noises within four errors."""
     lattice = Lattice((4, 2))
-    operator = Wilson(lattice=lattice, links=haar_links(Rng(1), lattice, 1, 1), kappa=0.15)
-    found = np.asarray([quark_mass.pion(Rng(2).at(k), operator)[0] for k in range(200)])
+    x, count = haar_links(Rng(1), lattice, 1, 1), 200
+    operator = Wilson(lattice=lattice, links=x, kappa=0.15)
+    streams = Streams.of(Rng(2), range(count), [0] * count)
+    found = np.asarray(quark_mass.pion(streams, operator.with_links(np.tile(x, count))))
     exact = np.mean(
         [
             two_point(propagator(operator, point(operator, (0, x))), channels=("pion",)).values[0, 0, 2, 0].real

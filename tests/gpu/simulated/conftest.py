@@ -1,7 +1,11 @@
 """Kernels run as Python: a kernel sees the memory of a stand-in array as it is."""
 
+import threading
+
 import cupy
+import numpy as np
 import pytest
+from numba.cuda.simulator import kernel
 
 from gaugeflow_cupy import launches
 
@@ -23,6 +27,18 @@ class Memory:
         self._memory[index] = value
 
 
+class InTurn(kernel.BlockManager):
+    """Threads of a block one after the other: no kernel here waits for another one, and Python's threads would queue."""
+
+    def run(self, grid_point, *arguments):
+        thread = threading.current_thread()
+        thread.blockIdx = kernel.Dim3(*grid_point)
+        for point in np.ndindex(*self._block_dim):
+            thread.threadIdx = kernel.Dim3(*point)
+            self._f(*arguments)
+
+
+kernel.BlockManager = InTurn
 launches.memory_of = Memory
 launches.THREADS = 8
 
