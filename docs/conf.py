@@ -48,7 +48,7 @@ html_title = f"gaugeflow {version}"
 templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_sidebars = {"**": ["navigation.html"]}
+html_sidebars = {"[!_]**": ["navigation.html"], "_modules/**": []}  # pages of source code need the width
 html_show_sourcelink = False
 html_theme_options = {
     "navbar_center": [],
