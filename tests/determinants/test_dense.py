@@ -76,17 +76,17 @@ REFERENCE = ("wilson su2 in 4d", "staggered su2", "staggered massless", "stagger
 
 def _wilson(shape, n, fold=None, **options):
     lattice = Lattice(shape, fold)
-    return Wilson(lattice=lattice, links=_links(lattice, n, 2), **options)
+    return Wilson(lattice=lattice, links=_links(lattice, n, 4), **options)
 
 
 def _clover(shape, **options):
     lattice = Lattice(shape)
-    return Clover(lattice=lattice, links=_links(lattice, 3, 2), **options)
+    return Clover(lattice=lattice, links=_links(lattice, 3, 4), **options)
 
 
 def _staggered(shape, n, **options):
     lattice = Lattice(shape)
-    return Staggered(lattice=lattice, links=_links(lattice, n, 2), **options)
+    return Staggered(lattice=lattice, links=_links(lattice, n, 4), **options)
 
 
 @pytest.fixture(params=OPERATORS)
@@ -108,7 +108,7 @@ def test_against_the_matrix_and_differences(operator):
     np.testing.assert_array_equal(value.phase, found.phase)
 
     group = SU(operator.lattice)
-    direction = momenta(Rng(7), operator.lattice, operator.links.shape[2], 2)
+    direction = momenta(Rng(7), operator.lattice, operator.links.shape[2], 4)
 
     def along(step):
         moved = operator.with_links(group.retract(operator.links, direction, step))
@@ -135,7 +135,7 @@ def test_slices_in_groups(monkeypatch):
 
 def test_ratio():
     operator = OPERATORS["wilson u1"]()
-    other = replace(operator, kappa=0.5, links=_links(operator.lattice, 1, 2, seed=4, size=1.5))
+    other = replace(operator, kappa=0.5, links=_links(operator.lattice, 1, 4, seed=4, size=1.5))
     found = determinants.ratio(other, operator, "slices")
     one, two = (np.linalg.det(matrix(d)) for d in (other, operator))
     np.testing.assert_allclose(np.exp(found.log_abs) * found.phase, one / two, rtol=1e-11)
@@ -175,7 +175,7 @@ def test_derivative_with_respect_to_the_mass():
 def test_leading_order_of_the_hopping_expansion():
     """log det D = 8 kappa^4 sum cos P + O(kappa^6) in two dimensions; two values of kappa remove the next order."""
     lattice = Lattice((6, 8))
-    links = _links(lattice, 1, 2)
+    links = _links(lattice, 1, 4)
 
     def scaled(kappa):
         return determinants.log_det(Wilson(lattice=lattice, links=links, kappa=kappa)).log_abs / kappa**4
@@ -196,7 +196,7 @@ def test_messages():
         determinants.log_det(Wilson(lattice=lattice, links=links, kappa=0.2), "exact")
     with pytest.raises(ValueError, match=r"Staggered\(mass 0.3\) has no kappa"), use_backend("reference"):
         determinants.d_kappa(OPERATORS["staggered su2"]())
-    with pytest.raises(ValueError, match="2 and 3"):
+    with pytest.raises(ValueError, match="4 and 3"):
         determinants.ratio(OPERATORS["wilson u1"](), Wilson(lattice=lattice, links=_links(lattice, 1, 3), kappa=0.2))
     with pytest.raises(ValueError, match="no links"):
         determinants.log_det(Wilson(lattice=lattice, kappa=0.2))
@@ -207,7 +207,7 @@ def test_schur_complement_as_a_matrix():
     small = even_odd(operator)
     whole, schur = matrix(operator), matrix(small)
     size = whole.shape[1] // 2
-    assert schur.shape == (2, size, size)
+    assert schur.shape == (4, size, size)
     _, log_abs = np.linalg.slogdet(whole)
     np.testing.assert_allclose(np.linalg.slogdet(schur)[1] + small.log_det_rest(), log_abs, atol=1e-11)
 
@@ -225,7 +225,7 @@ def test_hermitian_halving(name, monkeypatch):
         check = hermitian.Check.passes
         monkeypatch.setattr(hermitian.Check, "passes", lambda *a: seen.append(check(*a)) or seen[-1])
         halved = determinants.log_det_gradient(operator)
-        assert seen == [True, True]
+        assert seen == [True] * 4
         monkeypatch.setattr(hermitian.Check, "passes", lambda *a: False)
         failed = determinants.log_det_gradient(operator)
     for other in (pivots, halved, failed):
@@ -306,7 +306,7 @@ def test_negative_masses_change_the_sign():
     """Two even sites of three colours: det T_ee = m^6; one even site of three in one dimension of extent 2: m^3."""
     for shape, mass in (((2,), -0.7), ((2, 2), -0.7)):
         lattice = Lattice(shape)
-        operator = Staggered(lattice=lattice, links=_links(lattice, 3, 2), mass=mass)
+        operator = Staggered(lattice=lattice, links=_links(lattice, 3, 4), mass=mass)
         sign, _ = np.linalg.slogdet(matrix(operator))
         np.testing.assert_allclose(determinants.log_det(operator).phase, sign, atol=1e-12)
 
@@ -325,7 +325,7 @@ def test_derivatives_with_respect_to_charge(shape, fold, kind, options):
     """First and second derivatives against differences of log det, and of the first derivative, along the charge."""
     lattice = Lattice(shape, fold)
     potential = lattice.pack(np.random.default_rng(3).normal(size=(1, 2, *shape)), components=1)
-    operator = kind(lattice=lattice, links=_links(lattice, 1, 2), charge=0.4, potential=potential, **options)
+    operator = kind(lattice=lattice, links=_links(lattice, 1, 4), charge=0.4, potential=potential, **options)
     found = determinants.log_det_charge(operator)
 
     def moved(step):

@@ -20,7 +20,7 @@ OPERATORS = {
 
 def _operator(shape, n, options):
     lattice = Lattice(shape)
-    return Wilson(lattice=lattice, links=haar_links(Rng(3), lattice, n, 2), **options)
+    return Wilson(lattice=lattice, links=haar_links(Rng(3), lattice, n, 4), **options)
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -39,7 +39,7 @@ def test_against_differences_of_the_gradient(name):
     for mu, site in np.ndindex(*links.shape[:2]):
         w[mu, site, :, mu, site] = basis
     w = np.moveaxis(w.reshape(directions, *links.shape[:2], n, n), 0, -1)
-    for lane in range(2):
+    for lane in (0, 3):
         copies = np.repeat(links[..., lane : lane + 1], directions, axis=-1)
 
         def slope(e, copies=copies):

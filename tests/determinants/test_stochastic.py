@@ -25,7 +25,7 @@ def _links(lattice, n, batch, seed, size=0.4):
 
 def _wilson(shape=(4, 4), fold=None, kappa=0.2, seed=1, size=0.4):
     lattice = Lattice(shape, fold)
-    return Wilson(lattice=lattice, links=_links(lattice, 1, 2, seed, size), kappa=kappa)
+    return Wilson(lattice=lattice, links=_links(lattice, 1, 4, seed, size), kappa=kappa)
 
 
 ENDS = {
@@ -42,7 +42,7 @@ def test_ratio_within_errors(name, flavours):
     errors = []
     for steps in (1, 3):
         found = determinants.stochastic_ratio(Rng(3), determinants.path(start, end, steps), flavours=flavours, noise=96)
-        assert found.log_weights.shape == (steps, 96, 2)
+        assert found.log_weights.shape == (steps, 96, 4)
         assert np.all(np.abs(found.log_abs - flavours * exact.log_abs) < 3 * found.error)
         assert np.all(np.abs(np.angle(found.phase / exact.phase**flavours)) < 3 * found.phase_error + 1e-12)
         errors.append(found.error)
@@ -54,8 +54,8 @@ def test_ratio_within_errors(name, flavours):
 def test_weights_of_given_noise(flavours):
     """A clover operator, whose diagonal part changes: every weight by dense matrices, and what is left of the ratio."""
     lattice = Lattice((2, 2, 2, 2))
-    start = Clover(lattice=lattice, links=_links(lattice, 3, 2, 1), kappa=0.11, csw=1.2)
-    end = replace(start, links=_links(lattice, 3, 2, 1, 0.45), csw=1.4, twisted_mass=0.2)
+    start = Clover(lattice=lattice, links=_links(lattice, 3, 4, 1), kappa=0.11, csw=1.2)
+    end = replace(start, links=_links(lattice, 3, 4, 1, 0.45), csw=1.4, twisted_mass=0.2)
     found = determinants.stochastic_ratio(Rng(5), [start, end], flavours=flavours, noise=10)
     small = even_odd(end)
     eta = stochastic._gaussian(Rng(5).stream("determinant ratio").stream(1), small, range(10))
@@ -102,7 +102,7 @@ def test_traces():
 
     with use_backend("reference"):
         lattice = Lattice((2, 2))
-        staggered = Staggered(lattice=lattice, links=_links(lattice, 1, 2, 1), mass=0.7)
+        staggered = Staggered(lattice=lattice, links=_links(lattice, 1, 4, 1), mass=0.7)
         mass = determinants.stochastic_trace(Rng(4), staggered, lambda d: lambda psi: psi, noise=40)
         exact = determinants.log_det_derivative(staggered, lambda d: lambda psi: psi).derivative
     assert np.all(np.abs(mass.value.real - exact.real) < 3 * mass.error)
@@ -112,7 +112,7 @@ def test_traces():
 def test_gradient_has_no_bias(make):
     operator = make()
     group = SU(operator.lattice)
-    direction = momenta(Rng(8), operator.lattice, 1, 2)
+    direction = momenta(Rng(8), operator.lattice, 1, 4)
     exact = group.inner(determinants.log_det_gradient(operator).gradient, direction)
     samples = []
     for k in range(16):
@@ -140,7 +140,7 @@ def test_geodesics(n):
 
 def test_paths():
     lattice = Lattice((4, 4))
-    links = _links(lattice, 1, 2, 1), _links(lattice, 1, 2, 2)
+    links = _links(lattice, 1, 4, 1), _links(lattice, 1, 4, 2)
     start = Wilson(lattice=lattice, links=links[0], mass=0.1, hopping=(1.0, 0.5), twisted_mass=0.2)
     end = replace(start, links=links[1], mass=0.3, hopping=(1.0, 0.7))
     operators = determinants.path(start, end, 4)

@@ -7,7 +7,6 @@ import pytest
 
 from cases.fields import links
 from gaugeflow.actions import WilsonAction
-from gaugeflow.backend import use_backend
 from gaugeflow.ensembles import Measurements
 from gaugeflow.groups import SU
 from gaugeflow.hadrons import Gaussian
@@ -125,11 +124,10 @@ def test_assembly_interrupted_and_complete(tmp_path):
 
         return progress
 
-    with use_backend("reference"):
-        for stop in stops:
-            with pytest.raises(KeyboardInterrupt):
-                run(out=tmp_path, seed=3, settings=TINY, progress=until(stop))
-        found = run(out=tmp_path, seed=3, settings=TINY)
+    for stop in stops:
+        with pytest.raises(KeyboardInterrupt):
+            run(out=tmp_path, seed=3, settings=TINY, progress=until(stop))
+    found = run(out=tmp_path, seed=3, settings=TINY)
     result = json.loads(json.dumps(found.json[0]))
     assert result["n_configurations"] == 40
     assert result["ess_flow"] > result["ess_plain"]
