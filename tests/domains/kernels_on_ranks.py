@@ -66,7 +66,7 @@ def main(grid, fold, names, backend):
     comm = MPI.COMM_WORLD
     lattice, whole = cut(SHAPE, comm, grid, fold), Lattice(SHAPE)
     poison()
-    batch = 8 // lattice.n_folds if backend == "numba" else 2  # full registers: nothing else compiles
+    batch = 8 if backend == "numba" else 2  # full registers on whole lattices, too: nothing else compiles
     wrong = []
     kinds = ((3, np.complex128), (1, np.complex64))[: 2 if backend == "reference" else 1]
     with use_backend(backend):
