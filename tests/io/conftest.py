@@ -1,23 +1,11 @@
 """Fixtures of the file format tests."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gaugeflow.io import Config
-
-
-@pytest.fixture
-def reference() -> Path:
-    """Folder of files written by other programs; see its README for their origin."""
-    default = Path(__file__).resolve().parents[2].parent / "shared" / "reference"
-    folder = Path(os.environ.get("GAUGEFLOW_REFERENCE", default))
-    if not folder.is_dir():
-        pytest.skip("no reference files: set GAUGEFLOW_REFERENCE")
-    return folder
 
 
 @pytest.fixture(scope="session")

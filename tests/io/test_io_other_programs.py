@@ -91,9 +91,9 @@ def test_milc_version_1(tmp_path, random_config, order, integer):
             read(tmp_path / "field")
 
 
-def test_milc_version_1_holds_the_field_of_version_5(reference, tmp_path):
+def test_milc_version_1_holds_the_field_of_version_5(reference_folder, tmp_path):
     """A file of MILC in the old layout: its plaquette is what MILC printed."""
-    config = read(reference / "milc/lat.sample.l4448")
+    config = read(reference_folder / "milc/lat.sample.l4448")
     write_milc_1(tmp_path / "old", config, ">")
     assert (read(tmp_path / "old").links == config.links).all()
     assert 6 * plaquette(read(tmp_path / "old").links) == pytest.approx(1.723748 + 1.690586, abs=2e-6)

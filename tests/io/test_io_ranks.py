@@ -17,8 +17,8 @@ from gaugeflow.lattice.tables import Box
 PROGRAM = Path(__file__).with_name("files_on_ranks.py")
 
 
-def test_two_processes(tmp_path, reference):
-    on_ranks(2, PROGRAM, tmp_path, reference, "1x1x1x2/1x1x2x2", "1x2x1x1/1x1x1x1")
+def test_two_processes(tmp_path, reference_folder):
+    on_ranks(2, PROGRAM, tmp_path, reference_folder, "1x1x1x2/1x1x2x2", "1x2x1x1/1x1x1x1")
 
 
 def test_four_processes_and_a_large_file_that_needs_its_share_of_memory(tmp_path):

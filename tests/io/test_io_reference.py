@@ -22,9 +22,9 @@ STATED = {
 
 
 @pytest.mark.parametrize("name", STATED)
-def test_stated_values(reference, name):
+def test_stated_values(reference_folder, name):
     form, shape, precision, checksum, mean_plaquette, mean_link = STATED[name]
-    config = read(reference / name)
+    config = read(reference_folder / name)
     assert config.shape == shape
     assert config.n_colours == 3
     assert config.links.dtype == np.complex128
@@ -37,13 +37,13 @@ def test_stated_values(reference, name):
         assert link_trace(config.links) == pytest.approx(mean_link, abs=1e-9)
 
 
-def test_milc_spatial_and_temporal_plaquettes(reference):
+def test_milc_spatial_and_temporal_plaquettes(reference_folder):
     """CHECK PLAQ of MILC: three times the spatial and the temporal average. Wrong axes would swap or mix them."""
     for name, spatial, temporal in (
         ("milc/lat.sample.l4444", 1.794675, 1.774426),
         ("milc/lat.sample.l4448", 1.723748, 1.690586),
     ):
-        links = read(reference / name).links
+        links = read(reference_folder / name).links
         space = np.stack([links[1:, t] for t in range(links.shape[1])])
         found = 3 * np.mean([plaquette(time_slice) for time_slice in space])
         assert found == pytest.approx(spatial, abs=2e-6)
@@ -59,36 +59,36 @@ def test_milc_spatial_and_temporal_plaquettes(reference):
         ("chroma/t_nersc.cfg", "qdpxx/t_dprec_ildg.lime", 1e-6),  # third rows rebuilt in single precision
     ],
 )
-def test_twins_are_the_same_field(reference, first, second, tolerance):
-    difference = abs(read(reference / first).links - read(reference / second).links).max()
+def test_twins_are_the_same_field(reference_folder, first, second, tolerance):
+    difference = abs(read(reference_folder / first).links - read(reference_folder / second).links).max()
     assert difference <= tolerance
 
 
-def test_metadata(reference):
-    metadata = read(reference / "chroma/t_nersc.cfg").metadata
+def test_metadata(reference_folder):
+    metadata = read(reference_folder / "chroma/t_nersc.cfg").metadata
     assert metadata["sequence_number"] == 0
     assert metadata["ensemble_label"] == "SZIN"
     assert metadata["rows"] == 2
     assert metadata["plaquette"] == 0.0382422893
-    assert read(reference / "milc/lat.sample.l4444").metadata["byte_order"] == "little"
-    assert read(reference / "milc/lat.sample.l4448").metadata["byte_order"] == "big"
-    metadata = read(reference / "lyncs_io/unity.lime").metadata
+    assert read(reference_folder / "milc/lat.sample.l4444").metadata["byte_order"] == "little"
+    assert read(reference_folder / "milc/lat.sample.l4448").metadata["byte_order"] == "big"
+    metadata = read(reference_folder / "lyncs_io/unity.lime").metadata
     assert metadata["plaquette"] == 1.0
     assert metadata["sequence_number"] == 0
     assert "hmcversion = 5.2.0" in metadata["xlf_info"]
-    metadata = read(reference / "qdpxx/t_dprec_ildg.lime").metadata
+    metadata = read(reference_folder / "qdpxx/t_dprec_ildg.lime").metadata
     assert metadata["lfn"] == "lfn://foo.bar/jimmy"
     assert metadata["creation_date"] == "Fri Jan 13 16:25:18 2006 UTC"
     assert "NERSC Config" in metadata["file_xml"]
 
 
 @pytest.mark.parametrize("name", ["chroma/t_nersc.cfg", "analysistoolbox/nersc.l8t4b3360"])
-def test_nersc_data_are_written_back_bit_for_bit(reference, tmp_path, name):
-    config = read(reference / name)
+def test_nersc_data_are_written_back_bit_for_bit(reference_folder, tmp_path, name):
+    config = read(reference_folder / name)
     metadata = config.metadata
     options = {"rows": metadata["rows"], "byte_order": metadata["byte_order"], "precision": metadata["precision"]}
     write(tmp_path / "copy.nersc", config, **options)
-    copy, original = (tmp_path / "copy.nersc").read_bytes(), (reference / name).read_bytes()
+    copy, original = (tmp_path / "copy.nersc").read_bytes(), (reference_folder / name).read_bytes()
     assert copy.partition(b"END_HEADER\n")[2] == original.partition(b"END_HEADER\n")[2]
     assert read(tmp_path / "copy.nersc").metadata == metadata | {
         key: pytest.approx(metadata[key], abs=1e-9) for key in ("plaquette", "link_trace")
@@ -96,23 +96,23 @@ def test_nersc_data_are_written_back_bit_for_bit(reference, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["milc/lat.sample.l4444", "milc/lat.sample.l4448"])
-def test_milc_is_written_back_bit_for_bit(reference, tmp_path, name):
-    config = read(reference / name)
+def test_milc_is_written_back_bit_for_bit(reference_folder, tmp_path, name):
+    config = read(reference_folder / name)
     write(tmp_path / "copy.milc", config, precision=32, byte_order=config.metadata["byte_order"])
-    assert (tmp_path / "copy.milc").read_bytes()[:64] == (reference / name).read_bytes()[:64]
-    assert (tmp_path / "copy.milc").read_bytes()[88:] == (reference / name).read_bytes()[88:]
+    assert (tmp_path / "copy.milc").read_bytes()[:64] == (reference_folder / name).read_bytes()[:64]
+    assert (tmp_path / "copy.milc").read_bytes()[88:] == (reference_folder / name).read_bytes()[88:]
 
 
-def test_nersc_checksum_of_milc(reference, tmp_path):
+def test_nersc_checksum_of_milc(reference_folder, tmp_path):
     """CKSUM in the log of MILC: the sum over the first two rows in single precision, as NERSC files have it."""
-    write(tmp_path / "copy.nersc", read(reference / "milc/lat.sample.l4448"), precision=32, rows=2)
-    assert "b3be9b3b" in (reference / "milc/wilson_flow.1.sample-out").read_text()
+    write(tmp_path / "copy.nersc", read(reference_folder / "milc/lat.sample.l4448"), precision=32, rows=2)
+    assert "b3be9b3b" in (reference_folder / "milc/wilson_flow.1.sample-out").read_text()
     assert read(tmp_path / "copy.nersc").metadata["checksum"] == "b3be9b3b"
 
 
 @pytest.mark.parametrize("name", ["milc/lat.sample.l4444.ildg", "milc/lat.sample.l4444.scidac", "lyncs_io/unity.lime"])
-def test_lime_checksum_is_written_back(reference, tmp_path, name):
-    config = read(reference / name)
+def test_lime_checksum_is_written_back(reference_folder, tmp_path, name):
+    config = read(reference_folder / name)
     write(tmp_path / "copy", config, format=config.metadata["format"], precision=config.metadata["precision"])
     copy = read(tmp_path / "copy")
     assert copy.metadata["checksum"] == config.metadata["checksum"]
@@ -120,9 +120,9 @@ def test_lime_checksum_is_written_back(reference, tmp_path, name):
     assert (copy.links == config.links).all()
 
 
-def test_expectations_are_checked(reference):
+def test_expectations_are_checked(reference_folder):
     for name in STATED:
         with pytest.raises(FormatError, match=r"shape.*expected \(9, 9, 9, 9\)|shape.*found \(9, 9, 9, 9\)|shape from"):
-            read(reference / name, shape=(9, 9, 9, 9))
+            read(reference_folder / name, shape=(9, 9, 9, 9))
         with pytest.raises(FormatError, match="colours"):
-            read(reference / name, n_colours=2)
+            read(reference_folder / name, n_colours=2)
