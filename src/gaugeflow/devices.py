@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from array_api_compat import array_namespace
+
 from gaugeflow import tree
 from gaugeflow.backend import REFERENCE, backend_of, chosen_backend, offered
 from gaugeflow.typing import Array
@@ -47,6 +49,12 @@ def to_host(arrays: Any) -> Any:
 def follow(array: Array, like: Array) -> Array:
     """The array where ``like`` lives: copied to the host if the types differ, else unchanged."""
     return array if type(array) is type(like) else to_host(array)
+
+
+def require_beside(name: str, array: Array, field: Array) -> None:
+    """``TypeError`` unless an array of parameters is one of the library of the field that it acts on."""
+    if array_namespace(array) is not array_namespace(field):
+        raise TypeError(f"{name}: expected an array of the library of the field, {type(field)}, got {type(array)}")
 
 
 def _each(arrays: Any, crossing: str) -> Any:

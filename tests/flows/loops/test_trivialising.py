@@ -1,5 +1,6 @@
 """The trivialising flow: splines, the expansion, convergence of log det, errors.  Its contract is in the case table."""
 
+import array_api_strict as strict
 import numpy as np
 import pytest
 
@@ -107,6 +108,8 @@ def test_errors():
     flow = TrivialisingFlow(LATTICE, 1, (plaquette(2),), knots=2, steps=1, iterations=5)
     with pytest.raises(ValueError, match=r"c: expected shape \(1, 2\), got \(2, 1\)"):
         flow.forward({"c": np.zeros((2, 1))}, links(LATTICE, 1, 8))
+    with pytest.raises(TypeError, match=r"c: expected an array of the library of the field, .*strict.*, got .*numpy"):
+        flow.forward({"c": np.zeros((1, 2))}, strict.asarray(links(LATTICE, 1, 8)))
     with pytest.raises(ValueError, match=r"values: expected shape \(1, 2\)"):
         flow.interpolated(np.zeros((2, 2)))
     with pytest.raises(ValueError, match="which this flow lacks"):

@@ -96,3 +96,8 @@ def test_bad_settings_and_fields():
         flow.forward(flow.init(Rng(1)), np.zeros((8, 4)))
     with pytest.raises(ValueError, match="at least one flow"):
         affine_chain(LATTICE, 0)
+    flow, phi = SinhArcsinh(LATTICE), array_api_strict.asarray(np.zeros((16, 4)))
+    with pytest.raises(
+        TypeError, match=r"log_power: expected an array of the library of the field, .*strict.*, got .*numpy"
+    ):
+        flow.forward(flow.init(), phi)

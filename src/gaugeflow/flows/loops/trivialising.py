@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace
 
 from gaugeflow import kernels
+from gaugeflow.devices import require_beside
 from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.flows.loops import algebra
 from gaugeflow.flows.loops.algebra import Term
@@ -138,8 +139,9 @@ class TrivialisingFlow:
                 values[self.classes.index(name), :] += factor * xp.asarray([t**power for t in self.nodes])
         return self.interpolated(values)
 
-    def _coefficients(self, params: Params, t: float) -> Array:
+    def _coefficients(self, params: Params, t: float, x: Array) -> Array:
         c = params["c"]
+        require_beside("c", c, x)
         if tuple(c.shape) != self.shape:
             raise ValueError(f"c: expected shape {self.shape}, got {tuple(c.shape)}")
         xp = array_namespace(c)
@@ -156,7 +158,7 @@ class TrivialisingFlow:
         generators: list[Array] = []
         log_det = 0.0
         for stage, (_, a, b) in enumerate(STAGES):
-            c = self._coefficients(params, self._time(step, stage))
+            c = self._coefficients(params, self._time(step, stage), x)
             if QUADRATURE[stage]:
                 gradient, laplacian = self.potential.both(c, links[-1])
                 log_det = log_det - QUADRATURE[stage] * h * laplacian
@@ -252,7 +254,7 @@ class TrivialisingFlow:
                 k_bar = own if k_bar is None else own + k_bar
                 weight = QUADRATURE[stage]
                 c_bar, part = self.potential.vjp(
-                    self._coefficients(params, t),
+                    self._coefficients(params, t, x),
                     links[stage],
                     (-a * h) * k_bar,
                     -weight * h * log_det_bar if weight else None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from gaugeflow.devices import require_beside
 from gaugeflow.flows.evaluation import Evaluation
 from gaugeflow.kernels.scalar import check_scalar
 from gaugeflow.kernels.sums import sum_sites
@@ -47,6 +48,8 @@ class SinhArcsinh:
         """As :func:`gaugeflow.flows.evaluate`; derivatives in ``docs/derivations/networks.md``."""
         check_scalar(self.lattice, x)
         xp = array_namespace(x)
+        for name in ("log_power", "log_scale"):
+            require_beside(name, params[name], x)
         power, scale = (xp.astype(xp.exp(params[name]), x.dtype) for name in ("log_power", "log_scale"))
         u = x / scale
         w = xp.asinh(u)
