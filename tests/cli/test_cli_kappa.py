@@ -33,7 +33,7 @@ vectors = 2
 [flow]
 {flow}
 [training]
-configurations = 40
+configurations = 48
 [observables]
 names = ["plaquette", "condensate", "pion_correlator"]
 [output]
@@ -61,7 +61,7 @@ def test_noise_and_determinants_agree(gaugeflow, runfile, tmp_path):
         for name in ("measurements.h5", "flow-kappa+0.005.h5"):
             (tmp_path / "out" / name).unlink(missing_ok=True)
         (trained,) = gaugeflow("train", path, "--json")
-        assert (trained["parameter"], trained["training_configurations"]) == ("kappa", 30)
+        assert (trained["parameter"], trained["training_configurations"]) == ("kappa", 36)
         assert 0.0 < trained["ess_plain"] <= 1.0
         result = gaugeflow("derive", path, "--json")
         assert result["n_configurations"] == 80

@@ -17,6 +17,7 @@ from cases.ranks import first_alone
 from gaugeflow.actions import ImprovedAction, ScalarAction, WilsonAction
 from gaugeflow.backend import use_backend
 from gaugeflow.domains import cut, processes
+from gaugeflow.ensembles import SmearedForces
 from gaugeflow.flows import ResidualSweep, SmearedSweep, Smearing
 from gaugeflow.flows.gauge.convolution import Convolution
 from gaugeflow.lattice import Box, Lattice
@@ -111,6 +112,14 @@ def smeared_flow(lattice):
     return flow_checks(lattice, flow, {"delta": np.array([[-0.015], [0.005], [0.01], [-0.01], [0.01]])})
 
 
+def smeared_forces(lattice):
+    """Fields without masks: a vector, noisy tangents, and a finite step."""
+    x, _ = start(lattice, 1)
+    fields, c = SmearedForces(lattice, (0, 1), (1, 2)), np.array([[0.3], [-0.2], [0.1], [0.4]])
+    tangents = fields.tangents(RNG.stream("signs"), x, WilsonAction(lattice, BETA).grad(x))
+    return fields.vector(c, x), tangents, *fields.transported(RNG.stream("signs"), c, x, 0.02)
+
+
 def gradient_flow(lattice):
     x, _ = start(lattice)
     history = flow_history(lattice, x, (0.1, 0.2), step=0.05, flow="zeuthen", charges=("plaquette", "five-loop"))
@@ -147,6 +156,7 @@ CHECKS = {
         residual_flow,
         residual_region,
         smeared_flow,
+        smeared_forces,
         gradient_flow,
         observables,
         replica_exchange,

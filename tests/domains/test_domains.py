@@ -43,7 +43,15 @@ def test_work_side_by_side():
 
 
 def test_samplers_flows_and_checkpoints():
-    checks = ("heat_bath", "hmc_wilson", "residual_flow", "residual_region", "gradient_flow", "checkpoints")
+    checks = (
+        "heat_bath",
+        "hmc_wilson",
+        "residual_flow",
+        "residual_region",
+        "smeared_forces",
+        "gradient_flow",
+        "checkpoints",
+    )
     on_ranks(2, "sampling_on_ranks.py", "1x1x1x2", "1x1x1x1", "numba", *checks)
 
 

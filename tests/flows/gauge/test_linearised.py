@@ -24,7 +24,7 @@ def _sweep(request):
 
 
 def _given(sweep):
-    x = random.haar_links(random.Rng(5), LATTICE, sweep.n_colours, 3)
+    x = random.haar_links(random.Rng(5), LATTICE, sweep.n_colours, 8)
     coefficients = np.random.default_rng(2).normal(size=sweep.shape)
     return x, WilsonAction(LATTICE, 2.0).grad(x), coefficients
 
