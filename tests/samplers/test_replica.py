@@ -67,13 +67,13 @@ def test_detailed_balance(deltas):
     """Plaquette and <Q^2> on every replica, whatever the flow: one that makes things worse must only cost swaps."""
     betas = tuple(EXACT)
     sampler = u1_exchange(betas, deltas)
-    start = HeatBath(LATTICE, 1.0).hot(RNG.stream("start"), 1, 64)
+    start = HeatBath(LATTICE, 1.0).hot(RNG.stream("start"), 1, 256)
     chain = run(
         sampler,
         RNG.stream("chain"),
         sampler.init(start.x),
-        800,
-        burn_in=200,
+        250,
+        burn_in=100,
         observe=[OnReplicas(PlaquetteAndCharge())],
     )
     values = chain.records["P and Q^2"]
