@@ -100,24 +100,23 @@ def _statistics(report):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path):
-    with use_backend("reference"):
-        whole = run(out=tmp_path / "whole", seed=3, settings=SMALL)
-        out, stages = tmp_path / "pieces", []
+    whole = run(out=tmp_path / "whole", seed=3, settings=SMALL)
+    out, stages = tmp_path / "pieces", []
 
-        def until(stop):
-            def progress(stage, done, total):
-                stages.append((stage, done))
-                if (stage, done) == stop:
-                    raise KeyboardInterrupt
+    def until(stop):
+        def progress(stage, done, total):
+            stages.append((stage, done))
+            if (stage, done) == stop:
+                raise KeyboardInterrupt
 
-            return progress
+        return progress
 
-        for stop in (("source ensemble", 3), ("measurements", 8), ("independent ensemble 2.3", 2)):
-            with pytest.raises(KeyboardInterrupt):
-                run(out=out, seed=3, settings=SMALL, progress=until(stop))
-        with pytest.raises(ValueError, match="unfinished was left by another run; remove it to start anew"):
-            run(out=out, seed=4, settings=SMALL)
-        pieces = run(out=out, seed=3, settings=SMALL, progress=until(None))
+    for stop in (("source ensemble", 3), ("measurements", 8), ("independent ensemble 2.3", 2)):
+        with pytest.raises(KeyboardInterrupt):
+            run(out=out, seed=3, settings=SMALL, progress=until(stop))
+    with pytest.raises(ValueError, match="unfinished was left by another run; remove it to start anew"):
+        run(out=out, seed=4, settings=SMALL)
+    pieces = run(out=out, seed=3, settings=SMALL, progress=until(None))
     assert _statistics(pieces) == _statistics(whole)
     assert pieces.json[0]["ess_flow"] == whole.json[0]["ess_flow"]
     work = [entry for entry in stages if entry[0] != "kernels"]
