@@ -207,11 +207,10 @@ def apart(function):
 def teach(function, inlined=True):
     """Let kernels call a site function."""
     for_size = getattr(function, "for_size", None)
-    options = {"no_cfunc_wrapper": True, **({"forceinline": True} if inlined else {})}
     if for_size is None:
-        return register_jitable(**options)(function)
+        return known(function, inlined)
 
-    @overload(function, jit_options=options, strict=False)
+    @overload(function, jit_options=_site_options(inlined), strict=False)
     def _(*args):
         n = round(args[-1].count ** 0.5)
         chosen = for_size(n)
@@ -226,4 +225,8 @@ def teach(function, inlined=True):
 @cache
 def known(function, inlined=True):
     """A Python function that kernels may call."""
-    return register_jitable(forceinline=inlined, no_cfunc_wrapper=True)(function)
+    return register_jitable(**_site_options(inlined))(function)
+
+
+def _site_options(inlined):
+    return {"forceinline": inlined, "no_cfunc_wrapper": True}
