@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from gaugeflow.kernels.fermions import check_pair, per_field
+from gaugeflow.kernels.fermions import check_pair, check_per_field
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.sites.numbers import imag, real, wide
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
@@ -78,7 +78,10 @@ def fermion_combine(lattice, x, a, y, b):
     fields, numbers, lanes, g = _sizes(x)
 
     def spread(values, name):
-        return flat(np.array(lattice.spread_folds(per_field(lattice, x, values, name)), dtype=x.dtype))
+        given = check_per_field(lattice, x, np.asarray(values), name)
+        every = np.empty((fields, lattice.n_folds, lanes // lattice.n_folds), dtype=x.dtype)
+        every[...] = given[..., None, :] if given.ndim else given
+        return flat(every)
 
     out = empty(x.shape, x.dtype)
     _combine(flat(x), spread(a, "a"), flat(y), spread(b, "b"), flat(out), fields, numbers, lanes, g)

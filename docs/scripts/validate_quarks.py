@@ -39,6 +39,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--chains", type=int, default=512)
     options.add_argument("--trajectories", type=int, default=200)
+    options.add_argument("--burn-in", type=int, default=20)
     given = options.parse_args()
     observe = [LinkObservable("plaquette", LATTICE, plaquette)]
     print("| kappa | method | quantity | measured | exact | deviation / sigma |\n|---|---|---|---|---|---|")
@@ -56,7 +57,7 @@ def main() -> None:
             hmc = HMC(LATTICE, (Level(action, 2), Level(WilsonAction(LATTICE, BETA), 2)))
             start = hmc.init(bath.hot(Rng(1), 1, given.chains).x)
             rng = Rng(2).stream(name)
-            chain = run(hmc, rng, start, given.trajectories, burn_in=20, observe=observe, progress=False)
+            chain = run(hmc, rng, start, given.trajectories, burn_in=given.burn_in, observe=observe, progress=False)
             row(kappa, name, "plaquette", chains(chain.records["plaquette"]), exact)
             row(kappa, name, "exp(-Delta H)", chains(np.exp(-chain.records["delta_h"])), 1.0)
         weights, products = [], []

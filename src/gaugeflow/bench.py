@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from gaugeflow import kernels, random
@@ -22,6 +21,7 @@ from gaugeflow.backend import offered, use_backend
 from gaugeflow.devices import device
 from gaugeflow.kernels.fermions import BOTH
 from gaugeflow.lattice import Array, HopFactors, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.dirac import spin_components
 
 DEFAULT_BACKEND = "numba"

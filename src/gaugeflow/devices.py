@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow import tree
 from gaugeflow.backend import REFERENCE, backend_of, chosen_backend, offered
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Array
 
 

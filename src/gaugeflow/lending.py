@@ -11,7 +11,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
-from array_api_compat import array_namespace, is_jax_array
+from array_api_compat import is_jax_array
+
+from gaugeflow.namespaces import array_namespace
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -23,11 +23,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from gaugeflow.devices import namespace
 from gaugeflow.kernels.random import haar_field, momentum_field, normal_field, uniform_field
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.random import WORD, philox
 
 _BITS_64 = (1 << 64) - 1

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from array_api_compat import array_namespace
-
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Array, Params
 
 

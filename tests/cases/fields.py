@@ -1,9 +1,31 @@
-"""Random fields made by NumPy alone, as conventional arrays: the same configurations for every fold."""
+"""Random fields made by NumPy alone, as conventional arrays: the same configurations for every fold.
+
+Tests of kernels ask for the same few arrays thousands of times, so that the last ones are kept, read-only.
+"""
+
+from functools import lru_cache, wraps
 
 import numpy as np
 
 
-def group_array(shape, n, batch, seed=0):
+def kept(make):
+    """The last arrays of ``make(shape, n, batch, seed)`` are kept."""
+
+    @lru_cache(maxsize=64)
+    def cached(shape, n, batch, seed):
+        array = make(shape, n, batch, seed)
+        array.setflags(write=False)
+        return array
+
+    @wraps(make)
+    def arrays(shape, n, batch, seed=0):
+        return cached(tuple(shape), n, batch, seed)
+
+    return arrays
+
+
+@kept
+def group_array(shape, n, batch, seed):
     """Random SU(n) matrices (phases for n = 1), ``(batch, d, *shape, n, n)`` complex128."""
     rng = np.random.default_rng([seed, n, batch, *shape])
     size = (batch, len(shape), *shape, n, n)
@@ -16,7 +38,8 @@ def group_array(shape, n, batch, seed=0):
     return q
 
 
-def algebra_array(shape, n, batch, seed=0):
+@kept
+def algebra_array(shape, n, batch, seed):
     """Random anti-Hermitian matrices, traceless for n > 1, in the layout of :func:`group_array`."""
     rng = np.random.default_rng([seed, n, batch, *shape])
     size = (batch, len(shape), *shape, n, n)
@@ -35,11 +58,16 @@ def algebra(lattice, n, batch, seed=0):
     return lattice.pack(algebra_array(lattice.shape, n, batch, seed), components=1)
 
 
+@kept
+def ordered_array(shape, n, batch, seed):
+    """Links near unity, exp(a / 5), in the layout of :func:`group_array`."""
+    values, vectors = np.linalg.eigh(-0.2j * algebra_array(shape, n, batch, seed))
+    return (vectors * np.exp(1j * values)[..., None, :]) @ np.conj(np.swapaxes(vectors, -1, -2))
+
+
 def ordered(lattice, n, batch, seed=0):
-    """Links near unity, exp(a / 5): sums of staples are far from singular."""
-    values, vectors = np.linalg.eigh(-0.2j * algebra_array(lattice.shape, n, batch, seed))
-    u = (vectors * np.exp(1j * values)[..., None, :]) @ np.conj(np.swapaxes(vectors, -1, -2))
-    return lattice.pack(u, components=1)
+    """:func:`ordered_array` as a field: sums of staples are far from singular."""
+    return lattice.pack(ordered_array(lattice.shape, n, batch, seed), components=1)
 
 
 def scalars(lattice, batch, seed=0):

@@ -115,7 +115,7 @@ def smeared_flow(lattice):
 def smeared_forces(lattice):
     """Fields without masks: a vector, noisy tangents, and a finite step."""
     x, _ = start(lattice, 1)
-    fields, c = SmearedForces(lattice, (0, 1), (1, 2)), np.array([[0.3], [-0.2], [0.1], [0.4]])
+    fields, c = SmearedForces(lattice, (1,), (1,), colours=2), np.array([[0.3], [-0.2]])
     tangents = fields.tangents(RNG.stream("signs"), x, WilsonAction(lattice, BETA).grad(x))
     return fields.vector(c, x), tangents, *fields.transported(RNG.stream("signs"), c, x, 0.02)
 

@@ -77,7 +77,7 @@ def test_cuts_through_folded_directions():
 
 
 def test_what_one_process_finds_out_is_known_to_all():
-    on_ranks(4, "decisions_on_ranks.py")
+    on_ranks(2, "decisions_on_ranks.py")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,8 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.errors import require_finite
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.random import Rng
 from gaugeflow.typing import Action, Array, Flow, Params
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.actions.gauge import WilsonAction
 from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Array, Box, Lattice
+from gaugeflow.namespaces import array_namespace
 
 
 @dataclass(frozen=True)

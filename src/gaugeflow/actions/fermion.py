@@ -12,13 +12,12 @@ from functools import reduce
 from operator import add
 from typing import Any, Literal, Self
 
-from array_api_compat import array_namespace
-
 from gaugeflow.actions.algebra import refreshed
 from gaugeflow.determinants import log_det, log_det_gradient
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels import fermion_dot
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators import EvenOdd, HoppingOperator, Yukawa, gaussian
 from gaugeflow.operators.even_odd import reduced
 from gaugeflow.random import Rng

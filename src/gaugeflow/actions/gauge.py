@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 
 SYMANZIK = -1.0 / 12.0
 """c_1 of the tree-level Symanzik action; Weisz, Nucl. Phys. B212 (1983) 1."""

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow.actions.fermion import WithPseudofermions, add_rest_force, log_det_rest
 from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.kernels import fermion_combine, fermion_dot
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators import gamma_5
 from gaugeflow.operators.even_odd import reduced
 from gaugeflow.solvers import multi_shift_cg, spectral_range

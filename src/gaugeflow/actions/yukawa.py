@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from array_api_compat import array_namespace
-
 from gaugeflow.actions.fermion import Inversion
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels.fermions import rows_in_order, rows_of
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators import Yukawa
 from gaugeflow.operators.even_odd import EVEN, ODD
 from gaugeflow.solvers.solution import norm2

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.check.differences import DIRECTIONS, Normal, differentiate, repeated, start, tangents
 from gaugeflow.check.report import Report, Unchanged
 from gaugeflow.groups import SU
 from gaugeflow.lattice import Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Action, Array, Flow, Observable, Params
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels, tree
 from gaugeflow.check.differences import DIRECTIONS, Normal, differentiate, normal, start, tangents
 from gaugeflow.check.flows import replaced
@@ -12,6 +10,7 @@ from gaugeflow.flows import ConditionalFlow
 from gaugeflow.groups import SU
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.hopping import select
 from gaugeflow.typing import Params
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from array_api_compat import array_namespace
-
 from gaugeflow.check.report import Report
 from gaugeflow.groups import Manifold, manifold_of
 from gaugeflow.lattice import Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Array
 
 STEP = 2e-3

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels, tree
 from gaugeflow.check.differences import DIRECTIONS, Normal, differentiate, normal, repeated, start, tangents
 from gaugeflow.check.report import Report, Unchanged
 from gaugeflow.groups import SU, Euclidean, Manifold, manifold_of
 from gaugeflow.lattice import Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.random import Rng
 from gaugeflow.typing import Array, Flow, Module, Params
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.check.differences import DIRECTIONS, STEP, Normal, differentiate, start, tangents
 from gaugeflow.check.differences import normal as normal_numbers
@@ -15,6 +13,7 @@ from gaugeflow.check.report import Report, Unchanged
 from gaugeflow.groups import SU
 from gaugeflow.kernels.fermions import BOTH, sites_of
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators import EvenOdd, HoppingOperator, even_odd, gamma_5
 from gaugeflow.operators.even_odd import EVEN, ODD, split
 from gaugeflow.operators.hopping import dot, select

@@ -6,9 +6,10 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import is_array_api_obj
 
 from gaugeflow.errors import GaugeflowError
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Array
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.check.report import Report, Unchanged, arrays, equal
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Array, Sampler
 
 

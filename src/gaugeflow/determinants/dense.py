@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.determinants import hermitian
 from gaugeflow.determinants.lu import LU
 from gaugeflow.determinants.result import LogDet, LogDetDerivative, LogDetGradient, LogDetSecond
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array
 from gaugeflow.lending import with_writable_links
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.dense import (
     count_components,
     from_columns,

@@ -9,10 +9,9 @@ no guarantee either: whoever inverts checks the result, see :class:`Check`.
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
-
 from gaugeflow.determinants.lu import LU
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 
 LEAF = 384
 """Matrices of at most so many rows are decomposed with pivots."""

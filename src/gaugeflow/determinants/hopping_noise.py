@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.determinants.laplacian import check_operator
 from gaugeflow.determinants.stochastic import roots
 from gaugeflow.kernels.fermions import BOTH
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.hopping import dot
 from gaugeflow.operators.wilson import Wilson
 from gaugeflow.random import Rng, Streams

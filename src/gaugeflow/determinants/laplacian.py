@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow.determinants.dense import decompositions, join
 from gaugeflow.lattice import Array
 from gaugeflow.lending import with_writable_links
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.dense import count_components, from_columns, stack_length, unit_vectors
 from gaugeflow.operators.even_odd import ODD, EvenOdd
 from gaugeflow.operators.wilson import Wilson

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from array_api_compat import array_namespace, is_cupy_array, is_numpy_array
+from array_api_compat import is_cupy_array, is_numpy_array
 
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 
 
 class LU:

@@ -6,10 +6,9 @@ import math
 from dataclasses import fields, replace
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.groups import SU
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.hopping import HoppingOperator
 
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow.determinants.lu import LU
 from gaugeflow.determinants.result import LogDet
 from gaugeflow.determinants.space import Slices
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.hopping import HoppingOperator
 
 

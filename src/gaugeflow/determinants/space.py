@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from array_api_compat import array_namespace
-
 from gaugeflow.lattice import Array, Lattice, suggest_fold
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.dense import site_blocks
 from gaugeflow.operators.hopping import HoppingOperator
 from gaugeflow.operators.staggered import Staggered

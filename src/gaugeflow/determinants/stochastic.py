@@ -14,11 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow.determinants.dense import Small, projected, rest_trace
 from gaugeflow.kernels.fermions import rows_of
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.even_odd import ODD, EvenOdd, joined, reduced, split
 from gaugeflow.operators.hopping import HoppingOperator, dot
 from gaugeflow.random import Rng, Streams, normal, uniform

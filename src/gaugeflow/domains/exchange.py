@@ -21,10 +21,10 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import array_namespace
 
 from gaugeflow.backend import backend_of, offered
 from gaugeflow.devices import to_host
+from gaugeflow.namespaces import array_namespace
 
 Items = npt.NDArray[np.int64]
 

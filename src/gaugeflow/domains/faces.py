@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import array_namespace
 
 from gaugeflow.domains.exchange import Plan, Traffic, recycled
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 
 
 class Faces:

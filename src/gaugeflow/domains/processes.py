@@ -9,7 +9,6 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import array_namespace
 
 from gaugeflow.devices import to_host
 from gaugeflow.domains.communicator import private
@@ -19,6 +18,7 @@ from gaugeflow.errors import sendable
 from gaugeflow.kernels.sums import aligned
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.lattice.reads import Reads
+from gaugeflow.namespaces import array_namespace
 
 
 def empty(shape: tuple[int, ...], like: Array) -> Array:

@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.devices import to_host
@@ -25,6 +24,7 @@ from gaugeflow.ensembles.sources import SOURCE_STEP, LocalSources, SlicedFields
 from gaugeflow.groups import manifold_of
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.observables.flow_scales import slice_sums
 from gaugeflow.typing import Action
 

@@ -12,12 +12,12 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.flows.gauge.smearing import active_rows
 from gaugeflow.groups.su import algebra_basis
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.random import Rng, uniform
 
 PROBE_STEP = 3e-4

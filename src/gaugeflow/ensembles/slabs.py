@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.kernels import link_averages
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.observables.slab_loops import SlabCut, SlabLoops
 from gaugeflow.random import Rng
 from gaugeflow.samplers import HeatBath

@@ -20,7 +20,6 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.devices import to_host
@@ -30,6 +29,7 @@ from gaugeflow.errors import require_finite
 from gaugeflow.flows.gauge.smearing import active_rows
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.random import Rng
 from gaugeflow.typing import Params
 

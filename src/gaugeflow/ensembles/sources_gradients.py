@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.ensembles.probes import PROBE_STEP, link_colours, probes, random_signs, require_double
@@ -29,6 +28,7 @@ from gaugeflow.ensembles.sources_links import Polarisation, check_polarisation, 
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels.sums import sum_slices
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.random import Rng
 
 

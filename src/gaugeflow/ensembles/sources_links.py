@@ -28,13 +28,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.ensembles.sources import LocalSources, SlicedFields
 from gaugeflow.flows import SmearedSweep
 from gaugeflow.flows.gauge.smearing import active_rows
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.observables.flow_scales import slice_sums
 from gaugeflow.sites.matrix import add, add_scaled, dag, mul, mul_dag, project, re_trace_mul_dag, scale
 from gaugeflow.sites.numbers import Matrix

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from array_api_compat import array_namespace
-
 from gaugeflow.ensembles.sources import SOURCE_STEP
 from gaugeflow.groups import SU, Manifold, manifold_of
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.observables.flow_scales import slice_sums
 from gaugeflow.random import Rng, uniform
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import array_namespace
 
 from gaugeflow.devices import to_host
 from gaugeflow.ensembles.sources import SourceFields
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators import HoppingOperator
 from gaugeflow.operators.dense import matrix
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from gaugeflow import kernels
 from gaugeflow.ensembles.sources import SlicedFields
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels.scalar import check_scalar
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.observables.flow_scales import slice_sums
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from array_api_compat import array_namespace
-
 from gaugeflow.groups.euclidean import Euclidean
 from gaugeflow.groups.su import SU
 from gaugeflow.lattice import Array, Lattice, check_array
+from gaugeflow.namespaces import array_namespace
 
 
 class Manifold(Protocol):

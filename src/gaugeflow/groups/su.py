@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 
 
 def algebra_basis(n: int, xp: Any, dtype: Any) -> Array:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from itertools import permutations
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.hadrons.gammas import charge_conjugation, dagger, gamma_5, product, transpose
 from gaugeflow.hadrons.propagators import Propagator
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.dirac import SpinMatrix, gamma
 
 NUCLEONS = {"nucleon": 1.0, "nucleon_minus": -1.0}

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from itertools import product as tuples
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.hadrons.baryons import NUCLEONS, nucleon_density
 from gaugeflow.hadrons.gammas import bar, gamma_5, meson_structures, product
 from gaugeflow.hadrons.propagators import Propagator
 from gaugeflow.kernels.sums import sum_slices
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.dirac import SpinMatrix, spin_components
 
 

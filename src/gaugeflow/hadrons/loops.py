@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.hadrons.correlators import slice_sums
 from gaugeflow.hadrons.gammas import spin_matrix
 from gaugeflow.hadrons.sources import Dilution, noise_field
 from gaugeflow.kernels.fermions import BOTH
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators import Wilson
 from gaugeflow.random import Rng
 from gaugeflow.solvers import solve

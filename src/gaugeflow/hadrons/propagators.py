@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from array_api_compat import array_namespace
-
 from gaugeflow.errors import require_finite
 from gaugeflow.hadrons.smearing import Gaussian
 from gaugeflow.hadrons.sources import Source
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators import HoppingOperator
 from gaugeflow.solvers import solve
 

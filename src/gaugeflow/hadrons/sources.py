@@ -10,12 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow import random
 from gaugeflow.errors import require_finite
 from gaugeflow.hadrons.smearing import Gaussian
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators import HoppingOperator
 from gaugeflow.random import Rng
 

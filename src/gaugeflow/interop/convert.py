@@ -11,11 +11,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_numpy_array
+from array_api_compat import device, is_numpy_array
 
 from gaugeflow.backend import backend_of, offered
 from gaugeflow.interop.layouts import Places, Spin, find_layout, link_places, site_places
 from gaugeflow.lattice import Array, Lattice, check_array
+from gaugeflow.namespaces import array_namespace
 
 _PIECE = 128
 """Matrices of every lane that are reordered at a time: what the caches hold."""

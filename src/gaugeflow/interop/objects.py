@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from gaugeflow.interop.convert import links_from, links_to
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 
 
 def links_of(lattice: Lattice, field: Any) -> Array:

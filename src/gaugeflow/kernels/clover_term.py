@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.fermions import BOTH, check_fermions, check_pair, spinors, stack
 from gaugeflow.kernels.slots import all_slots, link_at, matrix_at, to_field
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites import dirac as sites
 from gaugeflow.sites.clover import inserted_above, inserted_below, leaves
 from gaugeflow.sites.matrix import add, dag, scale, sub

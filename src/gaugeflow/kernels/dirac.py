@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import reduce
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.fermions import (
     BOTH,
@@ -21,6 +19,7 @@ from gaugeflow.kernels.fermions import (
 )
 from gaugeflow.kernels.slots import all_slots, link_at, reach, slots_of, to_field
 from gaugeflow.lattice import Array, HopFactors, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites import dirac as sites
 from gaugeflow.sites.matrix import project as project_site
 from gaugeflow.sites.matrix import scale

@@ -9,12 +9,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.slots import slots_of, take
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 
 BOTH = -1
 """In place of a parity: all sites."""
@@ -130,15 +131,19 @@ def check_pair(x: Array, y: Array, name: str) -> None:
         )
 
 
-def per_field(lattice: Lattice, x: Array, values: Any, name: str) -> Array:
-    """Coefficients as complex128 ``(R, batch)``; from one number, ``(batch,)`` or ``(R, batch)``."""
-    xp = array_namespace(x)
-    shape = (stack(x).shape[0], lattice.batch(x.shape[-1]))
-    given = xp.asarray(values)
-    given = xp.astype(given, xp.complex128)
+def check_per_field(lattice: Lattice, x: Array, given: Array, name: str) -> Array:
+    """``given``, if it is coefficients of the fields x: one number, ``(batch,)`` or ``(R, batch)``."""
+    shape = (x.shape[0] if len(x.shape) == 5 else 1, lattice.batch(x.shape[-1]))
     if given.ndim > 2 or any(g not in (1, s) for g, s in zip(given.shape[::-1], shape[::-1], strict=False)):
         raise ValueError(f"{name}: expected a number, ({shape[1]},) or {shape}, got shape {tuple(given.shape)}")
-    return xp.broadcast_to(given, shape)
+    return given
+
+
+def per_field(lattice: Lattice, x: Array, values: Any, name: str) -> Array:
+    """Coefficients of fields x as complex128 ``(R, batch)``."""
+    xp = array_namespace(x)
+    given = check_per_field(lattice, x, xp.asarray(values), name)
+    return xp.broadcast_to(xp.astype(given, xp.complex128), (stack(x).shape[0], lattice.batch(x.shape[-1])))
 
 
 @kernel()

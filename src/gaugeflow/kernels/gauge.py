@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.slots import all_slots, link_at, matrix_at, rows, site_sum, to_field, to_lanes
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites import clover as clover_sites
 from gaugeflow.sites.exponential import exp
 from gaugeflow.sites.gauge import (

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.backend import kernel
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.kernels.random import check_key
 from gaugeflow.kernels.slots import matrix_at, replace_sites, rows, slots_of, to_field, to_lanes
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, IntArray, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.gauge import staple_pair
 from gaugeflow.sites.heatbath import ATTEMPTS, BLOCKS, heat_bath
 from gaugeflow.sites.heatbath import overrelax as overrelax_site

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-from array_api_compat import array_namespace
-
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.clover_term import corners
 from gaugeflow.kernels.slots import all_slots, link_at, to_field, to_lanes
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.clover import leaves, wide_charge, wide_energy
 from gaugeflow.sites.gauge import differ_along
 from gaugeflow.sites.matrix import add, mul, scale

@@ -5,12 +5,11 @@ A convolution is a weighted sum over taps, and a tap is a table of sites to read
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
-
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.slots import take
 from gaugeflow.kernels.sums import sum_processes
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 
 _BUFFER = 1 << 18
 """Gathered numbers for one matrix product: half of a second-level cache in single precision."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.backend import kernel
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.kernels.slots import all_slots, link_at, rows, to_field
 from gaugeflow.kernels.sums import largest_entry
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.gauge import staple_pair
 from gaugeflow.sites.matrix import add_scaled, scale
 from gaugeflow.sites.one_link import one_link_average, one_link_average_of_size

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.backend import kernel
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.numbers import cplx
 from gaugeflow.sites.random import haar_of_size, momentum_of_size, normal_pair, uniform_pair
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.slots import all_slots, link_at, replace_sites, rows, site_sum, slots_of, to_field, to_lanes
 from gaugeflow.kernels.sums import largest_of_sites
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.gauge import (
     staple_down_bar_bottom,
     staple_down_bar_far,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
-
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.slots import all_slots, reach, take
 from gaugeflow.lattice import Array, Lattice, check_array
+from gaugeflow.namespaces import array_namespace
 
 
 def check_scalar(lattice: Lattice, field: Array) -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.slots import all_slots, link_at, rows, site_sum, to_field
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.gauge import (
     convolve,
     convolve_bar_link,

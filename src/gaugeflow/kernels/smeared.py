@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.residual import _check_active, _log_det, _rows_to_numbers
 from gaugeflow.kernels.slots import link_at, rows, site_sum, slots_of, to_field, to_lanes
 from gaugeflow.kernels.sums import largest_of_sites
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.jacobian import memory_size
 from gaugeflow.sites.matrix import dag_mul, mul, project, scale
 from gaugeflow.sites.numbers import Matrix, wide

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.backend import kernel
 from gaugeflow.kernels.slots import Hops, all_slots, link_at, rows, slots_of, to_field, to_lanes
 from gaugeflow.kernels.smear import _paths, _staple_sum
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.matrix import add, add_scaled, dag, zero_like
 from gaugeflow.sites.numbers import Matrix
 from gaugeflow.sites.smearing import (

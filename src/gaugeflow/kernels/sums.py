@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.backend import kernel
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.digits import BITS, DIGITS, HIGHEST, LOWEST, digits
 
 MOST = 1 << 27

@@ -28,6 +28,7 @@ from gaugeflow.lattice.tables import (
     hop_table,
     suggest_fold,
 )
+from gaugeflow.namespaces import array_namespace
 
 Array = Any
 
@@ -415,7 +416,7 @@ class Lattice:
         """Repeat per-configuration values ``(..., batch)`` in every sub-lattice: ``(..., n_folds * batch)``."""
         if self.n_folds == 1:
             return values
-        xp = _namespace(values)
+        xp = array_namespace(values)
         lead = tuple(values.shape[:-1])
         wide = xp.broadcast_to(values[..., None, :], (*lead, self.n_folds, values.shape[-1]))
         return xp.reshape(wide, (*lead, self.n_folds * values.shape[-1]))
@@ -424,9 +425,3 @@ class Lattice:
 @lru_cache(maxsize=64)
 def _hop_table(extents: tuple[int, ...], fold: tuple[int, ...], cut: tuple[bool, ...], depth: int) -> HopTable:
     return hop_table(extents, fold, cut, depth if any(cut) else 0)
-
-
-def _namespace(array: Array) -> Any:
-    from array_api_compat import array_namespace
-
-    return array_namespace(array)

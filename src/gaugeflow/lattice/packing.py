@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from array_api_compat import array_namespace
+from gaugeflow.namespaces import array_namespace
 
 
 def check_array(value: object, name: str = "field") -> None:

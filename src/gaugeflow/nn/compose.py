@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow import tree
 from gaugeflow.lattice import Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.nn.activation import LeakyRelu
 from gaugeflow.nn.linear import Convolution
 from gaugeflow.nn.pull_back import PullBack, forward_and_pull_back

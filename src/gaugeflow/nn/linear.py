@@ -10,14 +10,13 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels.network import check_features
 from gaugeflow.kernels.slots import all_slots, reach
 from gaugeflow.kernels.sums import sum_processes
 from gaugeflow.lattice import Array, IntArray, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.random import Rng, normal
 from gaugeflow.typing import Params
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels.sums import sum_sites, sum_slices
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.observables.gradient_flow import STEP, AdaptiveStep, flow_through
 from gaugeflow.observables.topology import angle_density, five_loop_densities, has_integer_charge, plaquette_charge
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.kernels.sums import sum_slices
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 
 
 def plaquette_slices(lattice: Lattice, links: Array) -> Array:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.kernels.slots import entries, reach, take
 from gaugeflow.kernels.sums import sum_sites, sum_slots
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.matrix import mul, trace
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.lattice import Array, Lattice, suggest_fold
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.observables import loops
 from gaugeflow.observables.flow_scales import FlowHistory, flow_history
 from gaugeflow.observables.gradient_flow import FLOWS, STEP

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.kernels.sums import sum_slices
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.observables.flow_scales import SliceHistory, flow_slices
 from gaugeflow.observables.gradient_flow import STEP, AdaptiveStep
 from gaugeflow.observables.loops import link_trace

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.kernels.sums import largest_entry
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 
 _PROJECTION_STEPS = 60
 

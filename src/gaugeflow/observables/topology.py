@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import math
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.kernels.slots import all_slots, link_at, to_lanes
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 
 LOOPS = ((1, 1), (2, 2), (1, 2), (1, 3), (3, 3))
 """Sides of the loops of the improved charge."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from array_api_compat import array_namespace
-
 from gaugeflow.kernels.slots import all_slots, matrix_at, reach, site_sum, take
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.gauge import re_trace_plaquette
 from gaugeflow.sites.matrix import mul
 from gaugeflow.sites.numbers import Matrix

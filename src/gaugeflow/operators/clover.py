@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels.fermions import BOTH, count_rows, rows_in_order, rows_of
 from gaugeflow.kernels.sums import largest_entry, sum_sites
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.wilson import Wilson
 from gaugeflow.sites.dirac import block_size, triangle
 

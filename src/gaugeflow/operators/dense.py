@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.kernels.fermions import BOTH
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.lending import with_writable_links
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.hopping import HoppingOperator
 
 STACK_BYTES = 2 << 20

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from array_api_compat import array_namespace
-
 from gaugeflow.kernels.fermions import BOTH, check_fermions, rows_in_order, rows_of
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.hopping import HoppingOperator
 
 EVEN, ODD = 0, 1

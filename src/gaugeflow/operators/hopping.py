@@ -15,13 +15,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels.fermions import BOTH, check_fermions, count_rows, other
 from gaugeflow.kernels.sums import largest_entry
 from gaugeflow.lattice import Array, HopFactors, Lattice
+from gaugeflow.namespaces import array_namespace
 
 
 def antiperiodic(lattice: Lattice) -> tuple[complex, ...]:

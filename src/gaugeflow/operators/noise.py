@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.kernels.fermions import rows_of
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.random import Rng, normal
 
 

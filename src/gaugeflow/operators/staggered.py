@@ -6,12 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels.fermions import BOTH, count_sites
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.hopping import HoppingOperator
 
 

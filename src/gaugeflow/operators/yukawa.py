@@ -17,12 +17,11 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, Self
 
-from array_api_compat import array_namespace
-
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels.fermions import check_fermions, rows_in_order, rows_of
 from gaugeflow.kernels.scalar import check_scalar
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.dense import matrix
 from gaugeflow.operators.even_odd import EVEN, ODD
 from gaugeflow.operators.hopping import antiperiodic, select

@@ -16,12 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from array_api_compat import array_namespace, is_array_api_obj, to_device
+from array_api_compat import is_array_api_obj, to_device
 
 from gaugeflow.domains.processes import found_by_first
 from gaugeflow.errors import FormatError, GaugeflowError
 from gaugeflow.filesystem import FileLock, HeldError, open_without_locks, sync_folder
 from gaugeflow.lattice import Lattice
+from gaugeflow.namespaces import array_namespace
 
 Tree = Any
 """Arrays and numbers in named tuples, dataclasses, mappings, tuples and lists."""

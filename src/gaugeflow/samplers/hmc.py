@@ -6,13 +6,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.actions import Sum, refreshed
 from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.groups import SU, Manifold, manifold_of
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.random import Rng, momenta, normal
 from gaugeflow.samplers.accept import accept, check_state, choose
 from gaugeflow.samplers.integrators import Guard, Level, integrate

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.random import Rng
 from gaugeflow.samplers.accept import accept, choose
 from gaugeflow.typing import Action, Flow, Params, Prior

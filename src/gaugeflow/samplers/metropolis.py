@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.actions import ScalarAction
 from gaugeflow.errors import require_finite
 from gaugeflow.kernels.scalar import check_scalar
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.random import Rng, momenta, normal, uniform
 from gaugeflow.samplers.accept import check_state
 

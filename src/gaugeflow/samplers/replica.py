@@ -13,10 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow.domains import deal
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.random import Rng
 from gaugeflow.samplers.accept import accept, choose
 from gaugeflow.samplers.composite import moved_to

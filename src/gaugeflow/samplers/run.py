@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import is_array_api_obj
 
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.progress import Progress, progress_bars, silent
 from gaugeflow.random import Rng
 from gaugeflow.samplers.checkpoint import Checkpoint, identifying, lattice_of, leaves

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
-from array_api_compat import array_namespace, is_array_api_obj
-
+from gaugeflow.namespaces import namespace_or_none
 from gaugeflow.sites.elementary import natural_log, sin_cos_turns
 from gaugeflow.sites.matrix import mul_dag, size
 from gaugeflow.sites.numbers import Matrix, Number, conj, cplx, imag, largest, real, sqrt, where, wide
@@ -32,7 +31,8 @@ HUGE = 1e300
 
 def narrow(x: Number, like: Number) -> Number:
     """A double-precision real number in the precision of another one; the inverse of ``wide``."""
-    return array_namespace(x).astype(x, like.dtype) if is_array_api_obj(x) else x
+    xp = namespace_or_none(x)
+    return x if xp is None else xp.astype(x, like.dtype)
 
 
 def su2_cosine(alpha: Number, site: Number, batch: Number, draw: Number, block: Number, k0: Number, k1: Number) -> Any:

@@ -5,43 +5,33 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from array_api_compat import array_namespace, is_array_api_obj
+from gaugeflow.namespaces import namespace_or_none
 
 Number = Any
 Matrix = tuple[Any, ...]
 
-_namespaces: dict[type, Any] = {}
-
-
-def _namespace(x: Number) -> Any:
-    """The namespace of an array, None for others: asked for at every operation, and kept for every type."""
-    kind = type(x)
-    if kind not in _namespaces:
-        _namespaces[kind] = array_namespace(x) if is_array_api_obj(x) else None
-    return _namespaces[kind]
-
 
 def conj(z: Number) -> Number:
     """Complex conjugate."""
-    xp = _namespace(z)
+    xp = namespace_or_none(z)
     return z.conjugate() if xp is None else xp.conj(z)
 
 
 def real(z: Number) -> Number:
     """Real part."""
-    xp = _namespace(z)
+    xp = namespace_or_none(z)
     return z.real if xp is None else xp.real(z)
 
 
 def imag(z: Number) -> Number:
     """Imaginary part."""
-    xp = _namespace(z)
+    xp = namespace_or_none(z)
     return z.imag if xp is None else xp.imag(z)
 
 
 def cplx(x: Number, y: Number) -> Number:
     """The complex number x + i y of two real ones."""
-    xp = _namespace(x)
+    xp = namespace_or_none(x)
     if xp is None:
         return x.with_imaginary(y) if hasattr(x, "with_imaginary") else complex(x, y)
     dtype = xp.complex64 if x.dtype == xp.float32 else xp.complex128
@@ -50,7 +40,7 @@ def cplx(x: Number, y: Number) -> Number:
 
 def where(mask: Number, a: Number, b: Number) -> Number:
     """``a`` where the mask holds, else ``b``."""
-    xp = _namespace(mask)
+    xp = namespace_or_none(mask)
     if xp is None:
         return a if mask else b
     return xp.where(mask, a, b)
@@ -58,37 +48,37 @@ def where(mask: Number, a: Number, b: Number) -> Number:
 
 def sqrt(x: Number) -> Number:
     """Square root of a non-negative real number."""
-    xp = _namespace(x)
+    xp = namespace_or_none(x)
     return math.sqrt(x) if xp is None else xp.sqrt(x)
 
 
 def absolute(x: Number) -> Number:
     """Absolute value of a real number."""
-    xp = _namespace(x)
+    xp = namespace_or_none(x)
     return abs(x) if xp is None else xp.abs(x)
 
 
 def floor(x: Number) -> Number:
     """Largest integer not above a real number, as a real number."""
-    xp = _namespace(x)
+    xp = namespace_or_none(x)
     return float(math.floor(x)) if xp is None else xp.floor(x)
 
 
 def log(x: Number) -> Number:
     """Natural logarithm of a positive real number (once per determinant: not vectorised)."""
-    xp = _namespace(x)
+    xp = namespace_or_none(x)
     return math.log(x) if xp is None else xp.log(x)
 
 
 def largest(x: Number) -> float:
     """The largest of all values held by a real number: one float for the whole register or array."""
-    xp = _namespace(x)
+    xp = namespace_or_none(x)
     return float(x) if xp is None else float(xp.max(x))
 
 
 def wide(x: Number) -> Number:
     """A real number in double precision, for sums over sites."""
-    xp = _namespace(x)
+    xp = namespace_or_none(x)
     return float(x) if xp is None else xp.astype(x, xp.float64)
 
 
@@ -104,23 +94,23 @@ def put(memory: Any, index: int, value: Number) -> None:
 
 def exp(x: Number) -> Number:
     """Exponential of a real number (not vectorised, as :func:`log`)."""
-    xp = _namespace(x)
+    xp = namespace_or_none(x)
     return math.exp(x) if xp is None else xp.exp(x)
 
 
 def sin(x: Number) -> Number:
     """Sine of a real number."""
-    xp = _namespace(x)
+    xp = namespace_or_none(x)
     return math.sin(x) if xp is None else xp.sin(x)
 
 
 def cos(x: Number) -> Number:
     """Cosine of a real number."""
-    xp = _namespace(x)
+    xp = namespace_or_none(x)
     return math.cos(x) if xp is None else xp.cos(x)
 
 
 def atan2(y: Number, x: Number) -> Number:
     """Angle of the point (x, y), in [-pi, pi]."""
-    xp = _namespace(y)
+    xp = namespace_or_none(y)
     return math.atan2(y, x) if xp is None else xp.atan2(y, x)

@@ -12,8 +12,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from array_api_compat import array_namespace, is_array_api_obj
-
+from gaugeflow.namespaces import namespace_or_none
 from gaugeflow.sites.elementary import natural_log, sin_cos_turns
 from gaugeflow.sites.numbers import Number, sqrt
 
@@ -37,10 +36,8 @@ def philox(c0: Number, c1: Number, c2: Number, c3: Number, k0: Number, k1: Numbe
 
 def to_real(k: Number) -> Number:
     """An integer number as a double-precision one."""
-    if not is_array_api_obj(k):
-        return float(k)
-    xp = array_namespace(k)
-    return xp.astype(k, xp.float64)
+    xp = namespace_or_none(k)
+    return float(k) if xp is None else xp.astype(k, xp.float64)
 
 
 def uniform_pair(site: Number, batch: Number, draw: Number, block: Number, k0: Number, k1: Number) -> Any:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.hopping import select
 from gaugeflow.solvers.solution import Linear
 

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace, is_cupy_array
+from array_api_compat import is_cupy_array
 
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.random import Rng, normal
 
 

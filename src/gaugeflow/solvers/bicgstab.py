@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from array_api_compat import array_namespace
-
 from gaugeflow.kernels import fermion_combine, fermion_dot
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.solvers.active import Active, like, ratio, stacked
 from gaugeflow.solvers.conjugate import residual_field
 from gaugeflow.solvers.solution import Linear, Solution, finish, norm2, relative

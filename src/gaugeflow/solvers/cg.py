@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.solvers.active import like, stacked
 from gaugeflow.solvers.conjugate import conjugate_gradients
 from gaugeflow.solvers.solution import Linear, Solution, finish, norm2, relative

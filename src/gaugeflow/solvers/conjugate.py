@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from array_api_compat import array_namespace
-
 from gaugeflow.kernels import fermion_combine, fermion_dot
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.solvers.active import Active, ratio
 from gaugeflow.solvers.solution import Linear, norm2
 

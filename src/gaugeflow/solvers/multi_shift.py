@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from array_api_compat import array_namespace
-
 from gaugeflow.kernels import fermion_combine
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.solvers.active import Active, like, ratio, stacked
 from gaugeflow.solvers.cg import cg
 from gaugeflow.solvers.conjugate import residual_field

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.errors import ConvergenceError
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 
 
 class Linear(Protocol):

@@ -6,11 +6,10 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.domains import deal
 from gaugeflow.kernels import fermion_combine
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators.even_odd import EvenOdd, reduced
 from gaugeflow.operators.hopping import HoppingOperator
 from gaugeflow.solvers.active import like, stacked

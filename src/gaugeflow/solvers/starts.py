@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.kernels import fermion_combine, fermion_dot
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.solvers.conjugate import normal, residual_field
 from gaugeflow.solvers.solution import Linear
 

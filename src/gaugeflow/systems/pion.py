@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from array_api_compat import array_namespace
-
 from gaugeflow.devices import to_host
 from gaugeflow.hadrons import Gaussian, Propagator, Source, noise, propagator, two_point
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators import Wilson
 from gaugeflow.random import Rng
 

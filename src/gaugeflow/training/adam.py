@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow import tree
 from gaugeflow.errors import require_finite
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Params
 
 Schedule = Callable[[int], float]

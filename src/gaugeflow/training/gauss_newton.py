@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow import tree
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.training.least_squares import fit_linear
 from gaugeflow.training.loss import log_weight
 from gaugeflow.typing import Action, Array, Params

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from array_api_compat import array_namespace
-
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Array
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow.flows import evaluate
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Action, Array, Flow, Map, Params
 
 

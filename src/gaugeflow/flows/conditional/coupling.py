@@ -10,13 +10,12 @@ from functools import cached_property, reduce
 from operator import add
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.kernels.fermions import sites_of
 from gaugeflow.kernels.loops import Words
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators import HoppingOperator, Wilson, even_odd
 from gaugeflow.operators.even_odd import joined, split
 from gaugeflow.typing import Module, Params

@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 from functools import lru_cache
 
-from array_api_compat import array_namespace
-
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 
 Site = tuple[int, ...]
 

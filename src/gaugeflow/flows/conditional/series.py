@@ -12,13 +12,12 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.flows.conditional.probes import classes
 from gaugeflow.kernels.fermions import rows_of
 from gaugeflow.kernels.sums import different_numbers, largest_entry
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators import EvenOdd, HoppingOperator, even_odd
 from gaugeflow.operators.dense import stack_length
 from gaugeflow.operators.even_odd import ODD

@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Literal
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.devices import follow, to_host
 from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.flows.gauge.convolution import Convolution
 from gaugeflow.lattice import Array, Box, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Params
 
 PlaneClasses = Literal["isotropic", "anisotropic"]

@@ -22,8 +22,6 @@ from importlib import import_module
 from itertools import product
 from typing import Any, Literal, NamedTuple, get_args
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.devices import follow, to_host
 from gaugeflow.errors import ConvergenceError, require_finite
@@ -31,6 +29,7 @@ from gaugeflow.flows.gauge.residual import PlaneClasses, _check_norms, _finite
 from gaugeflow.flows.gauge.smearing import Active, Gradient, Smearing, Stages, Weights, active_rows
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Box, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Params
 
 Masks = Literal["auto", "sum4", "sum8", "parity"]

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 
 Active = tuple[tuple[int, Any], ...]
 """Links that move together: direction and block sites of each set.  No plaquette holds two of them."""

@@ -9,14 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.flows.loops import algebra
 from gaugeflow.flows.loops.algebra import Loop, Term
 from gaugeflow.kernels.loops import Factor, Terms, Words
 from gaugeflow.kernels.sums import largest_entry
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 
 # Weights of f(k h) - f(-k h), k = 1, 2, ..., in h f'(0): exact for polynomials of degree 2, 4 and 6
 _STENCILS = {2: (1.0 / 2.0,), 4: (8.0 / 12.0, -1.0 / 12.0), 6: (45.0 / 60.0, -9.0 / 60.0, 1.0 / 60.0)}

@@ -14,8 +14,6 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow import kernels
 from gaugeflow.devices import require_beside
 from gaugeflow.errors import ConvergenceError, require_finite
@@ -25,6 +23,7 @@ from gaugeflow.flows.loops.potential import LoopPotential
 from gaugeflow.groups import SU
 from gaugeflow.kernels.sums import largest_entry
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Action, Params
 
 STAGES = ((0.0, 1.0 / 4.0, 0.0), (1.0 / 4.0, 8.0 / 9.0, -17.0 / 9.0), (2.0 / 3.0, 3.0 / 4.0, -1.0))

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.flows.evaluation import Evaluation, evaluate
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.numbers import atan2, cos, cplx, sin
 from gaugeflow.typing import Flow, Params
 

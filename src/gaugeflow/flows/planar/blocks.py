@@ -14,14 +14,13 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow import nn
 from gaugeflow.flows.chain import Chain
 from gaugeflow.flows.evaluation import Evaluation
 from gaugeflow.flows.planar.angles import AngleFlow
 from gaugeflow.flows.planar.circle import CircleMap, CircularSpline, Moved, wrap
 from gaugeflow.lattice import Array, IntArray, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Module, Params
 
 

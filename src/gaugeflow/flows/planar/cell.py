@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow import nn
 from gaugeflow.errors import require_finite
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites import cell, spline
 from gaugeflow.sites.numbers import Matrix
 from gaugeflow.typing import Module, Params

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from array_api_compat import array_namespace
-
 from gaugeflow.errors import ConvergenceError, require_finite
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites import projection, spline
 from gaugeflow.sites.numbers import Matrix
 

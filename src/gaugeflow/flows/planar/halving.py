@@ -14,14 +14,13 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.flows.chain import Chain
 from gaugeflow.flows.evaluation import Evaluation
 from gaugeflow.flows.planar.blocks import block_lattice_shape, block_slots
 from gaugeflow.flows.planar.paths import Path, as_field, by_slot, collected, collection_table, stacked, taken
 from gaugeflow.flows.planar.spectral import HalfLoop
 from gaugeflow.lattice import Array, IntArray, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.matrix import add, dag_mul, mul, mul_dag, sub
 from gaugeflow.sites.numbers import Matrix, wide
 from gaugeflow.typing import Params

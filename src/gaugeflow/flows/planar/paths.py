@@ -11,9 +11,8 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.lattice import Array, IntArray, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites.matrix import dag_mul, mul, mul_dag
 from gaugeflow.sites.numbers import Matrix
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow.errors import require_finite
 from gaugeflow.flows.planar.cell import CellSpline
 from gaugeflow.lattice import Array
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites import cell
 from gaugeflow.sites.matrix import add, dag, dag_mul, mul, mul_dag, size, sub, trace
 from gaugeflow.sites.numbers import Matrix, atan2, conj, cos, cplx, imag, real, sin, where

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow import nn
 from gaugeflow.errors import require_finite
 from gaugeflow.flows.chain import Chain
@@ -18,6 +16,7 @@ from gaugeflow.flows.real.pointwise import SinhArcsinh
 from gaugeflow.kernels.scalar import check_scalar
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, IntArray, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Flow, Module, Params
 
 

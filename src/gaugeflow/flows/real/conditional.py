@@ -15,10 +15,9 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from gaugeflow.flows.evaluation import Evaluation, evaluate
 from gaugeflow.lattice import Array, IntArray, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Flow, Params
 
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow.devices import require_beside
 from gaugeflow.flows.evaluation import Evaluation
 from gaugeflow.kernels.scalar import check_scalar
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.typing import Params
 
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from array_api_compat import array_namespace
-
 from gaugeflow import nn
 from gaugeflow.flows.chain import Chain
 from gaugeflow.flows.real.conditional import JointCoupling, Steering
 from gaugeflow.lattice import Array, IntArray
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators import Yukawa
 from gaugeflow.operators.even_odd import EVEN, ODD
 from gaugeflow.typing import Flow, Module, Params

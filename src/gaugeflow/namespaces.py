@@ -1,0 +1,32 @@
+"""Namespaces of arrays, kept for every type of array.
+
+Solvers on small lattices ask for a namespace at every step, and ``array_api_compat`` needs microseconds for the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat
+
+_kept: dict[type, Any] = {}
+
+
+def namespace_or_none(x: Any) -> Any:
+    """The array API namespace of an array, None for anything else (numbers of Python, of registers)."""
+    kind = type(x)
+    if kind not in _kept:
+        _kept[kind] = array_api_compat.array_namespace(x) if array_api_compat.is_array_api_obj(x) else None
+    return _kept[kind]
+
+
+def array_namespace(x: Any) -> Any:
+    """The array API namespace of an array.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is no array of a known library.
+    """
+    found = namespace_or_none(x)
+    return array_api_compat.array_namespace(x) if found is None else found
