@@ -15,6 +15,7 @@ BACKENDS = sorted((Path(__file__).parents[1] / "backends").rglob("*.py"))
 
 # A package may import those of lower rank and itself; packages of equal rank do not know each other.
 RANK = {
+    "namespaces": -1,
     "typing": 0,
     "runfile": 1,
     "errors": 0,
@@ -104,7 +105,7 @@ def _imports(path):
 
 def _allowed(part):
     if part in APART:
-        return APART[part] | {part}
+        return APART[part] | {part, "namespaces"}
     below = {name for name, rank in RANK.items() if rank < RANK[part]} | {part}
     if part == "lattice":
         below -= {"backend", "tree"}

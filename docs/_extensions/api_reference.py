@@ -31,7 +31,7 @@ SECTIONS = {
     "Files and runs": ("io", "runfile", "systems", "filesystem", "progress"),
     "Other programs": ("interop", "lending"),
     "Machines": ("backend", "devices", "domains", "bench"),
-    "Extending": ("check", "kernels"),
+    "Extending": ("check", "kernels", "namespaces"),
 }
 """Every public module below ``gaugeflow``, in the order of the reference."""
 

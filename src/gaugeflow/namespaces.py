@@ -13,7 +13,18 @@ _kept: dict[type, Any] = {}
 
 
 def namespace_or_none(x: Any) -> Any:
-    """The array API namespace of an array, None for anything else (numbers of Python, of registers)."""
+    """The array API namespace of an array, None for anything else.
+
+    Parameters
+    ----------
+    x
+        An array of any library, a number of Python, or a number in a register of a back end.
+
+    Returns
+    -------
+    namespace or None
+        What ``array_api_compat.array_namespace`` returns.
+    """
     kind = type(x)
     if kind not in _kept:
         _kept[kind] = array_api_compat.array_namespace(x) if array_api_compat.is_array_api_obj(x) else None
@@ -21,7 +32,17 @@ def namespace_or_none(x: Any) -> Any:
 
 
 def array_namespace(x: Any) -> Any:
-    """The array API namespace of an array.
+    """The array API namespace of an array: ``xp = array_namespace(x)`` begins every function that computes.
+
+    Parameters
+    ----------
+    x
+        An array of any library.
+
+    Returns
+    -------
+    namespace
+        What ``array_api_compat.array_namespace`` returns.
 
     Raises
     ------

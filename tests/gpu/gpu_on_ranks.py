@@ -17,13 +17,13 @@ import cupy
 import kernels_on_ranks
 import numpy as np
 import pytest
-from array_api_compat import array_namespace
 from mpi4py import MPI
 
 from cases.kernels import KERNELS, Case
 from gaugeflow.backend import kernels, use_backend
 from gaugeflow.domains import cut, processes
 from gaugeflow.lattice import Lattice
+from gaugeflow.namespaces import array_namespace
 
 BATCH = 2
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"

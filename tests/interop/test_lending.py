@@ -5,7 +5,6 @@ import dataclasses
 import array_api_strict
 import numpy as np
 import pytest
-from array_api_compat import array_namespace
 
 from gaugeflow import kernels, observables
 from gaugeflow.actions import PulledBack, WilsonAction
@@ -14,6 +13,7 @@ from gaugeflow.determinants import d_kappa, log_det, log_det_gradient, log_det_l
 from gaugeflow.flows import SmearedSweep
 from gaugeflow.interop import links_from, links_to
 from gaugeflow.lattice import Lattice
+from gaugeflow.namespaces import array_namespace
 from gaugeflow.operators import Wilson
 from gaugeflow.random import Rng, haar_links
 from gaugeflow.solvers import solve
