@@ -10,6 +10,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 import pytest
 
+from cases import threads
+
+threads.share()
+
 
 @pytest.fixture
 def rng():

@@ -5,6 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from cases import threads
 from gaugeflow.cli import main
 
 
@@ -27,5 +28,6 @@ class Command:
 
 @pytest.fixture
 def gaugeflow():
-    """The command."""
-    return Command()
+    """The command; threads that it takes are given back."""
+    yield Command()
+    threads.share()

@@ -1,11 +1,11 @@
 """Heat bath and overrelaxation: back ends, folds, exact single-link distributions, exact plaquettes (3 sigma)."""
 
 import array_api_strict
-import numba
 import numpy as np
 import pytest
 from scipy import special, stats
 
+from cases import threads
 from gaugeflow.analysis import gamma_method
 from gaugeflow.backend import use_backend
 from gaugeflow.errors import ConvergenceError
@@ -32,12 +32,8 @@ def test_back_ends_folds_and_threads_agree(n):
         assert np.max(np.abs(heatbath(LATTICE, links, COUPLING, key) - hot)) < 1e-11
         assert np.max(np.abs(overrelax(LATTICE, links, COUPLING) - relaxed)) < 1e-9
     assert np.array_equal(links, before)
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
+    with threads.another_number():
         assert np.array_equal(heatbath(LATTICE, links, COUPLING, key), hot)
-    finally:
-        numba.set_num_threads(threads)
     m = np.moveaxis(hot, -1, 0)
     assert np.max(np.abs(m @ m.conj().swapaxes(-1, -2) - np.eye(n))) < 1e-14
     assert n == 1 or np.max(np.abs(np.linalg.det(m) - 1)) < 1e-14

@@ -1,11 +1,11 @@
 """Random numbers: published vectors, accuracy, distributions, and independence of layout, threads and back end."""
 
 import array_api_strict
-import numba
 import numpy as np
 import pytest
 from scipy import stats
 
+from cases import threads
 from gaugeflow.backend import use_backend
 from gaugeflow.kernels import heatbath
 from gaugeflow.lattice import Lattice
@@ -100,12 +100,8 @@ def test_back_ends_folds_batches_and_threads_agree_bit_for_bit(make, lead, trail
     for fold, batch in (((2, 1, 1), 3), ((1, 1, 3), 3), ((2, 1, 3), 1)):
         folded = Lattice(lattice.shape, fold)
         assert np.array_equal(folded.unpack(make(folded, batch), lead), conventional[:batch])
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
+    with threads.another_number():
         assert np.array_equal(make(lattice, 3), fields)
-    finally:
-        numba.set_num_threads(threads)
     assert fields.ndim == lead + 2 + trail
 
 
