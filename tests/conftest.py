@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-# Before Numba starts: a few threads, and none that spin while they wait for work on a shared machine.
+# Before NumPy and Numba start: a few threads, and none that spin while they wait for work on a shared machine.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
