@@ -47,7 +47,7 @@ SQUARE = Lattice((4, 4))
 WILSON = WilsonAction(SQUARE, 2.0)
 SCALAR = ScalarAction(SQUARE, 0.5)
 DIRAC = Wilson(lattice=SQUARE, kappa=0.1)
-LINKS = HeatBath(SQUARE, 2.0).cold(2)
+LINKS = HeatBath(SQUARE, 2.0).cold(2, 4)
 """A state, whose links are its x."""
 
 GOOD = [

@@ -47,7 +47,7 @@ def _free(shape, kappa, colours, spin, time):
     ],
 )
 def test_free_fields(shape, n, kappa, time, expected):
-    lattice = Lattice(shape)
+    lattice = Lattice(shape, (2, 2) + (1,) * (len(shape) - 2))
     links = SU(lattice).identity(haar_links(Rng(1), lattice, n, 1))
     boundary = None if time == "antiperiodic" else (1.0,) * lattice.ndim
     found = determinants.log_det(Wilson(lattice=lattice, links=links, kappa=kappa, boundary=boundary))
@@ -142,7 +142,7 @@ def test_ratio():
 
 
 def test_groups_of_configurations(monkeypatch):
-    operator = _wilson((4, 8), 1, fold=(1, 2), kappa=0.25)
+    operator = _wilson((4, 8), 1, fold=(2, 2), kappa=0.25)
     together = determinants.log_det_gradient(operator)
     monkeypatch.setattr(dense, "MATRIX_BYTES", 16 * 32**2)
     apart = determinants.log_det_gradient(operator)
@@ -369,7 +369,7 @@ def test_paths_between_charges():
     """Charges are interpolated along a path; potentials are not."""
     lattice = Lattice((4, 4))
     potential = np.random.default_rng(2).normal(size=(2, 16, 1))
-    start = Wilson(lattice=lattice, links=_links(lattice, 1, 1), kappa=0.2, potential=potential)
+    start = Wilson(lattice=lattice, links=_links(lattice, 1, 4), kappa=0.2, potential=potential)
     between = determinants.path(start, replace(start, charge=0.6), 3)
     assert [operator.charge for operator in between] == pytest.approx([0.0, 0.2, 0.4, 0.6])
     assert all(operator.links is start.links for operator in between)

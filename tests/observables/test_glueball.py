@@ -41,11 +41,11 @@ def test_slices_by_numpy():
 def test_tensor_operators_are_differences_of_planes_and_rotate_into_each_other():
     shape = (4, 2, 2, 2)
     lattice = Lattice(shape)
-    array = group_array(shape, 3, 2)
+    array = group_array(shape, 3, 4)
     x = lattice.pack(array, components=1)
     means = kernels.plaquette(lattice, x)[3:] * 32  # planes (z, y), (z, x), (y, x), summed over the lattice
     found = tensor_slices(lattice, x)
-    assert found.shape == (2, 4, 2)
+    assert found.shape == (2, 4, 4)
     np.testing.assert_allclose(found[0].sum(axis=0), (means[2] - means[1]) / np.sqrt(2), atol=1e-12)
     np.testing.assert_allclose(found[1].sum(axis=0), (means[2] + means[1] - 2 * means[0]) / np.sqrt(6), atol=1e-12)
     # The directions z, y, x exchanged in a cycle: a rotation of the doublet by 120 degrees

@@ -247,7 +247,7 @@ def test_history_with_everything():
 def test_sine_charge_is_smooth_and_near_the_integer_one():
     """Sines in place of the angles; on a field of constant flux it is V sin(2 pi Q / V) / 2 pi."""
     lattice = Lattice((4, 6))
-    x = haar_links(Rng(8), lattice, 1, 3)
+    x = haar_links(Rng(8), lattice, 1, 4)
     angles = 2.0 * np.pi * topology.angle_density(lattice, x)
     np.testing.assert_allclose(
         observables.sine_charge(lattice, x), np.sin(angles).sum(axis=0) / (2 * np.pi), atol=1e-12
@@ -255,7 +255,7 @@ def test_sine_charge_is_smooth_and_near_the_integer_one():
     t, space = np.indices(lattice.shape)
     flux = 2.0 * np.pi * 2 / lattice.volume
     array = np.exp(1j * np.stack([np.where(t == 3, -flux * 4 * space, 0.0), flux * t]))
-    constant = lattice.pack(array[None, ..., None, None], components=1)
+    constant = lattice.pack(np.stack([array[..., None, None]] * 4), components=1)
     charge = observables.integer_charge(lattice, constant)[0]
     assert abs(charge) == 2.0
     found = observables.sine_charge(lattice, constant)[0]

@@ -11,13 +11,15 @@ from gaugeflow.kernels.fermions import (
     check_base,
     check_fermions,
     check_pair,
+    components,
     other,
     sites_of,
     spinors,
+    spinors_at,
     stack,
     to_fermions,
 )
-from gaugeflow.kernels.slots import all_slots, link_at, reach, slots_of, to_field
+from gaugeflow.kernels.slots import all_slots, entries, link_at, reach, slots_of, split, take, to_field
 from gaugeflow.lattice import Array, HopFactors, Lattice
 from gaugeflow.namespaces import array_namespace
 from gaugeflow.sites import dirac as sites
@@ -40,16 +42,19 @@ def _hops(
     d, n = lattice.ndim, links.shape[2]
     rows = sites.spin_components(d) // 2
     total: tuple[Any, ...] | None = None
+    numbers = components(lattice, psi)
     for mu in range(d):
         project, expand = sites.project(d, mu, n), sites.expand(d, mu, n)
-        ahead = spinors(lattice, psi, other(parity), reach(lattice, xp, here, [(mu, 0)]))
-        behind = spinors(lattice, psi, other(parity), reach(lattice, xp, here, [(mu, 1)]))
+        back = reach(lattice, xp, here, [(mu, 1)])
+        ahead = spinors_at(lattice, numbers, other(parity), reach(lattice, xp, here, [(mu, 0)]))
+        behind = spinors_at(lattice, numbers, other(parity), back)
+        u = entries(lattice, links[mu, ...])
         if total is None:
             total = tuple(0.0 * x for x in ahead)
-        h = sites.colour_times(rows, n)(link_at(lattice, links, mu, here), project(-sign, ahead))
+        h = sites.colour_times(rows, n)(split(take(lattice, u, here)), project(-sign, ahead))
         h = sites.scaled(rows * n)(factor_at(lattice, factors, mu, 0, here, links), h)
         total = expand(total, -sign, h)
-        h = sites.colour_dag_times(rows, n)(link_at(lattice, links, mu, here, [(mu, 1)]), project(sign, behind))
+        h = sites.colour_dag_times(rows, n)(split(take(lattice, u, back)), project(sign, behind))
         h = sites.scaled(rows * n)(factor_at(lattice, factors, mu, 1, here, links), h)
         total = expand(total, sign, h)
     assert total is not None

@@ -12,7 +12,7 @@ from typing import Any
 from array_api_compat import device
 
 from gaugeflow.backend import kernel
-from gaugeflow.kernels.slots import slots_of, take
+from gaugeflow.kernels.slots import slots_of, split, take
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.namespaces import array_namespace
@@ -94,16 +94,32 @@ def stack(psi: Array) -> Array:
 
 def spinors(lattice: Lattice, psi: Array, parity: int, slots: Array) -> tuple[Array, ...]:
     """One field of a stack as a tuple of spin x colour arrays ``(slots, batch)``, at slots of the given parity."""
+    return spinors_at(lattice, components(lattice, psi), parity, slots)
+
+
+def components(lattice: Lattice, psi: Array) -> Array:
+    """One field of a stack as ``(spin x colour, slots, batch)``."""
     xp = array_namespace(psi)
     rows, spin, n, lanes = psi.shape
     x = xp.reshape(psi, (rows, spin * n, lattice.n_folds, lattice.batch(lanes)))
-    x = xp.reshape(xp.permute_dims(x, (1, 0, 2, 3)), (spin * n, rows * lattice.n_folds, lattice.batch(lanes)))
-    place = None
-    if parity != BOTH:
-        own = slots_of(lattice, xp, xp.asarray(sites_of(lattice, parity), dtype=xp.int64))
-        place = xp.argsort(xp.concat([own, slots_of(lattice, xp, xp.asarray(sites_of(lattice, 1 - parity)))]))
-    found = take(lattice, x, slots, place)
-    return tuple(found[k, ...] for k in range(spin * n))
+    return xp.reshape(xp.permute_dims(x, (1, 0, 2, 3)), (spin * n, rows * lattice.n_folds, lattice.batch(lanes)))
+
+
+def spinors_at(lattice: Lattice, numbers: Array, parity: int, slots: Array) -> tuple[Array, ...]:
+    """What :func:`spinors` gives, from the :func:`components` of a field."""
+    xp = array_namespace(numbers)
+    place = None if parity == BOTH else _places(lattice, xp, str(device(numbers)), parity)
+    return split(take(lattice, numbers, slots, place))
+
+
+@lru_cache(maxsize=64)
+def _places(lattice: Lattice, xp: Any, place: str, parity: int) -> Array:
+    """Place of every slot among those of a parity, followed by the others."""
+    return xp.argsort(
+        xp.concat(
+            [slots_of(lattice, xp, xp.asarray(sites_of(lattice, p), dtype=xp.int64)) for p in (parity, 1 - parity)]
+        )
+    )
 
 
 def to_fermions(lattice: Lattice, spinor: tuple[Array, ...], n: int) -> Array:

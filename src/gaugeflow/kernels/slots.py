@@ -7,7 +7,10 @@ A slot is a pair (block site, sub-lattice), numbered ``site * n_folds + fold``; 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
+
+from array_api_compat import device
 
 from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.lattice import Array, Lattice
@@ -33,8 +36,14 @@ def reach(lattice: Lattice, xp: Any, slots: Array, hops: Hops) -> Array:
     if lattice.domain is not None:
         return xp.asarray(lattice.domain.reach(lattice, slots, hops), dtype=xp.int64)
     for mu, sign in hops:
-        slots = xp.take(xp.asarray(lattice.slot_neighbour[mu, sign], dtype=xp.int64), slots)
+        slots = xp.take(_neighbours(lattice, xp, str(device(slots)), mu, sign), slots)
     return slots
+
+
+@lru_cache(maxsize=128)
+def _neighbours(lattice: Lattice, xp: Any, place: str, mu: int, sign: int) -> Array:
+    """The slot that one hop reaches from every slot, kept where fields are: copying it takes as long as the hop."""
+    return xp.asarray(lattice.slot_neighbour[mu, sign], dtype=xp.int64)
 
 
 def take(lattice: Lattice, numbers: Array, slots: Array, rows: Array | None = None) -> Array:
@@ -60,8 +69,12 @@ def entries(lattice: Lattice, site_field: Array) -> Array:
 def matrix_at(lattice: Lattice, site_field: Array, slots: Array, hops: Hops = ()) -> Matrix:
     """Matrices of a site field ``(n_blocks, N, N, lanes)`` at the slots reached by hops."""
     xp = array_namespace(site_field)
-    found = take(lattice, entries(lattice, site_field), reach(lattice, xp, slots, hops))
-    return tuple(found[k, ...] for k in range(found.shape[0]))
+    return split(take(lattice, entries(lattice, site_field), reach(lattice, xp, slots, hops)))
+
+
+def split(numbers: Array) -> Matrix:
+    """``(k, slots, batch)`` as k arrays."""
+    return tuple(numbers[k, ...] for k in range(numbers.shape[0]))
 
 
 def link_at(lattice: Lattice, links: Array, mu: int, slots: Array, hops: Hops = ()) -> Matrix:

@@ -34,8 +34,7 @@ def cplx(x: Number, y: Number) -> Number:
     xp = namespace_or_none(x)
     if xp is None:
         return x.with_imaginary(y) if hasattr(x, "with_imaginary") else complex(x, y)
-    dtype = xp.complex64 if x.dtype == xp.float32 else xp.complex128
-    return xp.astype(x, dtype) + xp.astype(y, dtype) * 1j
+    return x + y * 1j
 
 
 def where(mask: Number, a: Number, b: Number) -> Number:

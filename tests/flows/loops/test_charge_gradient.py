@@ -19,7 +19,7 @@ from gaugeflow.samplers import HeatBath
 def test_gradient(n, fold):
     lattice = Lattice((4, 2, 2, 4), fold)
     flow, group = ChargeGradient(lattice), SU(lattice)
-    x, w = haar_links(Rng(1), lattice, n, 2), momenta(Rng(2), lattice, n, 2)
+    x, w = haar_links(Rng(1), lattice, n, 4), momenta(Rng(2), lattice, n, 4)
     charge, gradient = flow.charge_and_gradient(x)
     np.testing.assert_allclose(charge, plaquette_charge(lattice, x), atol=1e-15)
     (slope,) = differentiate(lambda e: (plaquette_charge(lattice, group.retract(x, w, e)),))
@@ -35,9 +35,9 @@ def test_divergence():
     """The sum of second differences along an orthonormal basis of all links of 2^4, SU(2)."""
     lattice = Lattice((2, 2, 2, 2))
     flow, group = ChargeGradient(lattice), SU(lattice)
-    x = haar_links(Rng(3), lattice, 2, 1)
+    x = haar_links(Rng(3), lattice, 2, 4)
     size = group.dimension(x)
-    copies = np.repeat(x, size, axis=-1)
+    copies = np.repeat(x[..., :1], size, axis=-1)
     w = group.tangent(copies, np.eye(size))
     (slopes,) = differentiate(lambda e: (group.inner(flow.charge_and_gradient(group.retract(copies, w, e))[1], w),))
     np.testing.assert_allclose(np.sum(slopes), flow.tangent(x, 0.0 * x)[0, 0], atol=1e-10)
