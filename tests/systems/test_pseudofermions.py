@@ -118,8 +118,8 @@ def test_demo(tmp_path):
         fit_blocks=2,
         sample_blocks=8,
         chains=16,
-        trajectories=60,
-        burn_in=20,
+        trajectories=36,
+        burn_in=12,
     )
     report = pseudofermions.run(out=tmp_path, seed=2, settings=settings)
     (result,) = report.json

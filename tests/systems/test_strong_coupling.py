@@ -17,7 +17,7 @@ def test_small_run(tmp_path):
 
     The reference in a large volume without quarks is 0.06013; the quarks add 0.0096 / 18 to leading order.
     """
-    point = strong_coupling.Point(1.0, 0.1, batch=8, blocks=2)
+    point = strong_coupling.Point(1.0, 0.1, batch=4, blocks=2)
     settings = strong_coupling.Settings(points=(point,), chains=4, trajectories=12, burn_in=6)
     done = []
 
