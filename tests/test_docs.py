@@ -233,7 +233,7 @@ def test_couplings_of_pseudofermions(script):
 
 def test_exact_values_of_quarks(script):
     """Every row of the table within four standard deviations: 2 x 2, fixed seeds."""
-    out = script("validate_quarks.py", "--chains", 96, "--trajectories", 8, "--burn-in", 10)
+    out = script("validate_quarks.py", "--chains", 128, "--trajectories", 5, "--burn-in", 7)
     rows = [line.split("|") for line in out.splitlines()[2:]]
     assert len(rows) == 20
     assert all(abs(float(row[-2])) < 4.0 for row in rows)

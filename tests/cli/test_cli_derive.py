@@ -182,7 +182,7 @@ def test_smeared_flow(gaugeflow, sampled, tmp_path):
 
 def test_forces(gaugeflow, sampled, tmp_path):
     """All links at once: noise of divergences belongs to configurations, so that parts give the same numbers."""
-    flow = 'kind = "forces"\nforce_steps = [0, 1]\ngradient_steps = [1]'
+    flow = 'kind = "forces"\nforce_steps = [0, 1]\ngradient_steps = [1]\ncolours = 2'
     sampled.write_text(RUN.format(training="", flow=flow))
     trained = gaugeflow("train", sampled, "--json")
     assert all(row["ess_flow"] > row["ess_plain"] for row in trained)
@@ -247,8 +247,8 @@ def test_charge_of_u1(gaugeflow, tmp_path):
     path = tmp_path / "run.toml"
     path.write_text(CHARGE)
     for command in ("sample", "train"):
-        gaugeflow(command, path, "--json", "--backend", "reference")
-    rows = gaugeflow("derive", path, "--json", "--backend", "reference")["derivatives"]
+        gaugeflow(command, path, "--json")
+    rows = gaugeflow("derive", path, "--json")["derivatives"]
     assert [row["estimator"] for row in rows] == ["reweighting", "flow", "epsilon-reweighting"]  # the charge jumps
     difference = (charge_squared(1.2, 36) - charge_squared(1.0, 36)) / 0.2
     slope = (charge_squared(1.01, 36) - charge_squared(0.99, 36)) / 0.02
@@ -265,19 +265,18 @@ def test_independent_ensemble(gaugeflow, tmp_path):
     )
     path = tmp_path / "run.toml"
     path.write_text(run.replace("[target]\n", '[target]\nfiles = "other/ensemble.h5"\n'))
-    options = ("--json", "--backend", "reference")
-    gaugeflow("sample", tmp_path / "other.toml", *options)
+    gaugeflow("sample", tmp_path / "other.toml", "--json")
     for command in ("sample", "train"):
-        gaugeflow(command, path, *options)
-    rows = {row["estimator"]: row for row in gaugeflow("derive", path, *options)["derivatives"]}
+        gaugeflow(command, path, "--json")
+    rows = {row["estimator"]: row for row in gaugeflow("derive", path, "--json")["derivatives"]}
     assert list(rows) == ["independent", "reweighting", "flow", "epsilon-reweighting", "linearised flow"]
     exact = (iv(1, 1.2) / iv(0, 1.2) - iv(1, 1.0) / iv(0, 1.0)) / 0.2
     for name in ("independent", "reweighting", "flow"):
         assert abs(rows[name]["value"] - exact) < 4 * rows[name]["error"]
     assert rows["independent"]["error"] > rows["flow"]["error"]
-    assert gaugeflow("derive", path, *options)["derivatives"] == list(rows.values())  # read, not measured again
+    assert gaugeflow("derive", path, "--json")["derivatives"] == list(rows.values())  # read, not measured again
     assert not list((tmp_path / "out").glob("*.pdf"))
-    text = gaugeflow("derive", path, *options[1:], "--figures", "pdf")
+    text = gaugeflow("derive", path, "--figures", "pdf")
     for name in ("derivatives", "log_weights"):
         assert (tmp_path / "out" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         assert f"{name}.pdf" in text

@@ -149,8 +149,8 @@ def test_correlators_that_are_zero():
     def plaquettes(x):
         return sum_slices(lattice, kernels.plaquette_traces(lattice, x)[0])
 
-    state, rows = sampler.hot(rng, 1, 64), []
-    for step in range(20 + 160):
+    state, rows = sampler.hot(rng, 1, 256), []
+    for step in range(20 + 40):
         state, _ = sampler.step(rng, state)
         if step >= 20 and step % 2 == 0:
             noise = tuple(rng.stream(name).at(step) for name in ("source", "sink"))

@@ -55,15 +55,15 @@ def hmc(action, steps=2, gauge_steps=2):
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_schwinger_model(name):
-    """The plaquette is exact, and <exp(-Delta H)> = 1, with 256 chains; 3.5 standard deviations."""
+    """The plaquette is exact, and <exp(-Delta H)> = 1, with 512 chains; 3.5 standard deviations."""
     sampler = hmc(ACTIONS[name])
-    start = sampler.init(HeatBath(LATTICE, BETA).hot(RNG, 1, 256).x)
+    start = sampler.init(HeatBath(LATTICE, BETA).hot(RNG, 1, 512).x)
     chain = run(
         sampler,
         RNG.stream(name),
         start,
-        30,
-        burn_in=10,
+        14,
+        burn_in=8,
         observe=[LinkObservable("plaquette", LATTICE, plaquette)],
     )
     mean = estimate(chain.records["plaquette"])
