@@ -10,7 +10,7 @@ from gaugeflow.kernels.sums import sum_sites
 from gaugeflow.sites.numbers import imag, real, wide
 from gaugeflow_numba import sites as _known_sites  # noqa: F401
 from gaugeflow_numba._jit import parallel
-from gaugeflow_numba.fields import PRECISION, flat
+from gaugeflow_numba.fields import PRECISION, every_lane, flat
 from gaugeflow_numba.geometry import blocks, first, first_lane, pieces
 from gaugeflow_numba.lanes import PLAIN, Lanes, load, store, store_real, widest, zero
 from gaugeflow_numba.memory import empty
@@ -79,9 +79,7 @@ def fermion_combine(lattice, x, a, y, b):
 
     def spread(values, name):
         given = check_per_field(lattice, x, np.asarray(values), name)
-        every = np.empty((fields, lattice.n_folds, lanes // lattice.n_folds), dtype=x.dtype)
-        every[...] = given[..., None, :] if given.ndim else given
-        return flat(every)
+        return flat(every_lane(lattice, given, fields, lanes // lattice.n_folds, x.dtype))
 
     out = empty(x.shape, x.dtype)
     _combine(flat(x), spread(a, "a"), flat(y), spread(b, "b"), flat(out), fields, numbers, lanes, g)

@@ -70,4 +70,11 @@ def rows(lattice, values, count, links, name):
     """
     given = reference_rows(lattice, values, count, links, name)
     batch = lattice.batch(links.shape[-1])
-    return np.array(lattice.spread_folds(np.broadcast_to(given, (count, batch))), order="C")
+    return every_lane(lattice, given, count, batch, given.dtype)
+
+
+def every_lane(lattice, given, count, batch, dtype):
+    """A number, ``(batch,)`` or ``(count, batch)``, of which any may be 1, as a new array ``(count, lanes)``."""
+    every = np.empty((count, lattice.n_folds, batch), dtype=dtype)
+    every[...] = given[..., None, :] if given.ndim else given
+    return every.reshape(count, -1)

@@ -319,10 +319,10 @@ def staggered_hop(
     times, dag_times, add = sites.colour_times(1, n), sites.colour_dag_times(1, n), sites.combined(n)
     result = []
     for k, field in enumerate(_fields(psi)):
-        terms = []
+        numbers, terms = components(lattice, field), []
         for mu in range(lattice.ndim):
             for side, sign in ((0, 1.0), (1, -1.0)):
-                far = spinors(lattice, field, other(parity), reach(lattice, xp, here, [(mu, side)]))
+                far = spinors_at(lattice, numbers, other(parity), reach(lattice, xp, here, [(mu, side)]))
                 if side == 0:
                     h = times(link_at(lattice, links, mu, here), far)
                 else:
