@@ -212,7 +212,7 @@ def _loops(shape, circle, direction, cell=(1, 1), frozen=0, offset=(0, 0), fold=
         blocks[1 - direction] //= 2 + frozen
         net = nn.convolutional(Lattice(blocks), (3 + 2 * frozen, 3, circle.channels), activation=nn.Tanh())
         flow = AngleFlow(lattice, LoopCoupling(lattice, net, circle, direction, cell, frozen, offset))
-        return flow, lattice, shaken(flow, 0.3), fields(lattice, 1, 2)
+        return flow, lattice, shaken(flow, 0.3), twice(lattice, fields(lattice, 1, 2))
 
     return factory
 
@@ -226,13 +226,18 @@ def _loop_chain(shape, make):
     return factory
 
 
+def twice(lattice, x):
+    """Every configuration two times where they do not fill a register, so that rows share compiled kernels."""
+    return x if lattice.n_folds > 1 else np.concatenate([x, x], axis=-1)
+
+
 def _spectral(n, shape, half, direction, cell=(1, 1), offset=(0, 0), fold=None, seed=0):
     """One coupling by eigenvalues; seeds keep coordinates away from knots, where log-slopes have kinks."""
 
     def factory():
         lattice = Lattice(shape, fold)
         flow = SpectralCoupling(lattice, half, direction, cell, offset)
-        return flow, lattice, shaken(flow, 0.3), links(lattice, n, 2, seed)
+        return flow, lattice, shaken(flow, 0.3), twice(lattice, links(lattice, n, 2, seed))
 
     return factory
 
@@ -240,7 +245,7 @@ def _spectral(n, shape, half, direction, cell=(1, 1), offset=(0, 0), fold=None, 
 def _spectral_chain():
     lattice = Lattice((2, 2))
     flow = spectral_chain(lattice, [HalfLoop(3, (1.0,), 2, (), (1, 0)), HalfLoop(3, (0.0,), 2, (), (0, 1, 0))])
-    return flow, lattice, shaken(flow, 0.3), links(lattice, 3, 2)
+    return flow, lattice, shaken(flow, 0.3), twice(lattice, links(lattice, 3, 2))
 
 
 PLAIN, SMEARED, FROZEN_PLANES = Convolution(0), Convolution(2, 0.04, -0.7), Convolution(1, 0.2, 0.0, fill=False)

@@ -40,7 +40,7 @@ def agrees(found, exact):
 
 def test_correlator_of_plaquettes(gaugeflow, tmp_path, monkeypatch):
     """C(0) = 4 Var cos P and nothing elsewhere, by all estimators, from a run that was broken off; then with training."""
-    path = run_file(tmp_path, "contact_every = 20")
+    path = run_file(tmp_path, "contact_every = 10")
     gaugeflow("sample", path, "--json")
     r1, r2 = (ive(k, 2.0) / ive(0, 2.0) for k in (1, 2))
     exact = np.array([4.0 * (0.5 * (1.0 + r2) - r1**2), 0.0, 0.0, 0.0, 0.0])
@@ -51,7 +51,7 @@ def test_correlator_of_plaquettes(gaugeflow, tmp_path, monkeypatch):
     monkeypatch.setattr("gaugeflow.ensembles.measure_sources", lambda *arguments: None)  # measured already
     result = gaugeflow("derive", path, "--json")
     monkeypatch.undo()
-    assert (result["n_configurations"], result["n_training"], result["n_contact"]) == (320, 0, 16)
+    assert (result["n_configurations"], result["n_training"], result["n_contact"]) == (320, 0, 32)
     assert result["fields"] == ["F0 time", "F0 up", "F0 down"]
     assert np.shape(result["coefficients"]) == (8, 3, 3)
     ((name, row),) = result["operators"].items()
@@ -66,14 +66,14 @@ def test_correlator_of_plaquettes(gaugeflow, tmp_path, monkeypatch):
     for file in ("sources.h5", "contact.h5", "correlators.json", "correlators.png"):
         assert (tmp_path / "out" / file).stat().st_size > 0
 
-    run_file(tmp_path, 'sides = 1\nradius = 0\ncoefficients = "training"\ntraining = 20')
+    run_file(tmp_path, 'sides = 1\nradius = 0\ncoefficients = "training"\ntraining = 20\ncontact_every = 5')
     assert "contact.h5 belongs to other parameters" in gaugeflow("derive", path, status=2)
     (tmp_path / "out" / "contact.h5").unlink()
     text = gaugeflow("derive", path)
     assert "fields leave rho = " in text
     assert "two-sided" not in text
     result = gaugeflow("derive", path, "--json")
-    assert (result["n_configurations"], result["n_training"], result["n_contact"]) == (160, 160, 16)
+    assert (result["n_configurations"], result["n_training"], result["n_contact"]) == (160, 160, 32)
     coefficients = np.array(result["coefficients"])
     assert (coefficients == coefficients[0]).all()
     agrees(result["operators"]["temporal, 0"]["correlators"]["one-sided"], exact)

@@ -189,11 +189,11 @@ def test_clover_in_a_uniform_field():
 def test_hopping_expansion():
     """The leading term of log det D on any links: 8 kappa^4 sum cos P in two dimensions, beta of a pure gauge theory."""
     lattice = Lattice((6, 6))  # so large that no loop of four links winds
-    links = random_links(lattice, 1, 2)
+    links = random_links(lattice, 1, 4)
     plaquettes = kernels.plaquette(lattice, links)[0] * lattice.volume
     kappas = np.array([0.01, 0.02, 0.03])
     with use_backend("reference"):
-        matrices = [[matrix(Wilson(lattice=lattice, kappa=k, links=links), c) for c in range(2)] for k in kappas]
+        matrices = [[matrix(Wilson(lattice=lattice, kappa=k, links=links), c) for c in range(4)] for k in kappas]
     terms = np.array([[np.linalg.slogdet(m)[1] / k**4 for m in row] for k, row in zip(kappas, matrices, strict=True)])
     # Corrections are polynomials in kappa^2.
     constant = np.polynomial.polynomial.polyfit(kappas**2, terms, 2)[0]

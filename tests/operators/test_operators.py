@@ -253,14 +253,14 @@ def test_imaginary_chemical_potential_is_a_boundary_phase():
 
 def test_charges_are_refused():
     lattice = Lattice((4, 4))
-    links = haar_links(Rng(1), lattice, 1, 2)
+    links = haar_links(Rng(1), lattice, 1, 4)
     with pytest.raises(ValueError, match=r"expected a potential beside the charge 1\.0"):
         Wilson(lattice=lattice, kappa=0.1, charge=1.0)
     with pytest.raises(ValueError, match=r"potential: expected shape \(2, 16, lanes\), got \(2, 16\)"):
         Wilson(lattice=lattice, kappa=0.1, charge=1.0, potential=np.zeros((2, 16)))
     with pytest.raises(TypeError, match="real floating numbers, got complex128"):
         Wilson(lattice=lattice, kappa=0.1, charge=1.0, potential=np.zeros((2, 16, 1), dtype=complex))
-    with pytest.raises(ValueError, match="expected 2 lanes as of the links, got 3"):
+    with pytest.raises(ValueError, match="expected 4 lanes as of the links, got 3"):
         Wilson(lattice=lattice, links=links, kappa=0.1, charge=1.0, potential=np.zeros((2, 16, 3))).zeros()
     flat = Wilson(lattice=lattice, links=links, kappa=0.1)
     with pytest.raises(ValueError, match="has no potential"):

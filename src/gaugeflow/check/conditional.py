@@ -52,7 +52,7 @@ def check_conditional(
     dict
         ``round_trip``: largest change of an entry by f^-1 f or f f^-1, and of log_det; ``log_det``: difference from a
         brute-force determinant over real and imaginary parts; ``lanes``: change of the first configuration's results when
-        it is alone; ``covariance``: of phi, and of log_det, under a gauge rotation; ``eta_bar``, ``links_bar`` and
+        all others become equal to the first; ``covariance``: of phi, and of log_det, under a gauge rotation; ``eta_bar``, ``links_bar`` and
         ``params_bar NAME``: ``|difference| / |cotangent|`` along normal directions, of parameters also along single entries.
 
     Raises
@@ -73,8 +73,10 @@ def check_conditional(
     report.per_configuration("log_det of the inverse", minus_log_det, batch)
     change = xp.maximum(xp.max(xp.abs(back - eta)), xp.max(xp.abs(there - eta)))
     report.measure("round_trip", xp.maximum(change, xp.max(xp.abs(log_det + minus_log_det))), round_trip)
-    alone, own = flow.forward(params, select(lattice, links, [0]), select(lattice, eta, [0]))
-    report.measure("lanes", xp.max(xp.abs(alone - select(lattice, phi, [0]))) + xp.abs(own[0] - log_det[0]), 1e-11)
+    first = [0] * batch
+    same, own = flow.forward(params, select(lattice, links, first), select(lattice, eta, first))
+    change = xp.max(xp.abs(same - select(lattice, phi, first))) + xp.max(xp.abs(own - log_det[0]))
+    report.measure("lanes", change, 1e-11)
     report.measure("log_det", xp.abs(_brute_force(flow, lattice, params, links, eta) - log_det[0]), tolerance)
     _check_covariance(report, flow, lattice, params, links, eta, phi, log_det, group, rng, parity)
 

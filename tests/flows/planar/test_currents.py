@@ -27,7 +27,7 @@ def test_divergence_and_tangent(name):
     """The divergence is the sum over all links of differences of the field along that link."""
     flow = FIELDS[name]
     lattice, group = flow.lattice, SU(flow.lattice)
-    x = random_links(lattice, 1, 2)
+    x = random_links(lattice, 1, 4)
     fields, divergence = flow.fields(x)
     total = 0.0
     for place in np.ndindex(2, lattice.n_blocks):
