@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from gaugeflow.io import read_table, write_table
+from gaugeflow.io import EnsembleFile, read_table, write_table
 
 RUN = """
 [lattice]
@@ -35,7 +35,7 @@ vectors = 2
 [training]
 configurations = 48
 [observables]
-names = ["plaquette", "condensate", "pion_correlator"]
+names = ["plaquette", "polyakov", "condensate", "pion_correlator"]
 [output]
 dir = "out"
 """
@@ -49,6 +49,18 @@ def runfile(tmp_path):
         return path
 
     return write
+
+
+def _polyakov(path, columns):
+    """Real part of the Polyakov loop of the configurations that were measured, by NumPy."""
+    with EnsembleFile.open(path) as file:
+        places = {key: row for row, key in enumerate(zip(file.chain, file.id, strict=True))}
+        links = file.read(0, len(places)).links
+    loop = np.eye(2)
+    for t in range(4):
+        loop = loop @ links[:, 0, t]
+    means = np.trace(loop, axis1=-2, axis2=-1).real.mean(axis=-1) / 2
+    return means[[places[key] for key in zip(columns["chain"], columns["id"], strict=True)]]
 
 
 def test_noise_and_determinants_agree(gaugeflow, runfile, tmp_path):
@@ -71,6 +83,7 @@ def test_noise_and_determinants_agree(gaugeflow, runfile, tmp_path):
         found[method] = rows
         columns, _ = read_table(tmp_path / "out" / "measurements.h5")
         assert np.isfinite(columns["linear|residual"]).all()
+        np.testing.assert_allclose(columns["polyakov"], _polyakov(tmp_path / "out/ensemble.h5", columns), atol=1e-13)
     for name in ("plaquette", "condensate"):
         exact, noisy = (found[m][name, "epsilon-reweighting"] for m in ("determinant", "pseudofermion"))
         assert abs(exact["value"] - noisy["value"]) < 4 * noisy["error"], name

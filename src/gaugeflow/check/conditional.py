@@ -52,8 +52,9 @@ def check_conditional(
     dict
         ``round_trip``: largest change of an entry by f^-1 f or f f^-1, and of log_det; ``log_det``: difference from a
         brute-force determinant over real and imaginary parts; ``lanes``: change of the first configuration's results when
-        all others become equal to the first; ``covariance``: of phi, and of log_det, under a gauge rotation; ``eta_bar``, ``links_bar`` and
-        ``params_bar NAME``: ``|difference| / |cotangent|`` along normal directions, of parameters also along single entries.
+        all others become equal to the first; ``covariance``: of phi, and of log_det, under a gauge rotation; ``eta_bar``,
+        ``links_bar`` and ``params_bar NAME``: ``|difference| / |cotangent|`` along normal directions, of parameters also
+        along single entries.
 
     Raises
     ------

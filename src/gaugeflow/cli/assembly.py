@@ -8,6 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gaugeflow.actions import WilsonAction
 from gaugeflow.cli.world import current
 from gaugeflow.devices import device, to_host
@@ -217,6 +219,8 @@ def make_observables(run: RunFile, lattice: Lattice, smooth: bool = False) -> Ca
         for name in names:
             if name == "q_squared" and not four:
                 values[name] = integer_charge(lattice, x) ** 2
+            elif name == "polyakov":
+                values[name] = np.real(to_host(loops.polyakov_loop(lattice, x)))
             elif name not in flowed:
                 values[name] = getattr(loops, name)(lattice, x)
         correlator = {} if pion is None else pion(x)

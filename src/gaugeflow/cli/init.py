@@ -84,7 +84,7 @@ beta = [6.02, 5.98]
 # patience = 5                # none; stop after so many evaluations without a better ESS of the held-out quarter
 
 [observables]
-names = ["plaquette", "t2_e"] # or plaquette_spatial, plaquette_temporal, q_squared, pion
+names = ["plaquette", "t2_e"] # or plaquette_spatial, plaquette_temporal, polyakov, q_squared, pion
 flow_time = 0.5               # of t2_e, and of q_squared in 4D
 # scales = [0.3, 0.35]        # none; flow times t_c with t^2 E = c, up to flow_time, and their ratio
 # step = 0.02                 # of the integrator of the gradient flow

@@ -168,7 +168,15 @@ class TrainingSection:
 
 
 Observable = Literal[
-    "plaquette", "plaquette_spatial", "plaquette_temporal", "t2_e", "q_squared", "pion", "condensate", "pion_correlator"
+    "plaquette",
+    "plaquette_spatial",
+    "plaquette_temporal",
+    "polyakov",
+    "t2_e",
+    "q_squared",
+    "pion",
+    "condensate",
+    "pion_correlator",
 ]
 QUARK_OBSERVABLES = ("condensate", "pion_correlator")
 """Those that derivatives with respect to kappa have beside the others."""
@@ -181,7 +189,8 @@ class ObservablesSection:
     ``scales`` are one or two values c: the flow times t_c with t^2 <E> = c are differentiated, and the ratio of the two; they
     are sought up to ``flow_time``, with t^2 E at every second step of the integrator.
 
-    In 2D, the charge is the sum of the plaquette angles of U(1), without gradient flow.
+    In 2D, the charge is the sum of the plaquette angles of U(1), without gradient flow.  ``polyakov`` is the real part of the
+    Polyakov loop in time.
 
     ``pion`` is the mass of a pion of quenched Wilson quarks of this ``kappa``, antiperiodic in time, from a correlated fit to
     the times ``window`` (default: a quarter to half of the extent); ``smearing`` are width and steps of Gaussian smearing.
