@@ -187,6 +187,35 @@ def test_training_configurations_come_from_everywhere(runfile, command, tmp_path
     assert not set(fitted) & set(held_out)
 
 
+def test_configurations_before_the_first_are_not_used(runfile, command, tmp_path):
+    """From an ensemble and from files; measurements from another number on are not continued."""
+    path = runfile(sampler=SAMPLER.format(1))
+    command("sample", path)
+    whole = path.read_text()
+
+    def given(first):
+        path.write_text(whole.replace("beta = 2.0", f"beta = 2.0\nfirst = {first}"))
+        return find_source(read_runfile(path))
+
+    assert sorted(set(given(2).id.tolist())) == [2, 3, 4, 5, 6, 7]
+    every, later = given(0), given(3)
+    assert len(every) == 32
+    np.testing.assert_array_equal(later.checksum, every.checksum[-20:])
+    assert command("train", path)[0]["training_configurations"] == 15
+    assert command("derive", path)["n_configurations"] == 20
+    assert read_table(tmp_path / "out/measurements.h5")[0]["id"].min() == 3
+    given(2)
+    assert "belongs to other parameters" in command("derive", path, status=2)
+    given_by_files = runfile(files="c.*.h5")
+    store(tmp_path, range(10, 34))
+    given_by_files.write_text(given_by_files.read_text().replace("beta = 2.0", "beta = 2.0\nfirst = 30"))
+    assert find_source(read_runfile(given_by_files)).id.tolist() == [30, 31, 32, 33]
+    given_by_files.write_text(given_by_files.read_text().replace("= 30", "= 34"))
+    assert "first: expected 33 at most, the largest number of a configuration, found 34" in command(
+        "train", given_by_files, status=2
+    )
+
+
 def test_too_few_configurations_fail_before_any_work(runfile, command, tmp_path, monkeypatch):
     store(tmp_path, range(19))
     monkeypatch.setattr("gaugeflow.cli.train._fit", None)

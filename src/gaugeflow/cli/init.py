@@ -22,6 +22,7 @@ beta = 6.0                    # the ensemble that is sampled, or given by files
 # action = "wilson"
 # anisotropy = 0.0            # temporal planes have beta (1 + anisotropy), spatial ones beta (1 - anisotropy)
 # files = "configs/*.ildg"    # none; in place of the section [sampler]
+# first = 0                   # configurations with smaller numbers are not used by train and derive
 
 [sampler]
 configurations = 25           # for each chain

@@ -88,13 +88,24 @@ class Source:
 
 
 def find_source(run: RunFile) -> Source:
-    """The source configurations that exist.
+    """The source configurations that exist, from the first number on.
 
     Raises
     ------
     ValueError
         If there are none, or they belong to another lattice or group.
     """
+    found = _found(run)
+    kept = np.nonzero(found.id >= run.source.first)[0].tolist()
+    if not kept:
+        raise ValueError(
+            f"{run.path}: [source] first: expected {found.id.max()} at most, the largest number of a configuration, "
+            f"found {run.source.first}"
+        )
+    return found if len(kept) == len(found) else found.subset(kept)
+
+
+def _found(run: RunFile) -> Source:
     if run.source.files:
         return find_files(run, run.source.files, "[source] files")
     if run.output.format != "ensemble":

@@ -33,12 +33,16 @@ class GroupSection:
 
 @dataclass(frozen=True)
 class SourceSection:
-    """``[source]``: the distribution of the given ensemble, and its files where it is not sampled."""
+    """``[source]``: the distribution of the given ensemble, and its files where it is not sampled.
+
+    Configurations with numbers below ``first`` are not used: a burn-in that turned out to be too short is prolonged so.
+    """
 
     beta: float = _limited(above=0.0)
     action: Literal["wilson"] = "wilson"
     anisotropy: float = 0.0
     files: str = ""
+    first: int = _limited(least=0, default=0)
 
 
 @dataclass(frozen=True)
