@@ -12,7 +12,7 @@ RUN = """
 [lattice]
 shape = [4, 4]
 [group]
-n = 2
+n = 1
 [source]
 beta = 2.0
 [sampler]
@@ -56,10 +56,10 @@ def _polyakov(path, columns):
     with EnsembleFile.open(path) as file:
         places = {key: row for row, key in enumerate(zip(file.chain, file.id, strict=True))}
         links = file.read(0, len(places)).links
-    loop = np.eye(2)
+    loop = np.eye(1)
     for t in range(4):
         loop = loop @ links[:, 0, t]
-    means = np.trace(loop, axis1=-2, axis2=-1).real.mean(axis=-1) / 2
+    means = np.trace(loop, axis1=-2, axis2=-1).real.mean(axis=-1)
     return means[[places[key] for key in zip(columns["chain"], columns["id"], strict=True)]]
 
 
