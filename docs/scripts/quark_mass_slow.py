@@ -5,10 +5,10 @@
     gaugeflow derive docs/runs/quark-mass-8.toml
     python docs/scripts/quark_mass_slow.py docs/runs/model-c-8/ensemble.h5 docs/runs/quark-mass-8/measurements.h5
 
-Energies E(t) of the Wilson flow and topological charges of the configurations in the table of ``derive`` are set beside O = dS/dkappa
-and r = div X - X.dS - O.  Printed are, without the noise of the traces: the variance, correlations with E(t) for single
-configurations and for the means of chains, what linear functions of E at all times leave on chains that the fit has not seen,
-and the growth of the variance of means over blocks of a chain.
+Energies E(t) of the Wilson flow and topological charges of the configurations in the table of ``derive`` are set beside
+O = dS/dkappa and r = div X - X.dS - O.  Printed are, without the noise of the traces: the variance, correlations with E(t) for
+single configurations and for the means of chains, what linear functions of E at all times leave on chains that the fit has not
+seen, and the growth of the variance of means over blocks of a chain.
 """
 
 from __future__ import annotations
@@ -79,12 +79,15 @@ def main() -> None:
     with io.EnsembleFile.open(given.ensemble) as file:
         volume = Lattice(file.shape).volume
     parts = [chain == c for c in np.unique(chain)]
-    print(f"{len(chain)} configurations in {len(parts)} chains; <Q^2> at flow time {given.times[-1]:g}: {np.mean(charge**2):.2f}")
+    print(
+        f"{len(chain)} configurations in {len(parts)} chains; <Q^2> = {np.mean(charge**2):.2f} at t = {given.times[-1]:g}"
+    )
+    functions = [(f"E({t:g})", e) for t, e in zip(given.times, energy, strict=True)] + [("|Q|", np.abs(charge))]
     for name in ("operator", "residual"):
         y = np.stack([table[f"noise|{name} {group}"] for group in (0, 1)])
         variance = covariance(y, y)
         print(f"{name}: variance per site {variance / volume:.1f}")
-        for label, x in (*((f"E({t:g})", e) for t, e in zip(given.times, energy, strict=True)), ("|Q|", np.abs(charge))):
+        for label, x in functions:
             single = covariance(y, np.stack([x, x])) / np.sqrt(variance * np.var(x, ddof=1))
             means = np.corrcoef([y.mean(axis=0)[p].mean() for p in parts], [x[p].mean() for p in parts])[0, 1]
             print(f"    correlation with {label}: {single:.2f}, of the means of chains {means:.2f}")
