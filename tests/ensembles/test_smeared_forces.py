@@ -85,7 +85,7 @@ def test_divergence_against_differences(n, shape, colours):
     for i, k, one in units(fields):
         (slope,) = differentiate(lambda e, one=one: (fields.vector(one, group.retract(many, moves, e)),))
         expected = np.trace(group.coordinates(slope))
-        assert total[i, k] == pytest.approx(expected, abs=1e-6), fields.fields[i]
+        assert total[i, k] == pytest.approx(expected, rel=1e-7), fields.fields[i]
 
 
 @pytest.mark.parametrize("n", [1, 3])
