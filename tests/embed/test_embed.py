@@ -6,16 +6,19 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
+import venv
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import gaugeflow
 from gaugeflow import io
 from gaugeflow.actions import PulledBack, WilsonAction
 from gaugeflow.analysis import Series, gamma_method
 from gaugeflow.cli.assembly import flow_form, make_flow, make_lattice
-from gaugeflow.cli.embed import link_flags
+from gaugeflow.cli.embed import build_library, link_flags
 from gaugeflow.embed.handles import fastest_lattice
 from gaugeflow.hadrons import point, propagator
 from gaugeflow.interop import fermions_to, links_to
@@ -372,6 +375,11 @@ def test_threads_of_the_host(host):
     """Under the sanitizers of addresses and of undefined behaviour, too; memory that Python keeps to the end is no leak."""
     program = Path(__file__).parent / "threads.c"
     assert host(program) == ""
+    layer = {
+        "NUMBA_THREADING_LAYER": "workqueue",
+        "NUMBA_NUM_THREADS": "2",
+    }  # it ends a program that runs two kernels at once
+    assert host(program, options=("-std=gnu11", "-O1", "-DEXTENT=16"), **layer) == ""
     sanitizers = ("-std=gnu11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     assert host(program, options=sanitizers, ASAN_OPTIONS="detect_leaks=0") == ""
 
@@ -400,20 +408,40 @@ def test_calls_leave_no_memory_behind(host, tmp_path):
     assert abs(lost[1] - lost[0]) < 100  # of two threads with a hundred more rounds
 
 
-def test_library_that_cannot_start(library, tmp_path):
-    """A status where Python finds no gaugeflow that works; only then does Python write to stderr."""
-    (tmp_path / "gaugeflow").mkdir()
-    (tmp_path / "gaugeflow" / "__init__.py").write_text("raise ImportError('broken on purpose')")
+def _first_call(library, folder, **environment):
+    """A program that makes one wrong call."""
     text = '#include "gaugeflow.h"\n#include <stdio.h>\nint main(void) { int s = gf_close(1); puts(gf_message()); return s; }'
-    (tmp_path / "a.c").write_text(text)
-    subprocess.run(["gcc", f"-I{library}", "a.c", "-o", "a", *link_flags(library)], check=True, cwd=tmp_path)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run(
-        [str(tmp_path / "a")], check=False, capture_output=True, text=True, env=environment, timeout=60
+    (folder / "a.c").write_text(text)
+    subprocess.run(["gcc", f"-I{library}", "a.c", "-o", "a", *link_flags(library)], check=True, cwd=folder)
+    return subprocess.run(
+        [str(folder / "a")], check=False, capture_output=True, text=True, env={**os.environ, **environment}, timeout=60
     )
-    assert done.returncode == 6
-    assert done.stdout == "the library could not be started; stderr says why\n"
-    assert "broken on purpose" in done.stderr
+
+
+def test_search_paths_of_the_host(library, tmp_path):
+    """Modules of a cluster set them for other programs."""
+    for name in ("numpy", "gaugeflow"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('of another installation')")
+    done = _first_call(library, tmp_path, PYTHONPATH=str(tmp_path), PYTHONHOME="/nowhere", PYTHONSTARTUP="/nowhere")
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout == "gf_close: handle: expected an open one, got 1\n"
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_packages_that_only_a_search_path_leads_to(tmp_path, monkeypatch, told):
+    """Found if PYTHONPATH named them to the build; otherwise a status, and only then does Python write to stderr."""
+    venv.create(tmp_path / "bare", symlinks=True)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / "bin" / "python"))
+    places = {str(Path(module.__file__).parents[1]) for module in (gaugeflow, np)} if told else ()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
+    build_library(tmp_path / "lib")
+    done = _first_call(tmp_path / "lib", tmp_path, PYTHONPATH="")
+    if told:
+        assert (done.returncode, done.stderr) == (2, "")
+    else:
+        assert done.returncode == 6
+        assert done.stdout == "the library could not be started; stderr says why\n"
+        assert "No module named" in done.stderr
 
 
 def test_fortran(host, library):

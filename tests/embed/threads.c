@@ -8,7 +8,10 @@
 #ifndef ROUNDS
 #define ROUNDS 40
 #endif
-enum { LINKS = 2 * 16 };
+#ifndef EXTENT
+#define EXTENT 4
+#endif
+enum { LINKS = 2 * EXTENT * EXTENT };
 
 static gf_handle action;
 
@@ -16,7 +19,7 @@ static void *work(void *argument) {
   int number = *(int *)argument;
   double links[LINKS][2], force[LINKS][2], first[LINKS][2];
   for (int i = 0; i < LINKS; i++) links[i][0] = i % (number + 2) ? 0.6 : 1.0, links[i][1] = i % (number + 2) ? 0.8 : 0.0;
-  gf_field u = {.data = links, .precision = 64, .colours = 1, .configurations = 1, .dimensions = 2, .extents = {4, 4}};
+  gf_field u = {.data = links, .precision = 64, .colours = 1, .configurations = 1, .dimensions = 2, .extents = {EXTENT, EXTENT}};
   gf_field f = u;
   f.data = force;
   for (int k = 0; k < ROUNDS; k++) {

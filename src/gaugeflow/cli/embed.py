@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -32,17 +31,30 @@ static int gf_text_size(void) { return GF_TEXT_SIZE; }
 
 const char *gf_message(void) { return gf_text_memory; }
 
-/* The Python of the installation that built this library, whatever the PATH of the host says. */
+/* The Python of the installation that built this library, whatever PATH, PYTHONPATH and PYTHONHOME of the host say. */
 static void gf_start_python(void) {
   if (Py_IsInitialized()) return;
+  PyPreConfig before;
+  PyPreConfig_InitPythonConfig(&before); /* from the environment: how text is encoded and memory allocated */
+  before.parse_argv = 0;
+  if (PyStatus_Exception(Py_PreInitialize(&before))) return;
   PyConfig config;
   PyConfig_InitPythonConfig(&config);
+  config.use_environment = 0;
   config.install_signal_handlers = 0;
   config.parse_argv = 0;
   PyStatus status = PyConfig_SetBytesString(&config, &config.program_name, GF_PYTHON);
   if (!PyStatus_Exception(status)) status = Py_InitializeFromConfig(&config);
   PyConfig_Clear(&config);
-  if (Py_IsInitialized()) PyEval_SaveThread();
+  if (!Py_IsInitialized()) return;
+  static const char *const paths[] = {GF_PATHS NULL};
+  PyObject *searched = PySys_GetObject("path");
+  for (int i = 0; searched && paths[i]; i++) {
+    PyObject *path = PyUnicode_DecodeFSDefault(paths[i]);
+    if (!path || PyList_Insert(searched, i, path)) PyErr_Print();
+    Py_XDECREF(path);
+  }
+  PyEval_SaveThread();
 }
 
 static int gf_started(void) {
@@ -74,7 +86,7 @@ def embed(build: Path | None, cflags: Path | None, libs: Path | None) -> None:
     """Build the library by which C, C++ and Fortran programs use gaugeflow.
 
     The folder gets libgaugeflow.so, gaugeflow.h and gaugeflow.f90. The library runs this installation of Python, with
-    the package cffi; a C compiler ($CC, default cc) is needed to build it only.
+    the package cffi and the folders that are in PYTHONPATH now; a C compiler ($CC, default cc) is needed to build it only.
     """
     if not (build or cflags or libs):
         raise click.UsageError("expected --build, --cflags or --libs")
@@ -122,7 +134,9 @@ def build_library(folder: Path) -> Path:
     builder.cdef(f"{types}\n{_version(header)}\nchar *gf_text(void);\nint gf_text_size(void);")
     builder.embedding_api("\n".join(f"int py_{name}({parameters});" for name, parameters, _ in calls))
     builder.embedding_init_code(_START)
-    python = f"#define GF_PYTHON {json.dumps(sys.executable)}\n"
+    paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    named = "".join(f"{_c_text(path)}, " for path in paths)
+    python = f"#define GF_PYTHON {_c_text(sys.executable)}\n#define GF_PATHS {named}\n"
     builder.set_source(f"_{NAME}_embedded", python + _SOURCE + "\n".join(_wrapper(*call) for call in calls))
     source = folder / f"_{NAME}_embedded.c"
     with redirect_stdout(StringIO()):  # cffi tells what it does
@@ -146,6 +160,12 @@ def _declarations(header: str) -> tuple[str, list[tuple[str, str, str]]]:
         names = [part.rpartition(" ")[2].lstrip("*") for part in joined.split(",")]
         calls.append((name, joined, ", ".join(names)))
     return pattern.sub("", text), calls
+
+
+def _c_text(text: str) -> str:
+    """A literal of C; bytes that are not plain ASCII as octal numbers."""
+    plain = frozenset(range(32, 127)) - frozenset(b'"\\?')
+    return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in os.fsencode(text)) + '"'
 
 
 def _version(header: str) -> str:

@@ -11,6 +11,7 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ RAN = 1000
 """Added to a status here and taken off in C, where a call that never ran returns 0."""
 
 handles = Handles()
+_turn = RLock()
+"""Held by the call that runs: kernels let other threads of the host run Python, and not every threading layer stands that."""
 
 
 def bind(ffi: Any, lib: Any) -> None:
@@ -60,7 +63,8 @@ def _guarded(ffi: Any, lib: Any, call: Callable[..., None]) -> Callable[..., int
     def guarded(*args: Any) -> int:
         status, text = 0, ""
         try:
-            call(*args)
+            with _turn:
+                call(*args)
         except BaseException as error:
             status = next(number for kind, number in STATUS if isinstance(error, kind))
             text = f"{call.__name__}: {error}" if status != STATUS[-1][1] else f"{call.__name__}: {error!r}"

@@ -7,7 +7,7 @@
  * Fields stay in the memory of the host and are described by a gf_field.  The layout "gaugeflow" is read in place; others
  * are converted once in and once out.  Conventions of signs, generators and normalisations: the page "Conventions".
  *
- * Calls may come from any thread.  They run one at a time, because Python runs them; kernels inside use gf_threads() threads.
+ * Calls may come from any thread.  They run one at a time; kernels inside use gf_threads() threads.
  *
  * Compatibility: within one major version functions and members are added at the end and never changed or removed.
  */
