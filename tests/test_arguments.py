@@ -32,7 +32,7 @@ from gaugeflow.flows.real import affine
 from gaugeflow.groups import SU
 from gaugeflow.hadrons.propagators import Propagator
 from gaugeflow.hadrons.smearing import Gaussian
-from gaugeflow.hadrons.sources import Source
+from gaugeflow.hadrons.sources import Source, point
 from gaugeflow.lattice import Box, Lattice
 from gaugeflow.nn import activation, linear
 from gaugeflow.observables import flow_scales, loops, wilson_loops
@@ -150,6 +150,47 @@ def test_numbers_are_finite(good, name, bad):
     assert label in str(error.value)
 
 
+@pytest.mark.parametrize(("good", "name"), CASES, ids=lambda v: v if isinstance(v, str) else type(v).__name__)
+def test_numbers_are_real(good, name):
+    """A phase at the boundary may be complex; with another complex number adjoints and forces would be wrong, silently."""
+    old, bad = getattr(good, name), 0.5 + 0.25j
+    if name == "boundary" or (old is None and name in ("kappa", "mass")):
+        return
+    many = isinstance(old, tuple) or (type(good).__name__, name) in (
+        ("FlowedEnergy", "times"),
+        ("FlowedCharge", "times"),
+    )
+    change = (bad, *old[1:]) if many and old else (bad,) if many else bad
+    with pytest.raises(ValueError, match=rf"{type(good).__name__}: {name}: expected a real number, got .*0\.5\+0\.25j"):
+        replace(good, **{name: change})
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda v: WilsonAction(SQUARE, v), "beta"),
+        (lambda v: Wilson(lattice=SQUARE, kappa=v), "kappa"),
+        (lambda v: Staggered(lattice=SQUARE, mass=v), "mass"),
+    ],
+)
+@pytest.mark.parametrize("values", [np.array([0.1, 0.2]), [0.1, 0.2]])
+def test_one_number(make, name, values):
+    with pytest.raises(TypeError, match=f"{name}: expected one number, got"):
+        make(values)
+
+
+@pytest.mark.parametrize("shape", [(4.7, 4), ("4", 4), (4.0, 4), np.array([4.0, 4.0]), 4])
+def test_extents_are_integers(shape):
+    with pytest.raises(TypeError, match="Lattice: shape: expected integers, got"):
+        Lattice(shape)
+
+
+def test_sites_and_momenta_are_integers():
+    bound = DIRAC.with_links(LINKS.x)
+    with pytest.raises(TypeError, match=r"site: expected integers, got \(1\.9, 0\)"):
+        point(bound, (1.9, 0))
+
+
 def test_default_values_pass():
     """No default is refused by the constructor it belongs to, unless other parameters are needed."""
     for cls in _constructors():
@@ -171,10 +212,12 @@ def test_what_is_no_number(coupling):
 
 def test_numbers_that_pass():
     class Owner:
-        values = (1, 2.5, None, np.float32(1.0), [1j, (True,)], np.ones((2, 3)))
+        values = (1, 2.5, None, np.float32(1.0), [1 + 0j, (True,)], np.ones((2, 3)))
+        phases = (1j, -1.0)
         limit = math.inf
 
     require_finite(Owner(), "values")
+    require_finite(Owner(), "phases", imaginary=True)
     require_finite(Owner(), "limit", infinite=True)
 
 

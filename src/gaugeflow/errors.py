@@ -6,6 +6,7 @@ constructors refuse numbers that are none.
 """
 
 import cmath
+import operator
 import pickle
 from typing import Any
 
@@ -42,8 +43,18 @@ class CacheWarning(GaugeflowWarning):
     """Compiled kernels cannot be kept on disk, so that every process compiles them anew."""
 
 
-def require_finite(owner: object, *names: str, infinite: bool = False) -> None:
-    """Refuse attributes that are not finite numbers; what every constructor that takes numbers begins with.
+def whole_numbers(where: str, values: Any) -> tuple[int, ...]:
+    """The values as integers; ``TypeError`` that begins with ``where`` if one of them is none, as 4.5 and "4" are none."""
+    try:
+        return tuple(operator.index(value) for value in values)
+    except TypeError:
+        raise TypeError(f"{where}: expected integers, got {values!r}") from None
+
+
+def require_finite(
+    owner: object, *names: str, infinite: bool = False, imaginary: bool = False, single: bool = False
+) -> None:
+    """Refuse attributes that are not finite real numbers; what every constructor that takes numbers begins with.
 
     Parameters
     ----------
@@ -53,21 +64,29 @@ def require_finite(owner: object, *names: str, infinite: bool = False) -> None:
         Attributes: numbers, nested sequences of them or arrays.  None passes.
     infinite
         Whether an infinite number is allowed, so that only nan is refused.
+    imaginary
+        Whether a number may have an imaginary part.
+    single
+        Whether an attribute must be one number, no sequence or array.
 
     Raises
     ------
     ValueError
-        If a number is nan or infinite.
+        If a number is nan, infinite or complex.
     TypeError
-        If it is no number.
+        If it is no number, or more than the single one that is expected.
     """
     for name in names:
         value = getattr(owner, name)
         where = f"{type(owner).__name__}: {name}"
+        if single and (isinstance(value, list | tuple) or getattr(value, "ndim", 0) > 0):
+            raise TypeError(f"{where}: expected one number, got {value!r}")
         expected = "other than nan" if infinite else "that is finite"
         for number in _numbers(where, value):
             if cmath.isnan(number) or not (infinite or cmath.isfinite(number)):
                 raise ValueError(f"{where}: expected a number {expected}, got {value}")
+            if number.imag != 0.0 and not imaginary:
+                raise ValueError(f"{where}: expected a real number, got {value}")
 
 
 def sendable(value: Any) -> Any:

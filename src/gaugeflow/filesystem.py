@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import socket
+import stat
 import threading
 import time
 import warnings
@@ -70,6 +71,15 @@ def named(path: str | os.PathLike[str], reason: str | None = None) -> Iterator[N
             raise
         blocked = reason if isinstance(error, BlockingIOError) else None
         raise OSError(error.errno, blocked or os.strerror(error.errno), os.fspath(path)) from error
+
+
+def require_replaceable(path: str | os.PathLike[str]) -> None:
+    """``FileExistsError`` where what is about to be replaced by a file is a device, a pipe or a socket."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            reason = "expected a new name or a file, found a device, pipe or socket"
+            raise FileExistsError(errno.EEXIST, reason, os.fspath(path))
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Ensembles, tables and parameters in HDF5."""
 
+import os
 import random
 import signal
 import subprocess
@@ -71,10 +72,15 @@ def test_ensemble_refuses_bad_arguments(path, links):
             ({"links": links[:1], "id": 2}, r"\(chain, id\)"),
             ({"links": links[:2], "id": 3}, r"\(chain, id\)"),
             ({"links": links[:1], "id": 3, "log_weight": np.inf}, "log_weight"),
-            ({"links": links[:1], "id": [3, 4]}, "broadcast"),
+            ({"links": links[:1], "id": [3, 4]}, r"id: expected a number, or one for each of 1 config.* shape \(2,\)"),
         ):
             with pytest.raises(ValueError, match=message):
                 ensemble.append(**options)
+        for wrong in (3.7, [3.0], "3", 2**70, 2**63):
+            for column in ("id", "chain"):
+                with pytest.raises(TypeError, match=f"{column}: expected integers of 64 bits, got"):
+                    ensemble.append(links[:1], **{"id": 3, column: wrong})
+        ensemble.append(links[:0], id=[])
         assert len(ensemble) == 2
         for start, stop in ((0, 3), (-1, 1), (2, 1)):
             with pytest.raises(IndexError):
@@ -94,6 +100,44 @@ def test_an_ensemble_has_one_writer(path, links):
         program = "import sys; from gaugeflow.io import EnsembleFile; EnsembleFile.open(sys.argv[1], append=True)"
         other = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
         assert "BlockingIOError" in other.stderr
+        with pytest.raises(BlockingIOError, match="this process, or its parent, has it open for appending"):
+            EnsembleFile.open(path, append=True)
+        with EnsembleFile.open(path) as reader:
+            assert reader.id.tolist() == [1]
+        ensemble.append(np.concatenate([links] * 10)[:65], id=range(2, 67))  # the file grows: it is another one now
+        with pytest.raises(BlockingIOError, match="for appending"):
+            EnsembleFile.open(path, append=True)
+    with EnsembleFile.open(path, append=True) as ensemble:
+        ensemble.append(links[:1], id=67)
+        assert len(ensemble) == 67
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_is_no_second_writer(path, links):
+    with EnsembleFile.create(path, shape=(4, 3), n_colours=2) as ensemble:
+        child = os.fork()
+        if child == 0:
+            try:
+                EnsembleFile.open(path, append=True)
+            except BlockingIOError:
+                os._exit(7)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        ensemble.append(links[:1], id=1)
+
+
+def test_a_file_that_is_closed_or_open_for_reading_says_so(path, links):
+    with EnsembleFile.create(path, shape=(4, 3), n_colours=2) as ensemble:
+        ensemble.append(links[:1], id=1)
+    for use in (lambda: ensemble.read(0, 1), lambda: ensemble.id, lambda: ensemble.append(links[:1], id=2)):
+        with pytest.raises(ValueError, match=f"{path.name}: this ensemble has been closed"):
+            use()
+    with EnsembleFile.open(path) as ensemble:
+        with pytest.raises(
+            ValueError, match=f"{path.name}: this ensemble is open for reading; open it with append=True"
+        ):
+            ensemble.append(links[:1], id=2)
+        assert len(ensemble) == 1
 
 
 def test_damage_to_one_configuration_spares_the_others(path, links):

@@ -1,10 +1,12 @@
 """What is written is read back: format x precision x byte order x N x rows."""
 
 import itertools
+import os
 import re
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 
 import array_api_strict
 import numpy as np
@@ -226,6 +228,42 @@ def test_unverified_reading_lets_smeared_links_through_but_not_nan(tmp_path, ran
         else:
             with pytest.raises(FormatError, match=message):
                 read(tmp_path / "field", **arguments, verify=False)
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path, random_config):
+    config = random_config(2, (2, 2, 2, 2))
+    for form, key, text, message in (
+        ("nersc", "ensemble_label", "x" * 66000, "expected metadata for a header of 65536 bytes, got 66"),
+        (
+            "ildg",
+            "record_xml",
+            "x" * (17 << 20),
+            "text of the record scidac-record-xml: expected at most 16777216 bytes",
+        ),
+        ("ildg", "xlf_info", "plaquette = foo", "'xlf_info': expected the plaquette of the links, got foo"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write(tmp_path / "x", replace(config, metadata={key: text}), format=form)
+        assert not list(tmp_path.iterdir())
+
+
+def test_devices_and_pipes_are_not_replaced(tmp_path, random_config):
+    """As root a file would take the place of /dev/null."""
+    config, pipe = random_config(3, (2, 2, 2, 2)), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    for path in (pipe, tmp_path / "link"):
+        for form in ("nersc", "ildg", "hdf5", "openqcd"):
+            with pytest.raises(FileExistsError, match="expected a new name or a file, found a device, pipe or socket"):
+                write(path, config, format=form)
+    assert pipe.is_fifo()
+
+
+def test_shape_may_be_any_sequence(tmp_path, random_config):
+    config = random_config(2, (2, 3, 2, 4))
+    write(tmp_path / "x", config, format="nersc")
+    for shape in ((2, 3, 2, 4), [2, 3, 2, 4], np.array([2, 3, 2, 4])):
+        assert read(tmp_path / "x", shape=shape).shape == (2, 3, 2, 4)
 
 
 def test_bad_arguments(tmp_path, random_config):

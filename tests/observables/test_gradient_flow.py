@@ -207,6 +207,8 @@ def test_errors():
     for times, step in (((math.nan,), 0.1), ((0.1, math.nan), AdaptiveStep()), ((math.inf,), 0.1)):
         with pytest.raises(ValueError, match="flow times must be finite, non-negative and increase, got"):
             flow_history(LATTICE, x, times, step=step)
+    with pytest.raises(ValueError, match=r"expected at most 1e\+09 steps of 0\.02, got the time 1e\+300"):
+        advance(LATTICE, x, 1e300, step=0.02)
     with pytest.raises(ValueError, match="gradient flow: expected a finite step, got nan"):
         observables.flow_step(LATTICE, x, math.nan)
     for step in (math.inf, math.nan):

@@ -51,7 +51,7 @@ class Inversion:
     max_iterations: int = 10000
 
     def __post_init__(self) -> None:
-        require_finite(self, "tolerance", "force_tolerance")
+        require_finite(self, "tolerance", "force_tolerance", single=True)
         for name in ("tolerance", "force_tolerance"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise ValueError(f"Inversion: {name} must lie between 0 and 1, got {getattr(self, name)}")
@@ -107,7 +107,7 @@ class Determinant:
     force_precision: Literal[64, 32] = 64
 
     def __post_init__(self) -> None:
-        require_finite(self, "flavours")
+        require_finite(self, "flavours", single=True)
         if self.force_precision not in (64, 32):
             raise ValueError(f"Determinant: force_precision must be 64 or 32, got {self.force_precision}")
 

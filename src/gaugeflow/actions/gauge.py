@@ -68,7 +68,7 @@ class WilsonAction:
     anisotropy: float = 0.0
 
     def __post_init__(self) -> None:
-        require_finite(self, "beta", "anisotropy")
+        require_finite(self, "beta", "anisotropy", single=True)
         _check_dimension(self.lattice)
 
     @property
@@ -122,7 +122,7 @@ class ImprovedAction:
     c1: float = SYMANZIK
 
     def __post_init__(self) -> None:
-        require_finite(self, "beta", "c1")
+        require_finite(self, "beta", "c1", single=True)
         _check_dimension(self.lattice)
 
     @property

@@ -41,7 +41,7 @@ class ScalarAction:
     normalisation: float = 1.0
 
     def __post_init__(self) -> None:
-        require_finite(self, "mass_squared", "coupling", "normalisation")
+        require_finite(self, "mass_squared", "coupling", "normalisation", single=True)
         if self.coupling < 0.0 or (self.coupling == 0.0 and self.mass_squared <= 0.0):
             raise ValueError(
                 f"ScalarAction: expected coupling > 0, or coupling = 0 and mass_squared > 0, got coupling "

@@ -14,7 +14,7 @@ from gaugeflow.devices import to_host
 from gaugeflow.domains.communicator import private
 from gaugeflow.domains.exchange import Items, Plan, Traffic, recycled, takes_device_memory
 from gaugeflow.domains.faces import Faces
-from gaugeflow.errors import sendable
+from gaugeflow.errors import sendable, whole_numbers
 from gaugeflow.kernels.sums import aligned
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.lattice.reads import Reads
@@ -52,7 +52,7 @@ class Processes:
 
     def __init__(self, comm: Any, grid: Sequence[int], device_memory: bool | None = None) -> None:
         self.comm = private(comm)
-        self.grid = tuple(int(n) for n in grid)
+        self.grid = whole_numbers("grid of processes", grid)
         if math.prod(self.grid) != comm.size or any(n < 1 for n in self.grid):
             raise ValueError(
                 f"grid of processes: expected a product of {comm.size}, the communicator's, got {self.grid}"

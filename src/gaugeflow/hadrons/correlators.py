@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import product as tuples
 from typing import Any
 
+from gaugeflow.errors import whole_numbers
 from gaugeflow.hadrons.baryons import NUCLEONS, nucleon_density
 from gaugeflow.hadrons.gammas import bar, gamma_5, meson_structures, product
 from gaugeflow.hadrons.propagators import Propagator
@@ -100,7 +101,7 @@ def two_point(
         raise ValueError(
             f"two_point: expected Dirac spinors of {spin_components(lattice.ndim)} components, got {quark.field.shape[2]}"
         )
-    wanted = tuple(tuple(int(k) for k in n) for n in momenta) or ((0,) * (lattice.ndim - 1),)
+    wanted = tuple(whole_numbers("momentum", n) for n in momenta) or ((0,) * (lattice.ndim - 1),)
     for n in wanted:
         if len(n) != lattice.ndim - 1:
             raise ValueError(f"momentum: expected {lattice.ndim - 1} integers, one for each spatial direction, got {n}")

@@ -45,7 +45,8 @@ class Propagator:
     residual: Array | None = None
 
     def __post_init__(self) -> None:
-        require_finite(self, "boundary", "norm")
+        require_finite(self, "boundary", imaginary=True)
+        require_finite(self, "norm")
         found = tuple(self.field.shape)
         good = len(found) == 5 and found[1] == self.lattice.n_blocks and found[0] % found[2] == 0
         if not good:

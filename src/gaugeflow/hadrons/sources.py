@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gaugeflow import random
-from gaugeflow.errors import require_finite
+from gaugeflow.errors import require_finite, whole_numbers
 from gaugeflow.hadrons.smearing import Gaussian
 from gaugeflow.lattice import Array, Lattice
 from gaugeflow.namespaces import array_namespace
@@ -66,9 +66,11 @@ def point(operator: HoppingOperator, site: Sequence[int], smearing: Gaussian | N
     ------
     ValueError
         If the site is not on the lattice.
+    TypeError
+        If coordinates are no integers.
     """
     lattice = operator.lattice
-    place = tuple(int(x) for x in site)
+    place = whole_numbers("site", site)
     if len(place) != lattice.ndim or any(not 0 <= x < n for x, n in zip(place, lattice.shape, strict=True)):
         raise ValueError(f"site: expected coordinates on the lattice {lattice.shape}, got {tuple(site)}")
     inside: Any = True

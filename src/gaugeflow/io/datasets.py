@@ -33,6 +33,11 @@ from gaugeflow.lattice.tables import Box
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 LAYOUT = ("v108", "v108")
 _APPENDING = "another process has it open for appending"
+_ours: set[tuple[int, int]] = set()
+"""Device and number of the files that this process, or the one that it is a fork of, has open for appending.
+
+HDF5 hands out a file once more that its own process has open, and a fork has the locks of its parent: no lock keeps them apart.
+"""
 _NUMBERS = frozenset(np.dtype(code).name for code in "?bhilBHILfdFD")
 
 
@@ -137,6 +142,8 @@ def opened(path: StrPath, kind: str, mode: str = "r") -> Iterator[h5py.File]:
 
 def _open(path: StrPath, mode: str, stack: ExitStack) -> h5py.File:
     """Open a file; without locks of the file system, one that is written to gets a lock of its own, which ``stack`` ends."""
+    if mode != "r":
+        stack.enter_context(_only_once(path))
 
     def opener(locking: str | bool) -> h5py.File:
         if locking is False and mode != "r":
@@ -147,6 +154,20 @@ def _open(path: StrPath, mode: str, stack: ExitStack) -> h5py.File:
         return h5py.File(path, mode, libver=LAYOUT, locking=locking)
 
     return open_without_locks(path, opener)
+
+
+@contextmanager
+def _only_once(path: StrPath) -> Iterator[None]:
+    """Refuse a file that this process has open for appending."""
+    status = os.stat(path)
+    file = (status.st_dev, status.st_ino)
+    if file in _ours:
+        raise BlockingIOError(errno.EAGAIN, "this process, or its parent, has it open for appending", os.fspath(path))
+    _ours.add(file)
+    try:
+        yield
+    finally:
+        _ours.discard(file)
 
 
 def is_kind(path: StrPath, kind: str) -> bool:

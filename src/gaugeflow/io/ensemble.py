@@ -32,7 +32,7 @@ from gaugeflow.io.datasets import (
     stored_dataset,
 )
 from gaugeflow.io.files import StrPath, flush_to_disk, mismatch, require_equal
-from gaugeflow.io.growing import INDEX, allocate, guarded, read_count, reserve_on_disk
+from gaugeflow.io.growing import INDEX, allocate, column_of, guarded, read_count, reserve_on_disk
 from gaugeflow.io.hdf5 import link_dtype, require_link_shape
 from gaugeflow.io.part import Part
 from gaugeflow.io.runs import Bytes, Piece, read_items, shared_file, write_items
@@ -197,10 +197,13 @@ class EnsembleFile:
         ------
         ValueError
             If a shape does not fit, a number is not finite, a link is not in the group, or (chain, id) is taken.
+        TypeError
+            If a number of a configuration or chain is no integer.
         OSError
             If the disk is full; the file is as it was.
         """
         with self._part.together():
+            self._require_open(appending=True)
             self._append(links, {"id": id, "chain": chain, "log_weight": log_weight})
 
     def __len__(self) -> int:
@@ -240,6 +243,7 @@ class EnsembleFile:
             raise IndexError(f"expected 0 <= start <= stop <= {self._size}, got {start} and {stop}")
         links = np.empty((stop - start, *self._own_item), np.complex128)
         with self._part.together():
+            self._require_open()
             rows = {name: self._read_index(name, start, stop) for name in INDEX}
             for i, configuration in enumerate(links):
                 found = self._read_links(start + i, configuration, self._crc_of_columns(rows, i))
@@ -254,6 +258,7 @@ class EnsembleFile:
 
     def close(self) -> None:
         """Close the file; harmless when it is closed already."""
+        self._is_open = False
         self._closing.close()
 
     def __enter__(self) -> EnsembleFile:
@@ -291,6 +296,13 @@ class EnsembleFile:
                 zip(*(self._read_index(name, 0, self._size).tolist() for name in ("chain", "id")), strict=True)
             )
             self._closing = stack.pop_all()
+            self._is_open = True
+
+    def _require_open(self, *, appending: bool = False) -> None:
+        if not self._is_open:
+            raise ValueError(f"{self._path}: this ensemble has been closed")
+        if appending and self._mode == "r":
+            raise ValueError(f"{self._path}: this ensemble is open for reading; open it with append=True")
 
     def _check_structure(self) -> int:
         """Check that all datasets have the shapes and types of an ensemble; return the number of configurations."""
@@ -313,7 +325,7 @@ class EnsembleFile:
             raise ValueError(f"links: expected shape (n, {', '.join(map(str, self._own_item))}), got {links.shape}")
         for configuration in links:
             require_storable(configuration, part=part)
-        rows = {name: np.broadcast_to(column, (n,)).astype(INDEX[name]) for name, column in columns.items()}
+        rows = {name: column_of(name, column, n) for name, column in columns.items()}
         part.require_same("id, chain and log_weight", [row.tolist() for row in rows.values()])
         if not np.isfinite(rows["log_weight"]).all():
             raise ValueError(f"log_weight: expected finite numbers, got {columns['log_weight']!r}")
@@ -379,6 +391,7 @@ class EnsembleFile:
 
     def _column(self, name: str) -> NDArray[Any]:
         with self._part.together():
+            self._require_open()
             return self._read_index(name, 0, self._size)
 
     def _read_index(self, name: str, start: int, stop: int) -> NDArray[Any]:

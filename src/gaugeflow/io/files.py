@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gaugeflow.errors import FormatError
-from gaugeflow.filesystem import sync_folder
+from gaugeflow.filesystem import require_replaceable, sync_folder
 
 StrPath = str | os.PathLike[str]
 
@@ -180,7 +180,13 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
     The temporary file is flushed to disk before the rename, so that ``path`` holds either the complete old or the
     complete new content whatever happens. When the block raises, the temporary file is removed and ``path`` stays; an
     ``OSError`` of the temporary file, for instance of a full disk, names ``path``.
+
+    Raises
+    ------
+    FileExistsError
+        If ``path`` is a device, a pipe or a socket.
     """
+    require_replaceable(path)
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from gaugeflow.errors import FormatError
+from gaugeflow.errors import FormatError, whole_numbers
 from gaugeflow.filesystem import named
 from gaugeflow.io.arguments import argument
 from gaugeflow.io.config import Config, require_storable
@@ -78,7 +78,7 @@ def read(
     path: StrPath,
     *,
     format: str | None = None,
-    shape: tuple[int, ...] | None = None,
+    shape: Sequence[int] | None = None,
     n_colours: int | None = None,
     verify: bool = True,
     lattice: Lattice | None = None,
@@ -91,7 +91,7 @@ def read(
         The file.
     format : str, optional
         Name of the format; by default it is detected from the content.
-    shape : tuple of int, optional
+    shape : sequence of int, optional
         Lattice extents ``(t, z, y, x)``: needed for files that do not state them, otherwise an expectation to meet.
     n_colours : int, optional
         Number of colours, as ``shape``.
@@ -116,17 +116,18 @@ def read(
     ValueError
         If ``format`` is unknown, one process alone can read it but many are to, or ``shape`` is not that of ``lattice``.
     """
+    extents = None if shape is None else whole_numbers("shape", shape)
     if lattice is not None:
-        if shape not in (None, lattice.shape):
-            raise ValueError(f"read: expected the shape {lattice.shape} of the lattice or none, got {shape}")
-        shape = lattice.shape
+        if extents not in (None, lattice.shape):
+            raise ValueError(f"read: expected the shape {lattice.shape} of the lattice or none, got {extents}")
+        extents = lattice.shape
     part = Part(lattice)
     with part.together(), named(path):
         chosen = _detect(path) if format is None else _find(format)
         if part.comm is None:
-            return replace(chosen.read(path, shape=shape, n_colours=n_colours, verify=verify), name=path)
+            return replace(chosen.read(path, shape=extents, n_colours=n_colours, verify=verify), name=path)
         _require_parts(chosen, part, path)
-        config = chosen.read(path, shape=shape, n_colours=n_colours, verify=verify, lattice=lattice)
+        config = chosen.read(path, shape=extents, n_colours=n_colours, verify=verify, lattice=lattice)
         return replace(config, name=path)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from gaugeflow.io.datasets import reserve
 from gaugeflow.io.files import StrPath, mismatch
@@ -16,6 +17,25 @@ INDEX = {"id": "<i8", "chain": "<i8", "log_weight": "<f8", "crc32": "<u4"}
 """One number for each configuration in datasets of these names and types."""
 _SIEVE_BYTES = 1 << 16  # HDF5 writes that much beyond what it is told to, with what it found there
 _HALF = 0xFFFFFFFF
+
+
+def column_of(name: str, column: ArrayLike, n: int) -> NDArray[Any]:
+    """One number for each of n configurations, as they are stored.
+
+    Raises
+    ------
+    ValueError
+        If there is another number of them.
+    TypeError
+        If one that counts is no integer.
+    """
+    found, dtype = np.asarray(column), np.dtype(INDEX[name])
+    if found.shape not in ((), (1,), (n,)):
+        raise ValueError(f"{name}: expected a number, or one for each of {n} configurations, got shape {found.shape}")
+    whole = found.dtype.kind == "i" or (found.dtype.kind == "u" and np.all(found <= np.iinfo(np.int64).max))
+    if dtype.kind == "i" and found.size and not whole:
+        raise TypeError(f"{name}: expected integers of 64 bits, got {column!r}")
+    return np.broadcast_to(found, (n,)).astype(dtype)
 
 
 def guarded(count: int) -> np.uint64:

@@ -168,7 +168,8 @@ def write(path: StrPath, config: Config, *, precision: int = 64) -> None:
     Raises
     ------
     ValueError
-        If the field does not fit the format, or ``xlf_info`` states the plaquette of another field.
+        If the field does not fit the format, ``xlf_info`` states the plaquette of another field, or a text is longer than
+        `read` takes (16 MiB).
     """
     if len(config.shape) != 4:
         raise ValueError(
@@ -197,7 +198,7 @@ def _write(path: StrPath, config: Config, precision: int, records: list[_Record]
         raise ValueError(f"LIME formats: expected precision 32 or 64, got {precision!r}")
     metadata, d, n, part = config.metadata, len(config.shape), config.n_colours, config.part
     stated = _XLF_PLAQUETTE.search(str(metadata.get("xlf_info", "")))
-    if stated and not abs(float(stated[1]) - plaquette(config.links, part)) <= TOLERANCE:
+    if stated and not abs(_number(stated[1]) - plaquette(config.links, part)) <= TOLERANCE:
         raise ValueError(f"metadata 'xlf_info': expected the plaquette of the links, got {stated[1]}")
     letter = {32: "F", 64: "D"}[precision]
     date = single_line(metadata, "creation_date", time.strftime("%a %b %d %H:%M:%S %Y UTC", time.gmtime()))
@@ -227,6 +228,8 @@ def _write(path: StrPath, config: Config, precision: int, records: list[_Record]
     ]
     if "xlf_info" in metadata:
         messages.insert(0, [("xlf-info", str(metadata["xlf_info"]).encode())])
+    for message in messages:
+        lime.require_readable(message)
     with shared_file(path, part, empty_file(0)) as handle:
         places = [lime.write_message(handle, message) for message in messages] if part.rank == 0 else []
         data_offset, checksum_offset = part.share(tuple(places[-1][-2:]) if places else ())
@@ -239,6 +242,14 @@ def _write(path: StrPath, config: Config, precision: int, records: list[_Record]
         if part.rank == 0:
             handle.seek(checksum_offset)
             handle.write(_checksum_xml(sums))
+
+
+def _number(text: str) -> float:
+    """The number, or NaN where the text is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _checksum_xml(sums: tuple[int, int]) -> bytes:

@@ -76,6 +76,13 @@ def read_text(handle: BinaryIO, path: StrPath, record: Record) -> str:
     return handle.read(record.length).rstrip(b"\0").decode(errors="replace")
 
 
+def require_readable(records: Sequence[tuple[str, bytes | NDArray[Any] | int]]) -> None:
+    """``ValueError`` where a record of text is longer than `read_text` reads."""
+    for kind, data in records:
+        if isinstance(data, bytes) and len(data) > _LONGEST_TEXT:
+            raise ValueError(f"text of the record {kind}: expected at most {_LONGEST_TEXT} bytes, got {len(data)}")
+
+
 def write_message(handle: BinaryIO, records: Sequence[tuple[str, bytes | NDArray[Any] | int]]) -> list[int]:
     """Write one message: records of which the first has the begin flag and the last the end flag.
 

@@ -185,6 +185,10 @@ def write(
     }
     lines = "".join(f"{key} = {value}\n" for key, value in header.items())
     start = part.share(_BEGIN + b"\n" + lines.encode() + _END + b"\n")
+    if len(start) > _LONGEST_HEADER:
+        raise ValueError(
+            f"NERSC format: expected metadata for a header of {_LONGEST_HEADER} bytes, got {len(start)} bytes"
+        )
     site_bytes = rows * n * precision
     size, own = len(start) + math.prod(config.shape) * site_bytes, 0
     with shared_file(path, part, empty_file(size)) as handle:

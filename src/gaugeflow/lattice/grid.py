@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gaugeflow.errors import whole_numbers
 from gaugeflow.lattice.packing import check_array, packed, unpacked
 from gaugeflow.lattice.tables import (
     LANES,
@@ -58,8 +59,8 @@ class Lattice:
     domain: Domain | None = field(default=None, repr=False)
 
     def __init__(self, shape: Sequence[int], fold: Sequence[int] | None = None, domain: Domain | None = None) -> None:
-        extents = tuple(int(n) for n in shape)
-        folds = tuple(int(f) for f in fold) if fold else (1,) * len(extents)
+        extents = whole_numbers("Lattice: shape", shape)
+        folds = whole_numbers("Lattice: fold", fold) if fold else (1,) * len(extents)
         if not extents:
             raise ValueError("Lattice: shape needs at least one extent, got ()")
         if len(folds) != len(extents):

@@ -69,7 +69,8 @@ class HoppingOperator(ABC):
     potential: Array | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        require_finite(self, "boundary", "charge")
+        require_finite(self, "boundary", imaginary=True)
+        require_finite(self, "charge")
         phases = antiperiodic(self.lattice) if self.boundary is None else tuple(complex(p) for p in self.boundary)
         if len(phases) != self.lattice.ndim:
             raise ValueError(

@@ -32,7 +32,8 @@ class Staggered(HoppingOperator):
     hopping: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        require_finite(self, "mass", "hopping")
+        require_finite(self, "mass", single=True)
+        require_finite(self, "hopping")
         super().__post_init__()
         d = self.lattice.ndim
         weights = tuple(float(h) for h in self.hopping) or (1.0,) * d

@@ -51,7 +51,8 @@ class Wilson(HoppingOperator):
     twisted_mass: float = 0.0
 
     def __post_init__(self) -> None:
-        require_finite(self, "kappa", "mass", "hopping", "twisted_mass")
+        require_finite(self, "kappa", "mass", "twisted_mass", single=True)
+        require_finite(self, "hopping")
         super().__post_init__()
         d = self.lattice.ndim
         spin_components(d)

@@ -20,7 +20,7 @@ from array_api_compat import is_array_api_obj, to_device
 
 from gaugeflow.domains.processes import found_by_first
 from gaugeflow.errors import FormatError, GaugeflowError
-from gaugeflow.filesystem import FileLock, HeldError, open_without_locks, sync_folder
+from gaugeflow.filesystem import FileLock, HeldError, open_without_locks, require_replaceable, sync_folder
 from gaugeflow.lattice import Lattice
 from gaugeflow.namespaces import array_namespace
 
@@ -178,6 +178,7 @@ class Checkpoint:
         import h5py
 
         self._lock.require_own()
+        require_replaceable(self.path)
         image = BytesIO()
         with h5py.File(image, "w") as file:
             file.attrs["run"] = json.dumps(run)

@@ -87,7 +87,7 @@ class HMC:
     reunitarise_every: int = 10
 
     def __post_init__(self) -> None:
-        require_finite(self, "length", "target")
+        require_finite(self, "length", "target", single=True)
         if not isinstance(self.lattice, Lattice):
             raise TypeError(f"HMC: expected a Lattice first, got a {type(self.lattice).__name__}")
         object.__setattr__(self, "levels", _as_levels(self.levels))
