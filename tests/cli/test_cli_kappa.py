@@ -88,6 +88,17 @@ def test_noise_and_determinants_agree(gaugeflow, runfile, tmp_path):
         exact, noisy = (found[m][name, "epsilon-reweighting"] for m in ("determinant", "pseudofermion"))
         assert abs(exact["value"] - noisy["value"]) < 4 * noisy["error"], name
     assert json.loads((tmp_path / "out" / "derivatives.json").read_text())["n_configurations"] == 80
+    text = path.read_text()
+    for old, new, message in (
+        ("kappa = 0.15\n", "kappa = 0.16\n", r"[fermions] kappa was [0.15] and is [0.16]"),
+        ("kappa = 0.15\n", "kappa = 0.15\nflavours = 4\n", r"[fermions] flavours was [2] and is [4]"),
+        ("beta = 2.0\n", "beta = 2.2\n", "[source] beta was 2.0 and is 2.2"),
+    ):
+        path.write_text(text.replace(old, new))
+        for command in ("train", "derive") if "flavours" in new else ("train",):  # other steps have other flows
+            assert f"sampled with another action than that of {path}: {message}" in gaugeflow(command, path, status=2)
+    path.write_text(text.replace('"polyakov"', '"q_squared"'))
+    assert "expected no q_squared with a target kappa in 2 dimensions" in gaugeflow("derive", path, status=2)
 
 
 def test_measurements_are_written_piece_by_piece_and_shared(gaugeflow, runfile, tmp_path, monkeypatch):
@@ -137,10 +148,14 @@ def test_forces(gaugeflow, runfile):
     [
         ("beta = [2.1]", "expected either beta or anisotropy, or kappa where there are quarks"),
         ('files = ["a", "b"]', "files: expected 1 patterns"),
+        ("#", "kappa: 0.155 and 0.1550000001 are the same up to six digits of the step"),
     ],
 )
 def test_targets_that_make_no_sense(gaugeflow, runfile, target, message):
-    assert message in gaugeflow("train", runfile(target=target), status=2)
+    path = runfile(target=target)
+    if target == "#":
+        path.write_text(path.read_text().replace("kappa = [0.155]", "kappa = [0.155, 0.1550000001]"))
+    assert message in gaugeflow("train", path, status=2)
 
 
 def test_quark_observables_need_a_target_kappa(gaugeflow, runfile):

@@ -261,3 +261,18 @@ def test_one_run_file_for_all_commands_in_any_format(runfile, command, tmp_path,
     command("sample", path)
     assert command("train", path)[0]["ess_flow"] == trained["ess_flow"]
     assert command("derive", path)["derivatives"] == result["derivatives"]
+
+
+def test_an_ensemble_of_another_action(command, runfile, tmp_path):
+    """What was sampled at beta = 2.0 is no source, and no target, at another beta; ``first`` is no parameter of sampling."""
+    path = runfile(sampler=SAMPLER.format(1))
+    command("sample", path)
+    given = path.read_text()
+    for text in (given, runfile(files="out/ensemble.h5").read_text()):
+        path.write_text(text.replace("beta = 2.0", "beta = 2.3"))
+        assert "[source] beta was 2.0 and is 2.3" in command("train", path, status=2)
+    path.write_text(given.replace("beta = [2.1]", 'beta = [2.1]\nfiles = "out/ensemble.h5"'))
+    command("train", path)
+    assert "[source] beta was 2.0 and is 2.1" in command("derive", path, status=2)
+    path.write_text(given.replace("beta = 2.0", "beta = 2.0\nfirst = 1"))
+    command("sample", path)

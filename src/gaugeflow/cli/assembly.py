@@ -110,13 +110,19 @@ class Target(NamedTuple):
 
 
 def targets(run: RunFile) -> list[Target]:
-    """All targets; ``ValueError`` for one that equals the source."""
+    """All targets; ``ValueError`` for one that equals the source, or two of one name."""
     section = run.require(TargetSection)
     parameter = section.parameter
     start: float = run.require(FermionsSection).kappa[0] if parameter == "kappa" else getattr(run.source, parameter)
     found = [Target(parameter, value, round(value - start, 12)) for value in getattr(section, parameter)]
     if any(target.step == 0.0 for target in found):
         raise ValueError(f"{run.path}: [target] {parameter}: {start:g} is the source's own")
+    names = [target.name for target in found]
+    twice = [target for target in found if names.count(target.name) > 1]
+    if twice:
+        raise ValueError(
+            f"{run.path}: [target] {parameter}: {twice[0].value} and {twice[1].value} are the same up to six digits of the step"
+        )
     return found
 
 

@@ -237,7 +237,7 @@ def _independent(run: RunFile, progress: Progress) -> dict[Target, Measurements]
 
     found = {}
     for target, pattern in zip(assembly.targets(run), run.require(TargetSection).files, strict=False):
-        given = find_files(run, pattern, "[target] files")
+        given = find_files(run, pattern, "[target] files", {target.parameter: target.value})
         name = f"measurements-{target.name}.h5"
         described = io.provenance(parameters=sections(run, "lattice", "group", "observables"))
         found[target] = shared(run, name, given, lattice, _CHUNK * batch, described, work, progress)

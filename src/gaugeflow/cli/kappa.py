@@ -53,6 +53,11 @@ def _observables(run: RunFile, lattice: Lattice) -> Observables:
     from gaugeflow.runfile import QUARK_OBSERVABLES, ObservablesSection
     from gaugeflow.systems.quark_mass import quark_observables
 
+    if lattice.ndim != 4 and "q_squared" in run.require(ObservablesSection).names:
+        raise ValueError(
+            f"{run.path}: [observables] names: expected no q_squared with a target kappa in {lattice.ndim} dimensions: the "
+            "charge there jumps where links move"
+        )
     names = [name for name in run.require(ObservablesSection).names if name in QUARK_OBSERVABLES]
     quark = partial(quark_observables, vectors=CONDENSATE_VECTORS, names=names) if names else None
     return Observables(assembly.make_observables(run, lattice, smooth=True), quark)
@@ -185,7 +190,7 @@ def independent(run: RunFile, targets: list[Target], progress: Progress) -> dict
             return observables(rng, operator.with_links(x))
 
         work = _work(function, assembly.noise_of(run, "kappa", target.name), batch)
-        given = find_files(run, pattern, "[target] files")
+        given = find_files(run, pattern, "[target] files", {target.parameter: target.value})
         described = io.provenance(parameters=sections(run, "lattice", "group", "fermions", "observables"))
         name = f"measurements-{target.name}.h5"
         found[target] = shared(run, name, given, lattice, max(_PIECE, batch), described, work, progress)

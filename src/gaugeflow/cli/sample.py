@@ -216,7 +216,7 @@ def _physics(run: RunFile) -> dict[str, Any]:
     """What must agree for two runs to belong to one ensemble; the number of configurations may grow."""
     names = ("lattice", "group", "source", "sampler", "fermions", "hmc")
     sections = {name: asdict(getattr(run, name)) for name in names if getattr(run, name) is not None}
-    del sections["sampler"]["configurations"]
+    del sections["sampler"]["configurations"], sections["source"]["first"]
     if run.parallel.parts > 1:
         sections["parallel"] = {"parts": run.parallel.parts}  # step sizes are tuned by the chains of a part
     return sections

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gaugeflow.cli.actions import require_action
 from gaugeflow.cli.parts import parts_of_chains
 from gaugeflow.devices import to_device
 from gaugeflow.filesystem import named
@@ -93,7 +94,8 @@ def find_source(run: RunFile) -> Source:
     Raises
     ------
     ValueError
-        If there are none, or they belong to another lattice or group.
+        If there are none, they belong to another lattice or group, or an ensemble says that it was sampled with another
+        action.
     """
     found = _found(run)
     kept = np.nonzero(found.id >= run.source.first)[0].tolist()
@@ -118,21 +120,28 @@ def _found(run: RunFile) -> Source:
     return _together([_from_ensemble(run, path) for path in paths])
 
 
-def find_files(run: RunFile, pattern: str, key: str) -> Source:
+def find_files(run: RunFile, pattern: str, key: str, changed: Mapping[str, float] | None = None) -> Source:
     """Configurations in the files that match a pattern: one in each, or an ensemble file, or those of all parts of a run.
 
     Numbers and chains of single files are those that their names state, gaps included.
 
+    Parameters
+    ----------
+    run, pattern, key
+        The run file, the pattern, and where it is written.
+    changed
+        Values of parameters of the action, in place of those of the source, that the configurations should have.
+
     Raises
     ------
     ValueError
-        If nothing matches, or an ensemble belongs to another lattice or group or has chains of another.
+        If nothing matches, or an ensemble belongs to another lattice, group or action or has chains of another.
     """
     from gaugeflow.ensembles import numbers_in_names
 
     files = _matching(run, pattern, key)
     if all(EnsembleFile.recognises(file) for file in files):
-        found = _together([_from_ensemble(run, file) for file in files])
+        found = _together([_from_ensemble(run, file, changed) for file in files])
         if len(set(zip(found.chain.tolist(), found.id.tolist(), strict=True))) < len(found):
             raise ValueError(
                 f"{run.path}: {key}: expected the parts of one ensemble, with chains of their own, in {pattern!r}"
@@ -147,7 +156,7 @@ def written_file(run: RunFile, chain: int, number: int) -> Path:
     return run.folder / f"{run.path.stem}-{chain}-{number:06d}.{SUFFIXES[run.output.format]}"
 
 
-def _from_ensemble(run: RunFile, path: Path) -> Source:
+def _from_ensemble(run: RunFile, path: Path, changed: Mapping[str, float] | None = None) -> Source:
     with EnsembleFile.open(path) as file:
         if file.shape != run.lattice.shape or file.n_colours != run.group.n:
             raise ValueError(
@@ -156,6 +165,7 @@ def _from_ensemble(run: RunFile, path: Path) -> Source:
             )
         if not len(file):
             raise ValueError(f"{path} holds no configurations yet: run `gaugeflow sample` to its end")
+        require_action(run, path, file.attributes.get("parameters"), changed or {})
         rows = np.arange(len(file))
         return Source(run, file.id, file.chain, file.checksum.astype(np.int64), (path,) * len(file), rows)
 

@@ -35,7 +35,7 @@ class Clover(Wilson):
     made_of_links: ClassVar[tuple[str, ...]] = ("blocks", "_inverse")
 
     def __post_init__(self) -> None:
-        require_finite(self, "csw", single=True)
+        require_finite(self, "csw")
         super().__post_init__()
         planes = len(self.lattice.planes)
         if not isinstance(self.csw, int | float) and len(self.csw) != planes:
