@@ -243,12 +243,14 @@ def _require_form(run: RunFile) -> None:
     if run.output.format == "ensemble":
         return
     shape, n = run.lattice.shape, run.group.n
-    unit = np.broadcast_to(np.eye(n, dtype=np.complex128), (len(shape), *(2,) * len(shape), n, n))
+    small = (2,) * len(shape)
+    unit = np.broadcast_to(np.eye(n, dtype=np.complex128), (len(shape), *small, n, n))
     with tempfile.TemporaryDirectory() as folder:
         try:
             write(Path(folder) / "trial", Config(unit), format=run.output.format, precision=run.output.precision)
         except ValueError as error:
-            raise ValueError(f"{run.path}: [output] format: {error}") from None
+            reason = str(error).replace(str(small), str(shape))
+            raise ValueError(f"{run.path}: [output] format: {reason}") from None
 
 
 # ---- where configurations go -----------------------------------------------------------------------------------------

@@ -20,8 +20,9 @@ from gaugeflow.sites.dirac import spin_components
 class Wilson(HoppingOperator):
     """D = 1 - kappa sum_mu h_mu [(1 - gamma_mu) U_mu T_mu + (1 + gamma_mu) T_mu^dagger U_mu^dagger] + 2 i kappa mu gamma_5.
 
-    That is the kappa form, used where ``kappa`` is given (for h = 1; see Notes).  Where ``mass`` is given, the operator is the
-    same over 2 kappa: D = m + sum_mu h_mu - (1/2) sum_mu h_mu [...] + i mu gamma_5, with m + ndim = 1 / (2 kappa).
+    That is the kappa form, used where ``kappa`` is given, for h = 1; other h add 2 kappa sum_mu (h_mu - 1).  Where ``mass`` is
+    given, the operator is the same over 2 kappa: D = m + sum_mu h_mu - (1/2) sum_mu h_mu [...] + i mu gamma_5, with
+    m + ndim = 1 / (2 kappa).
 
     Parameters
     ----------
