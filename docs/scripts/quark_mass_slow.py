@@ -24,7 +24,7 @@ from gaugeflow.lattice import Lattice
 from gaugeflow.observables import flow_history
 
 Array = Any
-BLOCKS = (1, 4, 12, 24)
+BLOCKS = (1, 4, 12)
 
 
 def read_tables(paths: list[Path]) -> dict[str, Array]:
@@ -72,10 +72,15 @@ def main() -> None:
     options.add_argument("measurements", type=Path, nargs="+")
     options.add_argument("--times", type=float, nargs="+", default=[0.5, 1.0, 2.0, 3.0])
     options.add_argument("--step", type=float, default=0.1)
+    options.add_argument("--charge", type=int, help="only configurations of this charge at the last flow time")
     given = options.parse_args()
     table = read_tables(given.measurements)
     chain, number = table["chain"], table["id"]
     energy, charge = flowed(given.ensemble, chain, number, given.times, given.step)
+    if given.charge is not None:
+        kept = np.round(charge) == given.charge
+        table = {name: values[kept] for name, values in table.items()}
+        chain, energy, charge = chain[kept], energy[:, kept], charge[kept]
     with io.EnsembleFile.open(given.ensemble) as file:
         volume = Lattice(file.shape).volume
     parts = [chain == c for c in np.unique(chain)]
