@@ -30,7 +30,7 @@ def require_action(run: RunFile, path: Path, stored: Any, changed: Mapping[str, 
     ValueError
         If the actions differ; the message names keys and both values.
     """
-    if not isinstance(stored, dict) or not isinstance(stored.get("source"), dict):
+    if not isinstance(stored, dict) or not {"source", "sampler"} <= stored.keys():
         return
     here = {"source": asdict(run.source), "fermions": None if run.fermions is None else asdict(run.fermions)}
     for key, value in changed.items():
