@@ -15,15 +15,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gaugeflow import io
-from gaugeflow.lattice import Lattice
+from gaugeflow.lattice import Array, Lattice
 from gaugeflow.observables import flow_history
 
-Array = Any
 BLOCKS = (1, 4, 12)
 
 

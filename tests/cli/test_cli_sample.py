@@ -143,6 +143,6 @@ def test_formats_that_cannot_hold_the_field_are_refused_at_once(
     path = runfile(1, more=f'format = "{format}"\n[group]\nn = {n}')
     text = gaugeflow("sample", path, status=2)
     assert "run.toml: [output] format: " in text
-    assert "shape (4, 4)" in text
+    assert "shape (8, 8)" in text
     assert message in text
     assert not (tmp_path / "out").exists()

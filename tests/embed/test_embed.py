@@ -375,10 +375,8 @@ def test_threads_of_the_host(host):
     """Under the sanitizers of addresses and of undefined behaviour, too; memory that Python keeps to the end is no leak."""
     program = Path(__file__).parent / "threads.c"
     assert host(program) == ""
-    layer = {
-        "NUMBA_THREADING_LAYER": "workqueue",
-        "NUMBA_NUM_THREADS": "2",
-    }  # it ends a program that runs two kernels at once
+    # this layer of Numba ends a program that runs two kernels at once
+    layer = {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
     assert host(program, options=("-std=gnu11", "-O1", "-DEXTENT=16"), **layer) == ""
     sanitizers = ("-std=gnu11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     assert host(program, options=sanitizers, ASAN_OPTIONS="detect_leaks=0") == ""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -32,40 +32,40 @@ def require_action(run: RunFile, path: Path, stored: Any, changed: Mapping[str, 
     """
     if not isinstance(stored, dict) or not {"source", "sampler"} <= stored.keys():
         return
-    here = {"source": asdict(run.source), "fermions": None if run.fermions is None else asdict(run.fermions)}
+    here: dict[str, Any] = {"source": asdict(run.source), "fermions": asdict(run.fermions) if run.fermions else None}
     for key, value in changed.items():
         if key == "kappa":
-            here["fermions"] = {**(here["fermions"] or {}), "kappa": (value,), "mass": ()}
+            here["fermions"] |= {"kappa": (value,), "mass": ()}
         else:
-            here["source"] = {**(here["source"] or {}), key: value}
+            here["source"][key] = value
     before, now = (_action(sections, len(run.lattice.shape)) for sections in (stored, here))
-    differing = [
-        f"{key} was {before.get(key, 'not there')} and is {now.get(key, 'not there')}"
-        for key in sorted(before.keys() | now.keys())
-        if not _same(before.get(key), now.get(key))
+    if before != now:
+        raise ValueError(f"{path} was sampled with another action than that of {run.path}: {differences(before, now)}")
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Parameters of an ensemble that differ from those of the run file, such as ``[source] beta was 6.0 and is 6.1``."""
+    sides = [
+        {f"[{section}] {key}": value for section, keys in side.items() for key, value in keys.items()}
+        for side in (before, now)
     ]
-    if differing:
-        raise ValueError(f"{path} was sampled with another action than that of {run.path}: {'; '.join(differing)}")
+    names = sorted(sides[0].keys() | sides[1].keys())
+    pairs = [(name, sides[0].get(name), sides[1].get(name)) for name in names]
+    return "; ".join(f"{name} was {old} and is {new}" for name, old, new in pairs if old != new)
 
 
-def _action(sections: Mapping[str, Any], dimensions: int) -> dict[str, Any]:
-    """What decides the distribution, by section and key; a mass counts as the kappa that goes with it."""
-    source, fermions = sections["source"], sections.get("fermions")
-    found = {f"[source] {key}": source[key] for key in ("action", "beta", "anisotropy") if key in source}
+def _action(sections: Mapping[str, Any], dimensions: int) -> dict[str, dict[str, Any]]:
+    """What decides the distribution; a mass counts as the kappa that goes with it, and the last digits do not count."""
+    found: dict[str, dict[str, Any]] = {
+        "source": {key: sections["source"].get(key) for key in ("action", "beta", "anisotropy")}
+    }
+    fermions = sections.get("fermions")
     if fermions:
-        found["[fermions] kappa"] = [
-            *fermions["kappa"],
-            *(0.5 / (mass + dimensions) if mass != -dimensions else math.inf for mass in fermions["mass"]),
-        ]
-        found |= {"[fermions] flavours": [*fermions["flavours"]], "[fermions] csw": fermions["csw"]}
-        found["[fermions] boundary"] = list(fermions["boundary"]) or [1.0, *[0.0] * (dimensions - 1)]
+        kappas = [*fermions["kappa"], *(0.5 / (m + dimensions) if m + dimensions else inf for m in fermions["mass"])]
+        found["fermions"] = {
+            "kappa": [float(f"{kappa:.12g}") for kappa in kappas],
+            "flavours": list(fermions["flavours"]),
+            "csw": fermions["csw"],
+            "boundary": list(fermions["boundary"]) or [1.0, *[0.0] * (dimensions - 1)],
+        }
     return found
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two values are equal, numbers up to rounding."""
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, int | float) and isinstance(b, int | float):
-        return math.isclose(a, b, rel_tol=1e-12, abs_tol=1e-12)
-    return bool(a == b)

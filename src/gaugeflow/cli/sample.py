@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gaugeflow.cli.actions import differences
 from gaugeflow.cli.machine import compute_options
 from gaugeflow.cli.output import as_stored, print_json, print_table, results_in, told
 from gaugeflow.cli.world import current
@@ -290,7 +291,7 @@ def _ensemble(
         before, now = file.attributes.get("parameters") or {}, as_stored(described["parameters"])
         if before != now:
             file.close()
-            raise ValueError(f"{path} was sampled with other parameters: {_differences(before, now)}")
+            raise ValueError(f"{path} was sampled with other parameters: {differences(before, now)}")
     elif first((part.folder / CHECKPOINT).exists):
         raise ValueError(f"{path} is missing beside {CHECKPOINT}: remove that too to start again")
     else:
@@ -311,14 +312,3 @@ def _ensemble(
                 file.append(links, id=number, chain=part.items)
 
         yield keep
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Parameters of an ensemble that differ from those of the run file, such as ``[source] beta was 6.0 and is 6.1``."""
-    sides = [
-        {f"[{section}] {key}": value for section, keys in side.items() for key, value in keys.items()}
-        for side in (before, now)
-    ]
-    names = sorted(sides[0].keys() | sides[1].keys())
-    pairs = [(name, sides[0].get(name), sides[1].get(name)) for name in names]
-    return "; ".join(f"{name} was {old} and is {new}" for name, old, new in pairs if old != new)

@@ -59,6 +59,7 @@ STEP = 0.02
 """Largest integration step in units of a^2; the error of t^2 E is of third order in it."""
 _SMALLEST_STEP = 1e-6
 _MOST_STEPS = 1e9
+"""More would not end, and a host program in C cannot interrupt them."""
 
 
 @dataclass(frozen=True)
